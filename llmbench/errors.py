@@ -1,0 +1,151 @@
+"""Every error llmbench raises, as one tree.
+
+    LLMBenchError
+    |-- ConfigError             a file under configs/ cannot be used (names file and line)
+    |-- RouteError              no candidate is left for a task (lists every exclusion)
+    |-- ParamError              a parameter of the call is unknown or refused (strict=True)
+    |-- ProviderError           one attempt at one model failed; `kind` is one of ERROR_KINDS
+    |-- FallbackExhausted       every attempt failed; also an ExceptionGroup of them
+    |-- EmbeddedServerError     a local model cannot be found or started
+    `-- BenchError              the lab half
+        |-- DatasetError        a dataset or its card is not as declared
+        |-- SweepError          a plan or a ledger cannot be used
+        |-- NotebookError       a notebook's parameters are wrong, or its run did not end well
+        |-- WarehouseError      a query, or the files behind it, cannot be read
+        `-- BudgetExceeded      the next call would pass the plan's cap
+
+The kinds are one vocabulary: the exception, the policy file, telemetry and SQL use the same word.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final, Literal, get_args
+
+ErrorKind = Literal[
+    "connect",
+    "timeout",
+    "auth",
+    "quota",
+    "model_not_found",
+    "rate_limit",
+    "bad_request",
+    "unsupported_param",
+    "context_length",
+    "content_filter",
+    "refusal",
+    "server_error",
+    "empty",
+    "malformed",
+    "truncated",
+    "invalid_output",
+    "no_media",
+    "circuit_open",
+    "cancelled",
+]
+ERROR_KINDS: Final[tuple[ErrorKind, ...]] = get_args(ErrorKind)
+
+
+class LLMBenchError(Exception):
+    """Base of every error raised on purpose. Its text is one line that says what, where and what to do."""
+
+
+class ConfigError(LLMBenchError):
+    """A config file cannot be used.
+
+    Attributes:
+        path: the file, relative to the config folder, or None when no one file is at fault.
+        line: 1-based line in that file, or None.
+    """
+
+    def __init__(self, message: str, *, path: str | None = None, line: int | None = None) -> None:
+        place = "" if path is None else f"{path}:{line}: " if line else f"{path}: "
+        super().__init__(place + message)
+        self.path = path
+        self.line = line
+
+
+class RouteError(LLMBenchError):
+    """No candidate can take the call.
+
+    Attributes:
+        excluded: (model key, reason) of every candidate that was removed.
+    """
+
+    def __init__(self, message: str, excluded: Sequence[tuple[str, str]] = ()) -> None:
+        super().__init__(message)
+        self.excluded = tuple(excluded)
+
+
+class ParamError(LLMBenchError):
+    """A parameter is unknown, malformed, or refused under strict=True."""
+
+
+class ProviderError(LLMBenchError):
+    """One attempt at one model failed.
+
+    Attributes:
+        kind: one of ERROR_KINDS.
+        status_code: the HTTP status, or None when no reply came.
+        retry_after_s: seconds the provider asked to wait, or None.
+        request_id: the provider's id of the failed request, or None.
+        output: text received before the failure, or None.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        kind: ErrorKind,
+        status_code: int | None = None,
+        retry_after_s: float | None = None,
+        request_id: str | None = None,
+        output: str | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.kind = kind
+        self.status_code = status_code
+        self.retry_after_s = retry_after_s
+        self.request_id = request_id
+        self.output = output
+
+
+class FallbackExhausted(ExceptionGroup[ProviderError], LLMBenchError):
+    """Every attempt of a call failed. `exceptions` holds one ProviderError an attempt, in order."""
+
+    @property
+    def kind(self) -> ErrorKind:
+        """The kind of the last attempt's error."""
+        return self.exceptions[-1].kind  # type: ignore[union-attr]
+
+    def derive(self, excs: Sequence[ProviderError]) -> FallbackExhausted:  # type: ignore[override]
+        """Rebuild the group around a subset, as `except*` needs."""
+        return FallbackExhausted(self.message, excs)
+
+
+class EmbeddedServerError(LLMBenchError):
+    """A local model's package, file or server is missing or does not answer."""
+
+
+class BenchError(LLMBenchError):
+    """Base of the lab half's errors."""
+
+
+class DatasetError(BenchError):
+    """A dataset file or its card is not as declared. The text names file and line."""
+
+
+class SweepError(BenchError):
+    """A sweep plan or ledger cannot be used."""
+
+
+class NotebookError(BenchError):
+    """A notebook got wrong parameters, or its execution did not end with every cell run."""
+
+
+class WarehouseError(BenchError):
+    """A query is wrong, or a file behind it cannot be read."""
+
+
+class BudgetExceeded(BenchError):
+    """The next call would pass the plan's budget."""
