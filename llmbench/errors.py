@@ -111,7 +111,13 @@ class ProviderError(LLMBenchError):
 
 
 class FallbackExhausted(ExceptionGroup[ProviderError], LLMBenchError):
-    """Every attempt of a call failed. `exceptions` holds one ProviderError an attempt, in order."""
+    """Every attempt of a call failed. `exceptions` holds one ProviderError an attempt, in order.
+
+    Attributes:
+        attempts: what each attempt met, as `llmbench.messages.Attempt` values.
+    """
+
+    attempts: tuple[object, ...] = ()
 
     @property
     def kind(self) -> ErrorKind:

@@ -1,0 +1,1 @@
+"""Telemetry and results in DuckDB, and the report made from them."""

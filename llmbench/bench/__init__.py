@@ -1,0 +1,1 @@
+"""The lab half: datasets, sweeps, scores, evidence and recommendations."""

@@ -1,0 +1,1 @@
+"""The serving half: which candidates take a call, with which parameters, under which policy."""

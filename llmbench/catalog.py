@@ -1,0 +1,217 @@
+"""The catalog as data: hosts, models, what they can do, what they cost, and the fallback policy.
+
+Everything here is frozen and knows nothing of files; `llmbench.config` builds it from YAML.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final, Literal
+
+from llmbench.errors import ErrorKind
+from llmbench.messages import Usage
+
+Modality = Literal["text", "image", "speech"]
+Wire = Literal["chat", "responses", "gemini", "images", "speech"]
+ResponseFormatSupport = Literal["json_schema", "json_object", "llguidance", "prompt", "none"]
+
+#: Kinds that never move a call to the next candidate: the same request would fail there too, or the
+#: caller must decide. Contract: the default of `fall_back_on` is every other kind.
+NEVER_FALL_BACK: Final[frozenset[ErrorKind]] = frozenset(
+    {"bad_request", "content_filter", "refusal", "cancelled"}
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Price:
+    """USD per million tokens, or per the unit in the name; None means not priced by that unit."""
+
+    input: float | None = None
+    cached_input: float | None = None
+    output: float | None = None
+    reasoning: float | None = None
+    per_image: float | None = None
+    per_minute: float | None = None
+    per_million_chars: float | None = None
+    per_core_hour: float | None = None
+    as_of: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Capabilities:
+    """What a model can do. Token limits are None when unknown."""
+
+    mode: Modality = "text"
+    reasoning: bool = False
+    reasoning_levels: tuple[str, ...] = ()
+    structured_outputs: bool = False
+    json_mode: bool = False
+    vision: bool = False
+    tools: bool = False
+    context_tokens: int | None = None
+    max_output_tokens: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ParamRules:
+    """How a model family takes parameters on its wire; data of the registry, never guessed from a name."""
+
+    max_tokens_key: str = "max_tokens"
+    reasoning_key: str | None = None
+    response_format_support: ResponseFormatSupport = "prompt"
+    allow_temperature: bool = True
+    allow_top_p: bool = True
+    allow_stop: bool = True
+    allow_seed: bool = True
+    allow_penalties: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What a provider allows. None means not limited here."""
+
+    requests_per_minute: int | None = None
+    tokens_per_minute: int | None = None
+    concurrency: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Timeouts:
+    """Seconds to wait for a connection, for the first token and between two pieces of a reply."""
+
+    connect_s: float = 10.0
+    first_token_s: float | None = None
+    stall_s: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """One provider's host. Keys are named here by environment variable, never held.
+
+    `managed` is "embedded" for local model servers that llmbench starts itself.
+    """
+
+    name: str
+    type: str = "openai_compatible"
+    base_url: str | None = None
+    env_api_keys: tuple[str, ...] = ()
+    env_endpoint: str | None = None
+    api_version: str | None = None
+    auth: Literal["key", "bearer", "entra", "none"] = "bearer"
+    headers: Mapping[str, str] = field(default_factory=dict)
+    limits: Limits = field(default_factory=Limits)
+    timeouts: Timeouts = field(default_factory=Timeouts)
+    allow_hosts: tuple[str, ...] = ()
+    managed: Literal["embedded"] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ModelSpec:
+    """One model as one provider serves it. `model_id` is the provider's own name or the deployment."""
+
+    key: str
+    provider: str
+    model_id: str
+    wire: Wire = "chat"
+    family: str | None = None
+    api_version: str | None = None
+    capabilities: Capabilities = field(default_factory=Capabilities)
+    params: ParamRules = field(default_factory=ParamRules)
+    price: Price | None = None
+    cost_tier: str | None = None
+    default_max_tokens: int | None = None
+    defaults: Mapping[str, Any] = field(default_factory=dict)
+    fallback_model: str | None = None
+    expires: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Condition:
+    """What a call must not exceed, or must want, for a tier's candidate to be used."""
+
+    min_context_tokens: int | None = None
+    structured_outputs: bool | None = None
+    reasoning: bool | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """One entry of a tier's ordered list."""
+
+    model: str
+    condition: Condition = field(default_factory=Condition)
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """The users' fallback policy. Seconds throughout.
+
+    A *transient* status waits and tries the same candidate again, `per_status_retry` times;
+    a kind in `fall_back_on` moves to the next candidate. `retry_limit` is the number of candidates
+    to try, 0 for all of them.
+    """
+
+    transient_statuses: frozenset[int] = frozenset({408, 409, 429, 500, 502, 503, 504, 524, 529})
+    retry_limit: int = 0
+    backoff_sec: float = 1.0
+    per_status_backoff: Mapping[int, float] = field(default_factory=dict)
+    per_status_retry: Mapping[int, int] = field(default_factory=dict)
+    max_total_attempts: int = 10
+    max_total_wait_sec: float = 60.0
+    deadline_s: float = 120.0
+    fall_back_on: frozenset[ErrorKind] | None = None
+    on_content_filter: Literal["fail", "fallback"] = "fail"
+    on_refusal: Literal["return", "fallback"] = "return"
+
+    def falls_back_on(self, kind: ErrorKind) -> bool:
+        """Whether a failure of this kind moves the call to the next candidate."""
+        if kind == "content_filter":
+            return self.on_content_filter == "fallback"
+        if kind == "refusal":
+            return self.on_refusal == "fallback"
+        if self.fall_back_on is not None:
+            return kind in self.fall_back_on
+        return kind not in NEVER_FALL_BACK
+
+    def retries(self, status_code: int | None) -> int:
+        """How often the same candidate is tried again after this status."""
+        if status_code not in self.transient_statuses or status_code is None:
+            return 0
+        return self.per_status_retry.get(status_code, 0)
+
+    def backoff_s(self, status_code: int | None) -> float:
+        """The wait before trying the same candidate again, when the provider named none."""
+        if status_code is None:
+            return self.backoff_sec
+        return self.per_status_backoff.get(status_code, self.backoff_sec)
+
+
+def cost_of(
+    spec: ModelSpec, usage: Usage, *, reported_usd: float | None = None, cpu_s: float | None = None
+) -> tuple[float | None, str]:
+    """The cost of one reply in USD and where the figure comes from.
+
+    The order is the contract's: what the provider reported, then the registry's price, else None with
+    the reason. Cached tokens are part of the input, reasoning tokens part of the output.
+    """
+    if reported_usd is not None:
+        return reported_usd, "provider"
+    price = spec.price
+    if price is None:
+        return None, f"unknown: no price for {spec.key} in the registry"
+    if price.per_core_hour is not None:
+        if cpu_s is None:
+            return None, f"unknown: no CPU time was measured for {spec.key}"
+        return cpu_s / 3600 * price.per_core_hour, "registry:per_core_hour"
+    if price.input is None or price.output is None:
+        return None, f"unknown: the registry's price of {spec.key} lacks input or output"
+    cached = price.input if price.cached_input is None else price.cached_input
+    reasoning = price.output if price.reasoning is None else price.reasoning
+    total = (
+        (usage.input_tokens - usage.cached_tokens) * price.input
+        + usage.cached_tokens * cached
+        + (usage.output_tokens - usage.reasoning_tokens) * price.output
+        + usage.reasoning_tokens * reasoning
+    )
+    return total / 1e6, "registry"

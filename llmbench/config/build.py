@@ -1,0 +1,206 @@
+"""From checked file sections to the catalog's values: defaults filled in, spellings unified."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Final, Literal
+
+from llmbench.catalog import (
+    Candidate,
+    Capabilities,
+    Condition,
+    Endpoint,
+    Limits,
+    ModelSpec,
+    ParamRules,
+    Policy,
+    Price,
+    ResponseFormatSupport,
+    Timeouts,
+    Wire,
+)
+from llmbench.config.model import Override, TaskRule
+from llmbench.config.shapes import (
+    CandidateShape,
+    ModelShape,
+    OverrideShape,
+    PolicyFile,
+    ProviderShape,
+    TaskShape,
+)
+
+_KNOWN_TYPES: Final = frozenset({"azure", "openai", "openrouter", "gemini"})
+_BASE_URLS: Final[Mapping[str, str]] = {
+    "openai": "https://api.openai.com/v1",
+    "openrouter": "https://openrouter.ai/api/v1",
+    "gemini": "https://generativelanguage.googleapis.com",
+}
+_KEY_VARIABLES: Final[Mapping[str, str]] = {
+    "azure": "AZURE_OPENAI_API_KEY",
+    "openai": "OPENAI_API_KEY",
+    "openrouter": "OPENROUTER_API_KEY",
+    "gemini": "GEMINI_API_KEY",
+}
+
+
+def build_endpoint(name: str, shape: ProviderShape) -> Endpoint:
+    """One provider section. A provider named like a known type is of that type."""
+    kind = shape.type or (name if name in _KNOWN_TYPES and shape.managed is None else "openai_compatible")
+    keys = [*([shape.env_api_key] if shape.env_api_key else []), *shape.env_api_keys]
+    if not keys and kind in _KEY_VARIABLES:
+        keys = [_KEY_VARIABLES[kind]]
+    endpoint_variable = shape.env_endpoint or ("AZURE_OPENAI_ENDPOINT" if kind == "azure" else None)
+    auth: Literal["key", "bearer", "entra", "none"] = shape.auth or (
+        "key" if kind in ("azure", "gemini") else "bearer"
+    )
+    return Endpoint(
+        name=name,
+        type=kind,
+        base_url=shape.base_url or _BASE_URLS.get(kind),
+        env_api_keys=tuple(keys),
+        env_endpoint=endpoint_variable,
+        api_version=shape.api_version or shape.default_api_version,
+        auth=auth,
+        headers=shape.headers,
+        limits=Limits(
+            shape.limits.requests_per_minute, shape.limits.tokens_per_minute, shape.limits.concurrency
+        ),
+        timeouts=Timeouts(shape.timeouts.connect_s, shape.timeouts.first_token_s, shape.timeouts.stall_s),
+        allow_hosts=tuple(shape.allow_hosts),
+        managed=shape.managed,
+    )
+
+
+def build_model(key: str, shape: ModelShape, endpoint: Endpoint | None, fallback: str | None) -> ModelSpec:
+    """One model of the registry. A model without an id is served under its key."""
+    price = shape.price
+    return ModelSpec(
+        key=key,
+        provider=shape.provider,
+        model_id=shape.model_id or key,
+        wire=_wire(shape, endpoint),
+        family=shape.family,
+        api_version=shape.api_version,
+        capabilities=_capabilities(shape),
+        params=_params(shape),
+        price=None if price is None else Price(**price.model_dump(include=set(type(price).model_fields))),
+        cost_tier=shape.cost_tier,
+        default_max_tokens=shape.default_max_completion_tokens,
+        defaults=shape.defaults,
+        fallback_model=shape.fallback_model or fallback,
+        expires=shape.expires,
+    )
+
+
+def _wire(shape: ModelShape, endpoint: Endpoint | None) -> Wire:
+    if shape.wire is not None:
+        return shape.wire
+    if shape.capabilities.mode == "image":
+        return "images"
+    if shape.capabilities.mode == "speech":
+        return "speech"
+    if endpoint is not None and endpoint.type == "gemini":
+        return "gemini"
+    return "responses" if shape.use_responses_api else "chat"
+
+
+def _capabilities(shape: ModelShape) -> Capabilities:
+    given = shape.capabilities
+    mode: Literal["text", "image", "speech"] = "text" if given.mode == "chat" else given.mode
+    return Capabilities(
+        mode=mode,
+        reasoning=given.reasoning or bool(given.reasoning_levels),
+        reasoning_levels=tuple(given.reasoning_levels),
+        structured_outputs=given.structured_outputs,
+        json_mode=given.json_mode,
+        vision=given.vision,
+        tools=given.tools,
+        context_tokens=given.context_tokens,
+        max_output_tokens=given.max_completion_tokens or given.max_tokens,
+    )
+
+
+def _params(shape: ModelShape) -> ParamRules:
+    given, basic = shape.params, ParamRules()
+
+    def first(*values: bool | None, default: bool) -> bool:
+        return next((value for value in values if value is not None), default)
+
+    support: ResponseFormatSupport = given.response_format_support or (
+        "json_schema"
+        if shape.capabilities.structured_outputs
+        else "json_object"
+        if shape.capabilities.json_mode
+        else "prompt"
+    )
+    reasoning_key = given.reasoning_key
+    if reasoning_key is None and first(shape.allow_reasoning_effort, default=shape.capabilities.reasoning):
+        reasoning_key = "reasoning_effort"
+    return ParamRules(
+        max_tokens_key=given.max_tokens_key
+        or ("max_completion_tokens" if shape.capabilities.max_completion_tokens else basic.max_tokens_key),
+        reasoning_key=reasoning_key,
+        response_format_support=support,
+        allow_temperature=first(given.allow_temperature, shape.allow_temperature, default=True),
+        allow_top_p=first(given.allow_top_p, default=True),
+        allow_stop=first(given.allow_stop, shape.allow_stop, default=True),
+        allow_seed=first(given.allow_seed, default=True),
+        allow_penalties=first(given.allow_penalties, default=True),
+    )
+
+
+def build_candidates(entries: Sequence[str | CandidateShape]) -> tuple[Candidate, ...]:
+    """A tier's ordered list; an entry is a model name or a model with a condition."""
+    return tuple(
+        Candidate(entry)
+        if isinstance(entry, str)
+        else Candidate(
+            entry.model, Condition(entry.min_context_tokens, entry.structured_outputs, entry.reasoning)
+        )
+        for entry in entries
+    )
+
+
+def build_task(shape: TaskShape) -> TaskRule:
+    """A task's rule; `defaults` (router file) and `options` (overrides file) mean the same."""
+    options: dict[str, Any] = {**shape.defaults, **shape.options}
+    return TaskRule(
+        tier=shape.tier,
+        models=tuple(shape.models),
+        options=options,
+        system_prompt=shape.system_prompt,
+        timeout_s=shape.timeout,
+        allow_fallback=shape.allow_fallback,
+    )
+
+
+def build_override(shape: OverrideShape) -> Override:
+    """A channel's or environment's changes."""
+    return Override(
+        tasks={name: build_task(task) for name, task in shape.tasks.items()},
+        tiers={name: build_candidates(entries) for name, entries in shape.tiers.items()},
+    )
+
+
+def build_policy(shape: PolicyFile) -> Policy:
+    """The fallback policy; what the file leaves out keeps the default."""
+    basic = Policy()
+
+    def given(value: float | None, default: float) -> float:
+        return default if value is None else value
+
+    return Policy(
+        transient_statuses=basic.transient_statuses
+        if shape.transient_statuses is None
+        else frozenset(shape.transient_statuses),
+        retry_limit=shape.retry_limit or 0,
+        backoff_sec=given(shape.backoff_sec, basic.backoff_sec),
+        per_status_backoff=shape.per_status_backoff,
+        per_status_retry=shape.per_status_retry,
+        max_total_attempts=shape.max_total_attempts or basic.max_total_attempts,
+        max_total_wait_sec=given(shape.max_total_wait_sec, basic.max_total_wait_sec),
+        deadline_s=given(shape.deadline_s, basic.deadline_s),
+        fall_back_on=None if shape.fall_back_on is None else frozenset(shape.fall_back_on),
+        on_content_filter=shape.on_content_filter or basic.on_content_filter,
+        on_refusal=shape.on_refusal or basic.on_refusal,
+    )

@@ -1,0 +1,112 @@
+"""Config: everything the router needs to know, as frozen data with the place each rule came from."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final, Literal
+
+from llmbench.catalog import Candidate, Endpoint, ModelSpec, Policy
+
+Severity = Literal["error", "warning"]
+FILES: Final[tuple[str, ...]] = (
+    "llm_router.yaml",
+    "llm_model_registry.yaml",
+    "llm_tier_candidates.yaml",
+    "llm_tier_mapping.yaml",
+    "llm_task_overrides.yaml",
+    "llm_fallback_policy.yaml",
+    "llm_model_slots.yaml",
+    "llm_model_codes.yaml",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing `llmbench check` has to say about a config folder."""
+
+    severity: Severity
+    path: str
+    line: int | None
+    message: str
+
+    def __str__(self) -> str:
+        place = f"{self.path}:{self.line}" if self.line else self.path
+        return f"{place}: {self.severity}: {self.message}"
+
+
+@dataclass(frozen=True, slots=True)
+class TaskRule:
+    """What one file says of one task; empty values say nothing."""
+
+    tier: str | None = None
+    models: tuple[str, ...] = ()
+    options: Mapping[str, Any] = field(default_factory=dict)
+    system_prompt: str | None = None
+    timeout_s: float | None = None
+    allow_fallback: bool | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Override:
+    """What a channel, an environment, or both together change."""
+
+    tasks: Mapping[str, TaskRule] = field(default_factory=dict)
+    tiers: Mapping[str, tuple[Candidate, ...]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Slot:
+    """An operator's choice of models for some tiers."""
+
+    label: str
+    tiers: Mapping[str, tuple[str, ...]]
+    allow_fallback: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """A checked config folder.
+
+    `router_*` comes from `llm_router.yaml`, `tiers` and `tier_defaults` from
+    `llm_tier_candidates.yaml`, `mapping` and the overrides from `llm_tier_mapping.yaml`.
+    `hash` identifies the merged content.
+    """
+
+    folder: Path
+    hash: str
+    endpoints: Mapping[str, Endpoint]
+    models: Mapping[str, ModelSpec]
+    policy: Policy
+    codes: Mapping[str, str]
+    tiers: Mapping[str, tuple[Candidate, ...]]
+    tier_defaults: Mapping[str, Mapping[str, Any]]
+    mapping: Mapping[str, str]
+    channels: Mapping[str, Override]
+    envs: Mapping[str, Override]
+    channel_envs: Mapping[tuple[str, str], Override]
+    task_overrides: Mapping[str, TaskRule]
+    router_tiers: Mapping[str, tuple[Candidate, ...]]
+    router_tasks: Mapping[str, TaskRule]
+    slots: Mapping[str, Slot]
+    default_slot: str | None
+    unknown_task: Literal["standard", "error"]
+    log_path: str | None
+
+    def all_tiers(self) -> dict[str, tuple[Candidate, ...]]:
+        """Tier -> ordered candidates, `llm_tier_candidates.yaml` before `llm_router.yaml`."""
+        return {**self.router_tiers, **self.tiers}
+
+    def model_key(self, name: str) -> str | None:
+        """The model key behind a key, an operator code, or a model id that matches exactly one model."""
+        if name in self.models:
+            return name
+        if name in self.codes:
+            return self.codes[name]
+        by_id = [key for key, spec in self.models.items() if spec.model_id == name]
+        return by_id[0] if len(by_id) == 1 else None
+
+    def task_names(self) -> tuple[str, ...]:
+        """Every task that some file names, sorted."""
+        return tuple(sorted({*self.mapping, *self.task_overrides, *self.router_tasks}))

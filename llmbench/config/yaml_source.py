@@ -1,0 +1,126 @@
+"""YAML text to plain data that remembers its lines, with the traps of YAML refused.
+
+Refused with file and line: duplicate keys (YAML keeps the last one silently), aliases that expand
+without bound, tags that build objects, and keys that are not text or whole numbers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, Final
+
+import yaml
+
+from llmbench.errors import ConfigError
+
+MAX_NODES: Final = 200_000
+_LOADER: Final[type[Any]] = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+Path = tuple[str | int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class YamlSource:
+    """Parsed data of one file and the 1-based line of every key path in it."""
+
+    name: str
+    data: dict[str, Any]
+    lines: dict[Path, int]
+
+    def line(self, path: Path) -> int | None:
+        """The line of a key path, or of the nearest parent that has one."""
+        while path:
+            if path in self.lines:
+                return self.lines[path]
+            path = path[:-1]
+        return None
+
+
+def parse_yaml(text: str, name: str) -> YamlSource:
+    """Parse one YAML mapping.
+
+    Raises:
+        ConfigError: the text is not YAML, not a mapping, or uses one of the refused traps.
+    """
+    try:
+        node = yaml.compose(text, Loader=_LOADER)
+    except yaml.MarkedYAMLError as error:
+        line = error.problem_mark.line + 1 if error.problem_mark else None
+        raise ConfigError(f"not valid YAML: {error.problem}", path=name, line=line) from error
+    except yaml.YAMLError as error:
+        raise ConfigError(f"not valid YAML: {str(error).splitlines()[0]}", path=name) from error
+    if node is None:
+        return YamlSource(name, {}, {})
+    if not isinstance(node, yaml.MappingNode):
+        line = node.start_mark.line + 1
+        raise ConfigError("the file must hold a mapping of keys to values", path=name, line=line)
+    _refuse_bombs(node, name)
+    lines = dict(_walk(node, (), name))
+    try:
+        data = yaml.SafeLoader("").construct_document(node)
+    except yaml.MarkedYAMLError as error:
+        line = error.problem_mark.line + 1 if error.problem_mark else None
+        raise ConfigError(f"{error.problem}; use plain values only", path=name, line=line) from error
+    return YamlSource(name, data, lines)
+
+
+def _refuse_bombs(node: yaml.Node, name: str) -> None:
+    """Count the nodes that remain after every alias is written out, without writing them out."""
+    sizes: dict[int, int] = {}
+    open_nodes: set[int] = set()
+
+    def size(current: yaml.Node) -> int:
+        if id(current) in sizes:
+            return sizes[id(current)]
+        if id(current) in open_nodes:
+            line = current.start_mark.line + 1
+            raise ConfigError("an alias refers to itself; write the value out", path=name, line=line)
+        open_nodes.add(id(current))
+        total = 1 + sum(size(child) for child in _children(current))
+        open_nodes.discard(id(current))
+        sizes[id(current)] = total
+        return total
+
+    if size(node) > MAX_NODES:
+        raise ConfigError(f"aliases expand to more than {MAX_NODES} values; write them out", path=name)
+
+
+def _children(node: yaml.Node) -> Iterator[yaml.Node]:
+    if isinstance(node, yaml.MappingNode):
+        for key, value in node.value:
+            yield key
+            yield value
+    elif isinstance(node, yaml.SequenceNode):
+        yield from node.value
+
+
+def _walk(node: yaml.Node, path: Path, name: str) -> Iterator[tuple[Path, int]]:
+    """Every key path under a node with its line; refuses duplicate and unusable keys."""
+    if isinstance(node, yaml.SequenceNode):
+        for index, value in enumerate(node.value):
+            yield (*path, index), value.start_mark.line + 1
+            yield from _walk(value, (*path, index), name)
+    elif isinstance(node, yaml.MappingNode):
+        seen: dict[str | int, int] = {}
+        for key_node, value in node.value:
+            line = key_node.start_mark.line + 1
+            key = _key(key_node, name, line)
+            if key in seen:
+                raise ConfigError(
+                    f"the key {key!r} stands here and in line {seen[key]}; keep one", path=name, line=line
+                )
+            seen[key] = line
+            yield (*path, key), line
+            yield from _walk(value, (*path, key), name)
+
+
+def _key(node: yaml.Node, name: str, line: int) -> str | int:
+    if isinstance(node, yaml.ScalarNode):
+        if node.tag == "tag:yaml.org,2002:str":
+            return str(node.value)
+        if node.tag == "tag:yaml.org,2002:int" and str(node.value).isdigit():
+            return int(node.value)
+        if node.tag == "tag:yaml.org,2002:merge":
+            return "<<"
+    spelling = getattr(node, "value", "?")
+    raise ConfigError(f"the key {spelling!r} is not text; put it in quotes", path=name, line=line)

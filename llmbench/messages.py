@@ -1,0 +1,275 @@
+"""The values that travel through one call: message, request, route, attempt, response.
+
+All are frozen: a stage of the call receives one value and returns another.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import html
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final, Literal
+
+from llmbench.errors import ErrorKind, ParamError
+
+Role = Literal["system", "developer", "user", "assistant", "tool"]
+ROLES: Final[tuple[Role, ...]] = ("system", "developer", "user", "assistant", "tool")
+FinishReason = Literal["stop", "length", "tool_calls", "content_filter", "refusal", "error", "empty"]
+AdjustmentAction = Literal["renamed", "clamped", "dropped", "rejected", "moved"]
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One turn. `content` is text, or a tuple of content parts in the Chat Completions form."""
+
+    role: Role
+    content: str | tuple[Mapping[str, Any], ...]
+
+    def as_dict(self) -> dict[str, Any]:
+        """The turn as plain JSON data."""
+        content = self.content if isinstance(self.content, str) else [dict(part) for part in self.content]
+        return {"role": self.role, "content": content}
+
+
+@dataclass(frozen=True, slots=True)
+class OutputSchema:
+    """The JSON Schema a reply must meet. `name` identifies it on wires that ask for one."""
+
+    schema: Mapping[str, Any]
+    name: str = "reply"
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What the caller asked for, before any model is chosen.
+
+    `options` holds canonical parameters (contract: max_tokens, temperature, stop, seed, ...);
+    `deadline_s` is the wall-clock limit of the whole call in seconds.
+    """
+
+    task: str
+    messages: tuple[Message, ...]
+    call_id: str
+    options: Mapping[str, Any] = field(default_factory=dict)
+    output_schema: OutputSchema | None = None
+    channel: str | None = None
+    env: str | None = None
+    deadline_s: float = 120.0
+    run_id: str | None = None
+    cell: str | None = None
+    routing_key: str | None = None
+
+    @property
+    def prompt_sha256(self) -> str:
+        """Hash of the messages: identifies a prompt in a log that does not hold its text."""
+        text = canonical_json([message.as_dict() for message in self.messages])
+        return hashlib.sha256(text.encode()).hexdigest()
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """Tokens of one reply. `cached_tokens` is part of the input, `reasoning_tokens` part of the output."""
+
+    input_tokens: int = 0
+    output_tokens: int = 0
+    cached_tokens: int = 0
+    reasoning_tokens: int = 0
+
+    def as_dict(self) -> dict[str, int]:
+        """The telemetry form."""
+        return {
+            "input_tokens": self.input_tokens,
+            "output_tokens": self.output_tokens,
+            "cached_tokens": self.cached_tokens,
+            "reasoning_tokens": self.reasoning_tokens,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Adjustment:
+    """One parameter that was not sent verbatim, and the rule that changed it."""
+
+    param: str
+    action: AdjustmentAction
+    before: Any
+    after: Any
+    rule: str
+
+    def __str__(self) -> str:
+        return f"{self.param} {self.action}: {self.before!r} -> {self.after!r} ({self.rule})"
+
+    def as_dict(self) -> dict[str, Any]:
+        """The telemetry form, with the contract's key names `from` and `to`."""
+        return {
+            "param": self.param,
+            "action": self.action,
+            "from": self.before,
+            "to": self.after,
+            "rule": self.rule,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """One request to one model.
+
+    Latency is the request alone; `waited_ms` is the pause before it, `queued_ms` the wait for a free
+    place. A failed attempt may have an output and a usage: an answer that was cut off or broke its
+    schema was paid for all the same.
+    """
+
+    model: str
+    latency_ms: float
+    waited_ms: float = 0.0
+    queued_ms: float = 0.0
+    error_kind: ErrorKind | None = None
+    status_code: int | None = None
+    error: str | None = None
+    usage: Usage | None = None
+    cost_usd: float | None = None
+    cost_source: str | None = None
+    cpu_s: float | None = None
+    load: Mapping[str, float | None] | None = None
+    output: str | None = None
+    finish_reason: FinishReason | None = None
+
+    def as_dict(self) -> dict[str, Any]:
+        """The telemetry form; an attempt that answered has no error keys."""
+        line: dict[str, Any] = {
+            "model": self.model,
+            "latency_ms": round(self.latency_ms, 3),
+            "waited_ms": round(self.waited_ms, 3),
+        }
+        if self.error_kind is not None:
+            line |= {"error_kind": self.error_kind, "status_code": self.status_code, "error": self.error}
+        return line
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """Where a call would go and why. `print(route)` tells the story; nothing was sent.
+
+    Attributes:
+        candidates: model keys in the order they would be tried.
+        reasons: one sentence a decision, in the order they were taken.
+        excluded: (model key, reason) of every candidate removed before the call.
+        bodies: model key -> the request body as it would be sent.
+        adjustments: model key -> what the guard changed for that model.
+        worst_case_s: the longest the call can take, in seconds.
+        worst_case_usd: the most the call can cost in USD, or None when a price is unknown.
+    """
+
+    task: str
+    tier: str
+    candidates: tuple[str, ...]
+    reasons: tuple[str, ...]
+    excluded: tuple[tuple[str, str], ...] = ()
+    slot: str | None = None
+    options: Mapping[str, Any] = field(default_factory=dict)
+    bodies: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    adjustments: Mapping[str, tuple[Adjustment, ...]] = field(default_factory=dict)
+    worst_case_s: float | None = None
+    worst_case_usd: float | None = None
+
+    def __str__(self) -> str:
+        lines = [f"{self.task} -> tier {self.tier} -> {' > '.join(self.candidates)}"]
+        lines += [f"  because {reason}" for reason in self.reasons]
+        lines += [f"  without {model}: {reason}" for model, reason in self.excluded]
+        for model, changes in self.adjustments.items():
+            lines += [f"  {model}: {change}" for change in changes]
+        if self.worst_case_s is not None:
+            cost = "unknown" if self.worst_case_usd is None else f"${self.worst_case_usd:.6f}"
+            lines.append(f"  at worst {self.worst_case_s:g} s and {cost}")
+        return "\n".join(lines)
+
+    def _repr_html_(self) -> str:
+        return f"<pre>{html.escape(str(self))}</pre>"
+
+
+@dataclass(frozen=True, slots=True)
+class Response:
+    """The answer of one call, with everything that happened on the way to it.
+
+    Latencies are milliseconds: `latency_ms` the whole call (attempts, waits and queues), `ttft_ms` the
+    time to the first token (None when not streamed). `cost_usd` is None when no price is known, and
+    `cost_source` then says why. `cpu_s` and `load` are set by local models only.
+    """
+
+    text: str
+    model: str
+    model_id: str
+    provider: str
+    tier: str
+    finish_reason: FinishReason
+    usage: Usage
+    latency_ms: float
+    cost_usd: float | None
+    cost_source: str
+    call_id: str
+    attempts: tuple[Attempt, ...]
+    adjustments: tuple[Adjustment, ...]
+    route: Route
+    parsed: Any = None
+    ttft_ms: float | None = None
+    queued_ms: float = 0.0
+    request_id: str | None = None
+    model_version: str | None = None
+    cpu_s: float | None = None
+    load: Mapping[str, float | None] | None = None
+
+    @property
+    def fallback_chain(self) -> tuple[str, ...]:
+        """Every model tried, in order, the one that answered last."""
+        return tuple(dict.fromkeys(attempt.model for attempt in self.attempts))
+
+    @property
+    def reason(self) -> str:
+        """Why this model answered: the route's decisions, then what each failed attempt met."""
+        failed = [f"{a.model}: {a.error_kind}" for a in self.attempts if a.error_kind]
+        return "; ".join((*self.route.reasons, *failed))
+
+    def __str__(self) -> str:
+        return self.text
+
+    def _repr_html_(self) -> str:
+        cost = self.cost_source if self.cost_usd is None else f"${self.cost_usd:.6f}"
+        facts = html.escape(f"{self.model} · {self.tier} · {self.latency_ms:.0f} ms · {cost}")
+        return f"<blockquote><p>{html.escape(self.text)}</p><footer>{facts}</footer></blockquote>"
+
+
+def as_messages(
+    prompt: str | Sequence[Message | Mapping[str, Any]], system: str | None = None
+) -> tuple[Message, ...]:
+    """Turn a plain string or a message list into messages, with an optional system prompt first.
+
+    Raises:
+        ParamError: a message lacks a role or content, or the role is unknown.
+    """
+    head = () if system is None else (Message("system", system),)
+    if isinstance(prompt, str):
+        return (*head, Message("user", prompt))
+    turns = tuple(_as_message(index, turn) for index, turn in enumerate(prompt))
+    if not turns:
+        raise ParamError("messages: the list is empty; give a string or at least one message")
+    return head + turns
+
+
+def _as_message(index: int, turn: Message | Mapping[str, Any]) -> Message:
+    if isinstance(turn, Message):
+        return turn
+    role, content = turn.get("role"), turn.get("content")
+    if role not in ROLES:
+        raise ParamError(f"messages[{index}]: role {role!r} is none of {', '.join(ROLES)}")
+    if isinstance(content, str):
+        return Message(role, content)
+    if isinstance(content, Sequence) and content:
+        return Message(role, tuple(dict(part) for part in content))
+    kind = type(content).__name__
+    raise ParamError(f"messages[{index}]: content must be text or a list of parts, not {kind}")
+
+
+def canonical_json(value: object) -> str:
+    """One spelling for equal data: sorted keys, no spaces, no NaN, Unicode kept. Used for hashes."""
+    return json.dumps(value, sort_keys=True, ensure_ascii=False, separators=(",", ":"), allow_nan=False)

@@ -1,0 +1,146 @@
+"""The Chat Completions wire: any OpenAI-compatible host, the embedded servers included.
+
+Source of the forms: the OpenAI API reference, and requests and replies recorded from llama.cpp.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+from llmbench.catalog import Endpoint, ModelSpec
+from llmbench.errors import ErrorKind, ProviderError
+from llmbench.messages import FinishReason, Message, Usage
+from llmbench.providers.base import Reply, error_from
+
+_FINISH: Final[Mapping[str, FinishReason]] = {
+    "stop": "stop",
+    "length": "length",
+    "tool_calls": "tool_calls",
+    "function_call": "tool_calls",
+    "content_filter": "content_filter",
+    "error": "error",
+}
+
+
+class ChatWire:
+    """POST {base}/chat/completions."""
+
+    def path(self, spec: ModelSpec, endpoint: Endpoint) -> str:
+        """The path below the base URL (which ends in /v1 on most hosts)."""
+        del spec, endpoint
+        return "/chat/completions"
+
+    def body(
+        self,
+        spec: ModelSpec,
+        messages: tuple[Message, ...],
+        params: Mapping[str, Any],
+        instruction: str | None,
+        extra_body: Mapping[str, Any],
+    ) -> dict[str, Any]:
+        """The request body; an instruction joins the first system message or becomes one."""
+        turns = [message.as_dict() for message in messages]
+        if instruction is not None:
+            if turns[0]["role"] == "system" and isinstance(turns[0]["content"], str):
+                turns[0]["content"] += "\n\n" + instruction
+            else:
+                turns.insert(0, {"role": "system", "content": instruction})
+        return {"model": spec.model_id, "messages": turns, **params, **extra_body}
+
+    def parse(self, payload: Mapping[str, Any], headers: Mapping[str, str]) -> Reply:
+        """The first choice of a completion.
+
+        Raises:
+            ProviderError: the payload has no choice, or the choice reports an error.
+        """
+        choice = _first_choice(payload, headers)
+        message = choice.get("message")
+        if not isinstance(message, Mapping):
+            raise ProviderError("the choice holds no message", kind="malformed", status_code=200)
+        text = _text(message.get("content"))
+        tool_calls = tuple(message.get("tool_calls") or ())
+        finish = _FINISH.get(str(choice.get("finish_reason")), "stop")
+        request_id = headers.get("x-request-id") or _optional_text(payload.get("id"))
+        return Reply(
+            text=text,
+            finish_reason=finish,
+            usage=_usage(payload.get("usage")),
+            request_id=request_id,
+            served_model=_optional_text(payload.get("model")),
+            reported_usd=_number(_mapping(payload.get("usage")).get("cost")),
+            tool_calls=tool_calls,
+            problem=_problem(message, text, finish, has_tool_calls=bool(tool_calls), request_id=request_id),
+        )
+
+
+def _problem(
+    message: Mapping[str, Any],
+    text: str,
+    finish: FinishReason,
+    *,
+    has_tool_calls: bool,
+    request_id: str | None,
+) -> ProviderError | None:
+    """Why an answer that came is none, or None."""
+    is_empty = not text and not has_tool_calls
+    found: tuple[tuple[bool, ErrorKind, str], ...] = (
+        (bool(message.get("refusal")), "refusal", f"the model refused: {str(message.get('refusal'))[:200]}"),
+        (finish == "content_filter", "content_filter", "the provider's filter stopped the answer"),
+        (finish == "length", "truncated", "the answer was cut off at its output limit; raise max_tokens"),
+        (finish == "error", "server_error", "the provider reports an error while generating"),
+        (is_empty, "empty", "the answer holds no text and no tool call"),
+    )
+    for applies, kind, what in found:
+        if applies:
+            return ProviderError(what, kind=kind, status_code=200, request_id=request_id, output=text or None)
+    return None
+
+
+def _first_choice(payload: Mapping[str, Any], headers: Mapping[str, str]) -> Mapping[str, Any]:
+    choices = payload.get("choices")
+    choice = choices[0] if isinstance(choices, list) and choices else None
+    if not isinstance(choice, Mapping):
+        raise ProviderError("the answer holds no choice", kind="malformed", status_code=200)
+    if choice.get("error"):
+        raise error_from(200, headers, choice)
+    return choice
+
+
+def _text(content: object) -> str:
+    if isinstance(content, str):
+        return content
+    if isinstance(content, list):
+        parts = (part.get("text") for part in content if isinstance(part, Mapping))
+        return "".join(part for part in parts if isinstance(part, str))
+    return ""
+
+
+def _usage(value: object) -> Usage:
+    usage = _mapping(value)
+    inputs, outputs = (
+        _mapping(usage.get("prompt_tokens_details")),
+        _mapping(usage.get("completion_tokens_details")),
+    )
+    return Usage(
+        input_tokens=_count(usage.get("prompt_tokens")),
+        output_tokens=_count(usage.get("completion_tokens")),
+        cached_tokens=_count(inputs.get("cached_tokens")),
+        reasoning_tokens=_count(outputs.get("reasoning_tokens")),
+    )
+
+
+def _mapping(value: object) -> Mapping[str, Any]:
+    return value if isinstance(value, Mapping) else {}
+
+
+def _count(value: object) -> int:
+    return value if isinstance(value, int) and not isinstance(value, bool) and value > 0 else 0
+
+
+def _number(value: object) -> float | None:
+    return float(value) if isinstance(value, (int, float)) and not isinstance(value, bool) else None
+
+
+def _optional_text(value: object) -> str | None:
+    return value if isinstance(value, str) and value else None

@@ -1,0 +1,87 @@
+"""One attempt at one model: lease a place, post the body, read the answer, price it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from llmbench.catalog import Endpoint, ModelSpec, cost_of
+from llmbench.errors import ConfigError, EmbeddedServerError, ProviderError
+from llmbench.messages import OutputSchema
+from llmbench.providers.base import Reply, Transport, Wire, post_json
+from llmbench.providers.chat import ChatWire
+from llmbench.providers.hosts import Host, Lease
+from llmbench.structuring import parse_structured
+
+_WIRES: Final[Mapping[str, Wire]] = {"chat": ChatWire()}
+
+
+@dataclass(frozen=True, slots=True)
+class Sent:
+    """A request that was answered.
+
+    `problem` says why the answer does not count (cut off, empty, schema broken); the tokens and the
+    money were used all the same. Times are milliseconds, `cost_usd` USD or None with the reason in
+    `cost_source`.
+    """
+
+    reply: Reply
+    parsed: Any
+    problem: ProviderError | None
+    latency_ms: float
+    lease: Lease
+    cost_usd: float | None
+    cost_source: str
+
+
+def wire_for(spec: ModelSpec) -> Wire:
+    """The dialect a model speaks.
+
+    Raises:
+        ConfigError: this version has no such wire.
+    """
+    wire = _WIRES.get(spec.wire)
+    if wire is None:
+        known = ", ".join(sorted(_WIRES))
+        raise ConfigError(f"model {spec.key!r} needs the wire {spec.wire!r}; this version speaks: {known}")
+    return wire
+
+
+async def send_once(
+    spec: ModelSpec,
+    endpoint: Endpoint,
+    host: Host,
+    transport: Transport,
+    body: Mapping[str, Any],
+    output_schema: OutputSchema | None,
+) -> Sent:
+    """Send one request. The latency is the request alone, without the wait for a place.
+
+    Raises:
+        ProviderError: no answer came, or what came is no answer.
+    """
+    wire = wire_for(spec)
+    try:
+        async with host.lease(spec) as lease:
+            started = time.perf_counter()
+            payload, headers = await post_json(
+                transport,
+                lease.base_url + wire.path(spec, endpoint),
+                lease.headers,
+                body,
+                endpoint.timeouts.connect_s,
+            )
+            latency_ms = (time.perf_counter() - started) * 1000
+    except EmbeddedServerError as error:
+        raise ProviderError(str(error), kind="connect") from error
+    reply = wire.parse(payload, headers)
+    cost_usd, cost_source = cost_of(spec, reply.usage, reported_usd=reply.reported_usd, cpu_s=lease.cpu_s)
+    parsed, problem = None, reply.problem
+    if problem is None and output_schema is not None:
+        try:
+            parsed = parse_structured(reply.text, output_schema)
+        except ProviderError as error:
+            problem = error
+    return Sent(reply, parsed, problem, latency_ms, lease, cost_usd, cost_source)

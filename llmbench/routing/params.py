@@ -1,0 +1,210 @@
+"""The parameter guard: canonical parameters x a model's rules -> what is sent, and what was changed.
+
+Nothing is adjusted silently: whatever is not sent verbatim under its canonical name is an Adjustment.
+"""
+
+from __future__ import annotations
+
+import difflib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from llmbench.catalog import ModelSpec
+from llmbench.errors import ParamError
+from llmbench.messages import Adjustment, OutputSchema
+
+CANONICAL: Final[tuple[str, ...]] = (
+    "max_tokens",
+    "reasoning",
+    "temperature",
+    "top_p",
+    "top_k",
+    "stop",
+    "seed",
+    "presence_penalty",
+    "frequency_penalty",
+    "response_format",
+    "tools",
+    "tool_choice",
+    "verbosity",
+    "timeout",
+)
+ALIASES: Final[Mapping[str, str]] = {
+    "max_completion_tokens": "max_tokens",
+    "max_output_tokens": "max_tokens",
+    "reasoning_effort": "reasoning",
+    "thinking_level": "reasoning",
+    "thinkingLevel": "reasoning",
+}
+_NUMERIC: Final = frozenset({"temperature", "top_p", "presence_penalty", "frequency_penalty", "timeout"})
+_WHOLE: Final = frozenset({"max_tokens", "top_k", "seed"})
+#: JSON layout of llguidance's own extension: without it a small model pads with white space until its
+#: limit (measured: 38 tokens instead of 22 for the same record).
+_COMPACT: Final = {"whitespace_flexible": False, "item_separator": ", ", "key_separator": ": "}
+
+
+@dataclass(frozen=True, slots=True)
+class Guarded:
+    """What goes on the wire for one model: parameters under the model's own names.
+
+    `instruction` is text to append to the system prompt (how a schema is asked for where the wire has
+    no field for it); `extra_body` is sent as it is.
+    """
+
+    params: Mapping[str, Any] = field(default_factory=dict)
+    extra_body: Mapping[str, Any] = field(default_factory=dict)
+    instruction: str | None = None
+    adjustments: tuple[Adjustment, ...] = ()
+
+
+def normalise(options: Mapping[str, Any]) -> tuple[dict[str, Any], tuple[Adjustment, ...]]:
+    """Canonical names and checked types for a call's options.
+
+    Raises:
+        ParamError: a name is unknown (with a did-you-mean), given twice under two names, or has a
+            value of the wrong type.
+    """
+    canonical: dict[str, Any] = {}
+    adjustments: list[Adjustment] = []
+    for name, value in options.items():
+        target = ALIASES.get(name, name)
+        if target not in CANONICAL and target != "extra_body":
+            close = difflib.get_close_matches(name, [*CANONICAL, *ALIASES], n=1, cutoff=0.6)
+            hint = f"did you mean {close[0]!r}?" if close else f"known: {', '.join(CANONICAL)}, extra_body"
+            raise ParamError(f"unknown parameter {name!r}; {hint}")
+        if value is None:
+            continue
+        if target in canonical:
+            raise ParamError(f"{target} is given twice (once as {name}); keep one")
+        canonical[target] = _checked(target, value)
+        if target != name:
+            adjustments.append(Adjustment(name, "renamed", name, target, "canonical name"))
+    return canonical, tuple(adjustments)
+
+
+def _checked(name: str, value: Any) -> Any:
+    number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    if name in _WHOLE and (not number or value != int(value) or (name == "max_tokens" and value < 1)):
+        raise ParamError(
+            f"{name} must be a whole number{' of at least 1' * (name == 'max_tokens')}: {value!r}"
+        )
+    if name in _NUMERIC and not number:
+        raise ParamError(f"{name} must be a number: {value!r}")
+    if name == "stop":
+        stops = [value] if isinstance(value, str) else list(value)
+        if not all(isinstance(stop, str) and stop for stop in stops):
+            raise ParamError(f"stop must be a text or a list of texts: {value!r}")
+        return stops
+    if name == "extra_body" and not isinstance(value, Mapping):
+        raise ParamError(f"extra_body must be a mapping: {value!r}")
+    return value
+
+
+def guard(spec: ModelSpec, options: Mapping[str, Any], output_schema: OutputSchema | None = None) -> Guarded:
+    """Fit canonical options to one model.
+
+    Args:
+        spec: the model and its rules.
+        options: canonical options, as `normalise` returns them.
+        output_schema: the JSON Schema the reply must meet, or None.
+    """
+    params: dict[str, Any] = {}
+    changes: list[Adjustment] = []
+    for name, value in options.items():
+        if name in ("timeout", "response_format", "extra_body"):
+            continue  # the call's own business, not the model's
+        refusal = _refusal(spec, name)
+        if refusal is not None:
+            changes.append(Adjustment(name, "dropped", value, None, refusal))
+            continue
+        fitted = _fit(spec, name, value, changes)
+        key = _wire_key(spec, name)
+        if key != name:
+            changes.append(Adjustment(name, "renamed", name, key, f"{spec.key}: params of the registry"))
+        params[key] = fitted
+    instruction = None
+    if output_schema is not None:
+        instruction = _ask_for(spec, output_schema, params, changes)
+    extra_body = dict(options.get("extra_body", {}))
+    changes += [Adjustment(name, "moved", name, "body", "extra_body") for name in extra_body]
+    return Guarded(params, extra_body, instruction, tuple(changes))
+
+
+def _refusal(spec: ModelSpec, name: str) -> str | None:
+    """The rule that forbids a parameter for this model, or None."""
+    rules = spec.params
+    forbidden = {
+        "temperature": not rules.allow_temperature,
+        "top_p": not rules.allow_top_p,
+        "stop": not rules.allow_stop,
+        "seed": not rules.allow_seed,
+        "presence_penalty": not rules.allow_penalties,
+        "frequency_penalty": not rules.allow_penalties,
+        "reasoning": rules.reasoning_key is None,
+        "tools": not spec.capabilities.tools,
+        "tool_choice": not spec.capabilities.tools,
+    }
+    if not forbidden.get(name, False):
+        return None
+    field_name = {"reasoning": "reasoning_key", "tools": "tools", "tool_choice": "tools"}.get(name)
+    return f"{spec.key}: {field_name or 'allow_' + name.removeprefix('presence_').removeprefix('frequency_')}"
+
+
+def _fit(spec: ModelSpec, name: str, value: Any, changes: list[Adjustment]) -> Any:
+    limit = spec.capabilities.max_output_tokens
+    if name == "max_tokens" and limit is not None and value > limit:
+        changes.append(Adjustment(name, "clamped", value, limit, f"{spec.key}: max output tokens {limit}"))
+        return limit
+    levels = spec.capabilities.reasoning_levels
+    if name == "reasoning" and levels and value not in levels:
+        nearest = _nearest_level(str(value), levels)
+        changes.append(Adjustment(name, "clamped", value, nearest, f"{spec.key}: levels {', '.join(levels)}"))
+        return nearest
+    return value
+
+
+_LEVELS: Final = ("none", "minimal", "low", "medium", "high", "xhigh", "max")
+
+
+def _nearest_level(value: str, allowed: tuple[str, ...]) -> str:
+    if value not in _LEVELS:
+        raise ParamError(f"reasoning {value!r} is no level; known: {', '.join(_LEVELS)}")
+    wanted = _LEVELS.index(value)
+    return min(allowed, key=lambda level: abs(_LEVELS.index(level) - wanted) if level in _LEVELS else 99)
+
+
+def _wire_key(spec: ModelSpec, name: str) -> str:
+    if name == "max_tokens":
+        return spec.params.max_tokens_key
+    if name == "reasoning":
+        return spec.params.reasoning_key or name
+    return name
+
+
+def _ask_for(
+    spec: ModelSpec, output_schema: OutputSchema, params: dict[str, Any], changes: list[Adjustment]
+) -> str | None:
+    """Put the schema where this model takes it; returns an instruction when that is the prompt."""
+    support = spec.params.response_format_support
+    rule = f"{spec.key}: response_format_support {support}"
+    if support == "json_schema":
+        params["response_format"] = {
+            "type": "json_schema",
+            "json_schema": {"name": output_schema.name, "schema": dict(output_schema.schema)},
+        }
+        return None
+    if support == "llguidance":
+        schema = json.dumps({**output_schema.schema, "x-guidance": _COMPACT}, ensure_ascii=False)
+        params["grammar"] = "%llguidance {}\nstart: %json " + schema
+        changes.append(Adjustment("response_format", "moved", "response_format", "grammar", rule))
+        return None
+    if support == "none":
+        changes.append(Adjustment("response_format", "dropped", output_schema.name, None, rule))
+        return None
+    if support == "json_object":
+        params["response_format"] = {"type": "json_object"}
+    changes.append(Adjustment("response_format", "moved", "response_format", "system prompt", rule))
+    schema = json.dumps(output_schema.schema, ensure_ascii=False, separators=(",", ":"))
+    return f"Answer with one JSON value and nothing else. It must meet this JSON Schema: {schema}"

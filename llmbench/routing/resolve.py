@@ -1,0 +1,261 @@
+"""Task, channel, environment and slot -> tier -> candidates, with the reason of every decision. Pure.
+
+The order of precedence is the contract's (section 1): two lists of places to look, first hit wins.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from llmbench.catalog import Candidate, Condition, Modality, ModelSpec
+from llmbench.config import Config, Environment, Override, TaskRule
+from llmbench.errors import RouteError
+from llmbench.messages import Route
+
+DEFAULT_TIER: Final = "standard"
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What a call asks of its route. Token counts are estimates; None means not asked for."""
+
+    task: str
+    tier: str | None = None
+    models: tuple[str, ...] = ()
+    channel: str | None = None
+    env: str | None = None
+    allow_fallback: bool | None = None
+    modality: Modality = "text"
+    needs_vision: bool = False
+    needs_tools: bool = False
+    input_tokens: int = 0
+    output_tokens: int = 0
+
+
+@dataclass(slots=True)
+class _Choice:
+    candidates: tuple[Candidate, ...]
+    source: str
+    strict: bool = False
+    slot: str | None = None
+    excluded: list[tuple[str, str]] = field(default_factory=list)
+
+
+def resolve(
+    config: Config, environment: Environment, wanted: Wanted, has_key: Callable[[ModelSpec], bool]
+) -> Route:
+    """The route of one call.
+
+    Args:
+        config: the checked config folder.
+        environment: slot, forced models, channel and env of the process.
+        wanted: the call.
+        has_key: whether a model's provider can be called at all (its key is set).
+
+    Raises:
+        RouteError: no candidate is left, or the task is unknown and the config forbids that.
+    """
+    tier, tier_reason = _tier(config, wanted)
+    choice = _candidates(config, environment, wanted, tier)
+    kept: list[str] = []
+    for candidate in _with_fallback_model(config, choice.candidates):
+        key = config.model_key(candidate.model)
+        if key is None:
+            choice.excluded.append((candidate.model, "no model, code or unique model id of that name"))
+            continue
+        reason = _exclusion(config.models[key], candidate.condition, wanted, has_key)
+        if reason is not None:
+            choice.excluded.append((key, reason))
+        elif key not in kept:
+            kept.append(key)
+    if not kept:
+        listed = "; ".join(f"{model}: {reason}" for model, reason in choice.excluded) or "the list is empty"
+        raise RouteError(
+            f"no candidate for task {wanted.task!r} in tier {tier!r} ({choice.source}): {listed}",
+            choice.excluded,
+        )
+    reasons = [tier_reason, f"candidates from {choice.source}"]
+    if choice.strict and len(kept) > 1 and not _fallback_allowed(config, environment, wanted, choice):
+        choice.excluded += [(key, "strict choice: allow_fallback is off") for key in kept[1:]]
+        kept = kept[:1]
+        reasons.append("strict: only the first candidate, no fallback")
+    return Route(
+        task=wanted.task,
+        tier=tier,
+        candidates=tuple(kept),
+        reasons=tuple(reasons),
+        excluded=tuple(choice.excluded),
+        slot=choice.slot,
+    )
+
+
+def _overrides(config: Config, wanted: Wanted) -> Iterator[tuple[str, Override]]:
+    """The overrides that apply, the most specific first."""
+    channel, env = wanted.channel, wanted.env
+    if channel and env and (channel, env) in config.channel_envs:
+        yield f"channel {channel} in env {env}", config.channel_envs[channel, env]
+    if channel and channel in config.channels:
+        yield f"channel {channel}", config.channels[channel]
+    if env and env in config.envs:
+        yield f"env {env}", config.envs[env]
+
+
+def _tier(config: Config, wanted: Wanted) -> tuple[str, str]:
+    task = wanted.task
+    if wanted.tier:
+        return wanted.tier, f"tier {wanted.tier} from the call"
+    for name, override in _overrides(config, wanted):
+        rule = override.tasks.get(task)
+        if rule is not None and rule.tier:
+            return rule.tier, f"tier {rule.tier} from llm_tier_mapping overrides of {name}"
+    places: tuple[tuple[str, str | None], ...] = (
+        ("llm_task_overrides", config.task_overrides.get(task, TaskRule()).tier),
+        ("llm_tier_mapping", config.mapping.get(task)),
+        ("llm_router", config.router_tasks.get(task, TaskRule()).tier),
+    )
+    for name, tier in places:
+        if tier:
+            return tier, f"tier {tier} from {name}"
+    if task in config.router_tasks or task in config.task_overrides:
+        return DEFAULT_TIER, f"tier {DEFAULT_TIER}: task {task!r} names no tier"
+    if config.unknown_task == "error":
+        known = ", ".join(config.task_names()) or "none"
+        raise RouteError(f"unknown task {task!r} (defaults.unknown_task: error); known: {known}")
+    return DEFAULT_TIER, f"tier {DEFAULT_TIER}: task {task!r} is unknown"
+
+
+def _candidates(config: Config, environment: Environment, wanted: Wanted, tier: str) -> _Choice:
+    """The first place that names candidates for this task and tier."""
+    choice = (
+        _forced_choice(environment, wanted)
+        or _task_choice(config, wanted)
+        or _slot_choice(config, environment, tier)
+        or _tier_choice(config, wanted, tier)
+    )
+    if choice is None:
+        known = ", ".join(sorted(config.all_tiers())) or "none"
+        raise RouteError(f"tier {tier!r} of task {wanted.task!r} is in no file; known: {known}")
+    return choice
+
+
+def _named(models: Sequence[str]) -> tuple[Candidate, ...]:
+    return tuple(Candidate(model) for model in models)
+
+
+def _forced_choice(environment: Environment, wanted: Wanted) -> _Choice | None:
+    places = (
+        ("the call", wanted.models),
+        ("LLM_FORCE_TASK_MODELS_JSON", environment.force_task_models.get(wanted.task, ())),
+        ("LLM_FORCE_MODELS", environment.force_models),
+    )
+    return next((_Choice(_named(models), source, strict=True) for source, models in places if models), None)
+
+
+def _task_choice(config: Config, wanted: Wanted) -> _Choice | None:
+    task = wanted.task
+    places = [
+        (f"llm_tier_mapping overrides of {name}", override.tasks.get(task))
+        for name, override in _overrides(config, wanted)
+    ]
+    places += [
+        (f"llm_task_overrides tasks.{task}.models", config.task_overrides.get(task)),
+        (f"llm_router tasks.{task}.models", config.router_tasks.get(task)),
+    ]
+    return next(
+        (_Choice(_named(rule.models), source) for source, rule in places if rule and rule.models), None
+    )
+
+
+def _slot_choice(config: Config, environment: Environment, tier: str) -> _Choice | None:
+    slot = environment.slot or config.default_slot
+    if slot is None:
+        return None
+    if slot not in config.slots:
+        known = ", ".join(config.slots) or "none"
+        raise RouteError(f"slot {slot!r} is not in llm_model_slots.yaml; known: {known}")
+    if tier not in config.slots[slot].tiers:
+        return None
+    strict = environment.slot is not None
+    return _Choice(_named(config.slots[slot].tiers[tier]), f"slot {slot}", strict=strict, slot=slot)
+
+
+def _tier_choice(config: Config, wanted: Wanted, tier: str) -> _Choice | None:
+    places = [
+        (f"llm_tier_mapping overrides of {name}, tier {tier}", override.tiers.get(tier))
+        for name, override in _overrides(config, wanted)
+    ]
+    places += [
+        ("llm_tier_candidates", config.tiers.get(tier)),
+        ("llm_router", config.router_tiers.get(tier)),
+    ]
+    return next((_Choice(candidates, source) for source, candidates in places if candidates), None)
+
+
+def _with_fallback_model(config: Config, candidates: Sequence[Candidate]) -> tuple[Candidate, ...]:
+    """The list, and last the `fallback_model` that the candidates' registry entries name."""
+    tails = []
+    for candidate in candidates:
+        key = config.model_key(candidate.model)
+        tail = config.models[key].fallback_model if key else None
+        if tail and tail not in tails:
+            tails.append(tail)
+    return (*candidates, *(Candidate(tail) for tail in tails))
+
+
+def _exclusion(
+    spec: ModelSpec, condition: Condition, wanted: Wanted, has_key: Callable[[ModelSpec], bool]
+) -> str | None:
+    """Why a candidate cannot take this call, or None."""
+    can = spec.capabilities
+    need = wanted.input_tokens + wanted.output_tokens
+    context = can.context_tokens
+    problems = (
+        (can.mode != wanted.modality, f"a {can.mode} model; the call is {wanted.modality}"),
+        (wanted.needs_vision and not can.vision, "cannot see images (capabilities.vision)"),
+        (wanted.needs_tools and not can.tools, "cannot use tools (capabilities.tools)"),
+        (
+            context is not None and need > context,
+            f"about {need} tokens do not fit its context of {context}",
+        ),
+        (
+            condition.min_context_tokens is not None and (context or 0) < condition.min_context_tokens,
+            f"context {context or 'unknown'} is under the tier's {condition.min_context_tokens}",
+        ),
+        (
+            condition.structured_outputs is True and not can.structured_outputs,
+            "the tier asks for structured outputs",
+        ),
+        (condition.reasoning is True and not can.reasoning, "the tier asks for reasoning"),
+        (not has_key(spec), f"no key or address for provider {spec.provider}"),
+    )
+    return next((reason for applies, reason in problems if applies), None)
+
+
+def _fallback_allowed(config: Config, environment: Environment, wanted: Wanted, choice: _Choice) -> bool:
+    if wanted.allow_fallback is not None:
+        return wanted.allow_fallback
+    if choice.slot is not None and config.slots[choice.slot].allow_fallback:
+        return True
+    return environment.allow_fallback
+
+
+def option_layers(config: Config, wanted: Wanted, tier: str, spec: ModelSpec) -> list[Mapping[str, Any]]:
+    """Every layer of options under the call's own, later ones winning (contract, section 1).
+
+    Order: tier defaults < model defaults < task in llm_router < task in llm_task_overrides < env <
+    channel < channel and env together.
+    """
+    limit = {} if spec.default_max_tokens is None else {"max_tokens": spec.default_max_tokens}
+    rules = [config.router_tasks.get(wanted.task), config.task_overrides.get(wanted.task)]
+    rules += [override.tasks.get(wanted.task) for _, override in reversed(list(_overrides(config, wanted)))]
+    task_layers = [rule.options for rule in rules if rule is not None]
+    return [config.tier_defaults.get(tier, {}), {**limit, **spec.defaults}, *task_layers]
+
+
+def task_rules(config: Config, wanted: Wanted) -> list[TaskRule]:
+    """What the files say of a task besides its route, the most specific first."""
+    rules = [override.tasks.get(wanted.task) for _, override in _overrides(config, wanted)]
+    rules += [config.task_overrides.get(wanted.task), config.router_tasks.get(wanted.task)]
+    return [rule for rule in rules if rule is not None]

@@ -1,0 +1,273 @@
+"""JSONL that is never torn: one line a call, written by many processes, read back with nothing lost.
+
+Every JSONL line of llmbench goes through `JsonlWriter`: telemetry and the sweep's ledger alike.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import json
+import os
+import re
+import threading
+import warnings
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Final
+
+from llmbench.errors import ErrorKind, FallbackExhausted, LLMBenchError, ProviderError, RouteError
+from llmbench.messages import Adjustment, Attempt, Request, Response, Route, Usage
+
+SCHEMA: Final = 1
+DEFAULT_LOG_PATH: Final = Path("workspaces/logs/llm_usage.jsonl")
+#: Key-shaped text that is hidden even when its value is not known: bearer tokens and vendors' prefixes.
+_KEY_PATTERN: Final = re.compile(
+    r"(?i)(bearer\s+)[\w.~+/=-]{8,}|\b(?:sk|or|AIza|gsk|xai|fw|hf)[-_][\w-]{12,}|\bAIza[\w-]{20,}"
+)
+
+
+def utc_now() -> str:
+    """The time in UTC, ISO 8601 with milliseconds."""
+    return datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+class JsonlWriter:
+    """Appends whole lines to one file from any number of threads and processes.
+
+    A lock file is not needed: the file itself is locked (flock), a torn tail left by a killed writer
+    is closed with a newline before the next record, and a short write (disk full) is taken back.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+        self._thread_lock = threading.Lock()
+        self._fd: int | None = None
+
+    def append(self, record: Mapping[str, Any]) -> None:
+        """Write one record as one line.
+
+        Raises:
+            OSError: the file cannot be opened or written; nothing of the record remains in it.
+            ValueError: the record holds NaN, infinity or something that is not JSON.
+        """
+        line = json.dumps(record, ensure_ascii=False, allow_nan=False, separators=(", ", ": "))
+        data = line.encode("utf-8", "backslashreplace") + b"\n"  # a lone surrogate becomes a JSON escape
+        with self._thread_lock:
+            fd = self._open()
+            fcntl.flock(fd, fcntl.LOCK_EX)
+            try:
+                end = os.lseek(fd, 0, os.SEEK_END)
+                if end and os.pread(fd, 1, end - 1) != b"\n":
+                    data = b"\n" + data
+                if os.write(fd, data) != len(data):
+                    os.ftruncate(fd, end)
+                    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self.path))
+            finally:
+                fcntl.flock(fd, fcntl.LOCK_UN)
+
+    def _open(self) -> int:
+        """The open file; opened again when the path was removed or rotated away."""
+        if self._fd is not None:
+            try:
+                if os.fstat(self._fd).st_ino == self.path.stat().st_ino:
+                    return self._fd
+            except FileNotFoundError:
+                pass
+            os.close(self._fd)
+            self._fd = None
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        self._fd = os.open(self.path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        return self._fd
+
+    def close(self) -> None:
+        """Close the file; the next append opens it again."""
+        with self._thread_lock:
+            if self._fd is not None:
+                os.close(self._fd)
+                self._fd = None
+
+    def __del__(self) -> None:
+        if getattr(self, "_fd", None) is not None:
+            with contextlib.suppress(OSError):
+                self.close()
+
+
+@dataclass(frozen=True, slots=True)
+class JsonlLine:
+    """One line as read: its record, or the reason why it is none. `number` is 1-based, `offset` in bytes."""
+
+    number: int
+    offset: int
+    raw: bytes
+    record: dict[str, Any] | None
+    reason: str | None
+
+
+def read_jsonl(path: str | Path) -> Iterator[JsonlLine]:
+    """Every line of a file that is not blank, torn and foreign ones included with their reason.
+
+    Raises:
+        OSError: the file cannot be opened.
+    """
+    offset = 0
+    with Path(path).open("rb") as file:
+        for number, raw in enumerate(file, start=1):
+            start, offset = offset, offset + len(raw)
+            if not raw.strip():
+                continue
+            record, reason = _parse_line(raw)
+            yield JsonlLine(number, start, raw, record, reason)
+
+
+def _parse_line(raw: bytes) -> tuple[dict[str, Any] | None, str | None]:
+    def refuse(constant: str) -> float:
+        raise ValueError(f"{constant} is not JSON")
+
+    try:
+        value = json.loads(raw.decode("utf-8"), parse_constant=refuse)
+    except UnicodeDecodeError:
+        return None, "not_utf8"
+    except (ValueError, RecursionError):
+        return None, "torn" if not raw.endswith(b"\n") else "not_json"
+    if not isinstance(value, dict):
+        return None, "not_object"
+    return value, None
+
+
+class Redactor:
+    """Replaces known secret values and key-shaped text by `***`."""
+
+    def __init__(self, secrets: Iterable[str] = ()) -> None:
+        self._secrets = sorted({s for s in secrets if len(s) >= 6}, key=len, reverse=True)
+
+    def __call__(self, text: str) -> str:
+        """The text without secrets."""
+        for secret in self._secrets:
+            text = text.replace(secret, "***")
+        return _KEY_PATTERN.sub(lambda match: (match.group(1) or "") + "***", text)
+
+
+class TelemetryLog:
+    """The log of calls. A disk that fails never fails a call: dropped lines are counted, warned of once."""
+
+    def __init__(self, path: str | Path | None) -> None:
+        self._writer = None if path is None else JsonlWriter(path)
+        self.dropped = 0
+
+    @property
+    def path(self) -> Path | None:
+        """Where lines go, or None when logging is off."""
+        return None if self._writer is None else self._writer.path
+
+    def write(self, line: Mapping[str, Any]) -> None:
+        """Append one telemetry line, or count it as dropped."""
+        if self._writer is None:
+            return
+        try:
+            self._writer.append(line)
+        except (OSError, ValueError) as error:
+            self.dropped += 1
+            if self.dropped == 1:
+                message = f"telemetry cannot be written to {self._writer.path}: {error}; calls go on"
+                warnings.warn(message, RuntimeWarning, stacklevel=2)
+
+    def close(self) -> None:
+        """Close the file."""
+        if self._writer is not None:
+            self._writer.close()
+
+
+def success_line(request: Request, response: Response, *, config_hash: str) -> dict[str, Any]:
+    """The telemetry line of a call that ended well (contract, section 5)."""
+    failed = [attempt for attempt in response.attempts if attempt.error_kind]
+    return {
+        **_common(request, response.route, response.attempts, response.adjustments, config_hash),
+        "status": "success",
+        "model": response.model,
+        "model_id": response.model_id,
+        "model_version": response.model_version,
+        "provider": response.provider,
+        "reason": response.reason,
+        "latency_ms": round(response.latency_ms, 3),
+        "ttft_ms": response.ttft_ms,
+        "queued_ms": round(response.queued_ms, 3),
+        "usage": response.usage.as_dict(),
+        "cost_usd": response.cost_usd,
+        "cost_source": response.cost_source,
+        "cpu_s": response.cpu_s,
+        "load": None if response.load is None else dict(response.load),
+        "wasted_ms": round(sum(attempt.latency_ms + attempt.waited_ms for attempt in failed), 3),
+        "wasted_cost_usd": _wasted_cost(failed),
+        "finish_reason": response.finish_reason,
+        "request_id": response.request_id,
+    }
+
+
+def failure_line(
+    request: Request,
+    route: Route,
+    error: LLMBenchError,
+    attempts: tuple[Attempt, ...],
+    adjustments: tuple[Adjustment, ...],
+    *,
+    latency_ms: float,
+    config_hash: str,
+    redact: Redactor,
+) -> dict[str, Any]:
+    """The telemetry line of a call that failed (contract, section 5)."""
+    last = error.exceptions[-1] if isinstance(error, FallbackExhausted) else error
+    kind: ErrorKind | None = last.kind if isinstance(last, ProviderError) else None
+    status_code = last.status_code if isinstance(last, ProviderError) else None
+    return {
+        **_common(request, route, attempts, adjustments, config_hash),
+        "status": "fail",
+        "model": None,
+        "reason": "; ".join((*route.reasons, *(f"{a.model}: {a.error_kind}" for a in attempts))),
+        "latency_ms": round(latency_ms, 3),
+        "ttft_ms": None,
+        "usage": Usage().as_dict(),
+        "cost_usd": None,
+        "cost_source": "unknown: the call failed",
+        "wasted_ms": round(latency_ms, 3),
+        "wasted_cost_usd": _wasted_cost(attempts),
+        "error": redact(str(last)),
+        "error_class": type(error).__name__,
+        "error_kind": kind or ("model_not_found" if isinstance(error, RouteError) else "bad_request"),
+        "status_code": status_code,
+    }
+
+
+def _common(
+    request: Request,
+    route: Route,
+    attempts: tuple[Attempt, ...],
+    adjustments: tuple[Adjustment, ...],
+    config_hash: str,
+) -> dict[str, Any]:
+    return {
+        "schema": SCHEMA,
+        "timestamp": utc_now(),
+        "call_id": request.call_id,
+        "task": request.task,
+        "tier": route.tier,
+        "channel": request.channel,
+        "env": request.env,
+        "slot": route.slot,
+        "fallback_chain": list(dict.fromkeys(attempt.model for attempt in attempts)),
+        "attempts": [attempt.as_dict() for attempt in attempts],
+        "adjustments": [adjustment.as_dict() for adjustment in adjustments],
+        "routing_key": request.routing_key,
+        "config_hash": config_hash,
+        "prompt_sha256": request.prompt_sha256,
+        "run_id": request.run_id,
+        "cell": request.cell,
+    }
+
+
+def _wasted_cost(attempts: Iterable[Attempt]) -> float | None:
+    known = [attempt.cost_usd for attempt in attempts if attempt.cost_usd is not None]
+    return sum(known) if known else None
