@@ -1,0 +1,256 @@
+"""What a person writes about a dataset, checked: the card, one row of data.jsonl, and where a mistake stands.
+
+Every finding becomes one `DatasetError` that begins with file and line and ends with what to do.
+"""
+
+from __future__ import annotations
+
+import difflib
+import functools
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from llmbench.errors import DatasetError
+
+CARD_FILE: Final = "card.yaml"
+DATA_FILE: Final = "data.jsonl"
+Place = tuple[str | int, ...]
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+
+class Row(_Strict):
+    """One line of data.jsonl."""
+
+    id: str = Field(min_length=1)
+    lang: str = Field(min_length=2)
+    cluster: str = Field(min_length=1)
+    input: str = Field(min_length=1)
+    target: Any
+    checks: dict[str, Any] = {}
+    tags: list[str] = []
+
+
+class _Shot(_Strict):
+    input: str = Field(min_length=1)
+    output: str = Field(min_length=1)
+
+
+class _Prompt(_Strict):
+    system: str | dict[str, str]
+    shots: list[_Shot] = []
+
+
+class _Scorer(_Strict):
+    name: str
+    params: dict[str, Any] = {}
+
+
+class _Options(_Strict):
+    max_tokens: int = Field(gt=0)
+    stop: list[str] | None = None
+    temperature: float | None = None
+    top_p: float | None = None
+    seed: int | None = None
+
+
+class Card(_Strict):
+    """The whole of card.yaml."""
+
+    name: str
+    version: str
+    licence: str
+    task: str
+    languages: list[str] = Field(min_length=1)
+    description: str
+    sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
+    samples: int
+    clusters: int
+    fields: dict[str, str]
+    scorer: _Scorer
+    output_schema: dict[str, Any] | None = None
+    prompt: _Prompt
+    options: _Options
+
+
+def read_card(path: Path) -> tuple[Card, dict[Place, int]]:
+    """The checked card, and the 1-based line of each key."""
+    text = _decode(read_bytes(path), path, 1)
+    try:
+        node = yaml.compose(text, Loader=yaml.SafeLoader)
+        lines = _node_lines(node, path)
+        value = yaml.safe_load(text)
+    except yaml.MarkedYAMLError as exc:
+        line = exc.problem_mark.line + 1 if exc.problem_mark else 1
+        raise DatasetError(f"{path}:{line}: not YAML ({exc.problem}); correct the syntax") from exc
+    except (yaml.YAMLError, ValueError) as exc:
+        raise DatasetError(f"{path}:1: not YAML ({str(exc).splitlines()[0]}); correct the file") from exc
+    try:
+        card = Card.model_validate(value)
+    except ValidationError as exc:
+        raise _first_error(exc, path, Card, lines) from exc
+    _check_card(card, path, lines)
+    return card, lines
+
+
+def read_bytes(path: Path) -> bytes:
+    """A file of the folder; DatasetError when it cannot be read."""
+    try:
+        return path.read_bytes()
+    except OSError as exc:
+        raise DatasetError(
+            f"{path}: cannot be read ({exc.strerror}); a dataset folder holds {CARD_FILE} and {DATA_FILE}"
+        ) from exc
+
+
+def _node_lines(root: yaml.Node | None, path: Path) -> dict[Place, int]:
+    """Key path -> line. Refuses duplicate keys and aliases, which YAML itself lets pass."""
+    lines: dict[Place, int] = {}
+    seen: set[int] = set()
+    stack: list[tuple[Place, yaml.Node]] = [] if root is None else [((), root)]
+    while stack:
+        place, node = stack.pop()
+        if id(node) in seen:
+            raise DatasetError(f"{path}:{node.start_mark.line + 1}: a YAML alias; write the value out")
+        seen.add(id(node))
+        if isinstance(node, yaml.MappingNode):
+            for key, value in node.value:
+                inner = (*place, str(key.value))
+                if inner in lines:
+                    line = key.start_mark.line + 1
+                    raise DatasetError(
+                        f"{path}:{line}: `{key.value}` is already on line {lines[inner]}; remove one"
+                    )
+                lines[inner] = key.start_mark.line + 1
+                stack.append((inner, value))
+        elif isinstance(node, yaml.SequenceNode):
+            for index, value in enumerate(node.value):
+                lines[(*place, index)] = value.start_mark.line + 1
+                stack.append(((*place, index), value))
+    return lines
+
+
+def _check_card(card: Card, path: Path, lines: Mapping[Place, int]) -> None:
+    """What holds between the parts: a valid schema, examples that obey it, a system text a language."""
+    if isinstance(card.prompt.system, dict):
+        for lang in card.languages:
+            if lang not in card.prompt.system:
+                line = lines[("prompt", "system")]
+                raise DatasetError(
+                    f"{path}:{line}: prompt.system has no `{lang}`; add it, or use one text for all"
+                )
+    if card.output_schema is None:
+        return
+    from jsonschema.exceptions import SchemaError
+    from jsonschema.validators import Draft202012Validator
+
+    try:
+        Draft202012Validator.check_schema(card.output_schema)
+    except SchemaError as exc:
+        line = lines[("output_schema",)]
+        raise DatasetError(
+            f"{path}:{line}: not a JSON Schema ({exc.message}); correct output_schema"
+        ) from exc
+    for index, shot in enumerate(card.prompt.shots):
+        line = lines[("prompt", "shots", index)]
+        try:
+            value = json.loads(shot.output, parse_constant=_refuse_constant)
+        except ValueError as exc:
+            raise DatasetError(f"{path}:{line}: an example's output is not JSON ({exc}); correct it") from exc
+        check_schema(value, card.output_schema, f"{path}:{line}: an example's output")
+
+
+def read_row(path: Path, number: int, line: bytes) -> Row:
+    """One line as a checked row; DatasetError naming the line when it is none."""
+    text = _decode(line, path, number)
+    try:
+        value = json.loads(text, parse_constant=_refuse_constant)
+    except (ValueError, RecursionError) as exc:
+        raise DatasetError(f"{path}:{number}: not JSON ({exc}); each line is one JSON object") from exc
+    try:
+        return Row.model_validate(value)
+    except ValidationError as exc:
+        raise _first_error(exc, path, Row, line=number) from exc
+
+
+def check_schema(value: Any, schema: Mapping[str, Any], what: str) -> None:
+    """Raise DatasetError, beginning with `what`, when a value does not match a schema."""
+    message = schema_error(value, schema)
+    if message is not None:
+        raise DatasetError(f"{what} breaks output_schema ({message}); correct one of the two")
+
+
+def schema_error(value: Any, schema: Mapping[str, Any]) -> str | None:
+    """Why a value does not match a JSON Schema (2020-12), as one line; None when it does."""
+    error = next(iter(_validator(canonical_json(schema)).iter_errors(value)), None)
+    return None if error is None else " ".join(error.message.split())[:200]
+
+
+@functools.lru_cache(maxsize=64)
+def _validator(schema_json: str) -> Any:
+    from jsonschema.validators import Draft202012Validator
+
+    return Draft202012Validator(json.loads(schema_json))
+
+
+def canonical_json(value: Any) -> str:
+    """JSON with sorted keys, no blanks and no NaN: equal values have equal text.
+
+    Raises:
+        ValueError: the value holds a NaN or an infinity.
+        TypeError: the value is not JSON.
+    """
+    return json.dumps(value, ensure_ascii=False, sort_keys=True, separators=(",", ":"), allow_nan=False)
+
+
+def _decode(raw: bytes, path: Path, first_line: int) -> str:
+    try:
+        return raw.decode("utf-8")
+    except UnicodeDecodeError as exc:
+        line = first_line + raw[: exc.start].count(b"\n")
+        raise DatasetError(f"{path}:{line}: not UTF-8; save the file as UTF-8") from exc
+
+
+def _refuse_constant(name: str) -> Any:
+    raise ValueError(f"{name} is not JSON")
+
+
+def _first_error(
+    exc: ValidationError,
+    path: Path,
+    model: type[BaseModel],
+    lines: Mapping[Place, int] | None = None,
+    line: int = 1,
+) -> DatasetError:
+    """The first of pydantic's findings as one line with the place in the file."""
+    error = exc.errors(include_url=False, include_input=False)[0]
+    place = tuple(error["loc"])
+    known = place
+    while lines is not None and known and known not in lines:
+        known = known[:-1]
+    number = line if lines is None else lines.get(known, 1)
+    name = ".".join(map(str, place)) or "the value"
+    if error["type"] == "extra_forbidden":
+        near = difflib.get_close_matches(str(place[-1]), _keys(model, place[:-1]), n=1)
+        hint = f"did you mean `{near[0]}`?" if near else "remove it"
+        return DatasetError(f"{path}:{number}: unknown key `{name}`; {hint}")
+    if error["type"] == "missing":
+        return DatasetError(f"{path}:{number}: `{name}` is missing; add it")
+    return DatasetError(f"{path}:{number}: `{name}`: {error['msg']}; correct it")
+
+
+def _keys(model: type[BaseModel], place: Place) -> list[str]:
+    """The known keys at a place inside a model."""
+    inner: Any = model
+    for part in place:
+        if isinstance(part, str):
+            inner = inner.model_fields[part].annotation
+        inner = next((a for a in getattr(inner, "__args__", ()) if isinstance(a, type)), inner)
+    return list(getattr(inner, "model_fields", {}))

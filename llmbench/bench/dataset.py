@@ -1,0 +1,246 @@
+"""Samples and the card that describes them: read, check, hash, draw.
+
+A dataset is a folder: `data.jsonl` holds one sample a line and never changes under a version; `card.yaml`
+says what the samples are, how a prompt is made of one, how an answer is scored, and which bytes
+(`sha256`) the figures of a run were computed from. Everything a person writes is checked here once;
+the rest of the bench works on the frozen `Dataset`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import unicodedata
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from llmbench.bench.card import (
+    CARD_FILE,
+    DATA_FILE,
+    Card,
+    Row,
+    canonical_json,
+    check_schema,
+    read_bytes,
+    read_card,
+    read_row,
+)
+from llmbench.errors import DatasetError
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """One prompt's text and what a good answer to it is.
+
+    Attributes:
+        id: unique in its dataset.
+        lang: `en`, `ja`, … : the language of the input.
+        cluster: samples made of the same source text share one; it is the unit of the statistics.
+        input: what the model is given, after the system text and the examples.
+        target: the reference answer: an object for a task with a schema, else a text.
+        checks: what the scorer needs besides the target (required words, length caps).
+        tags: kinds of difficulty, for reading results by kind.
+        sha256: hash of the canonical JSON of all of the above; part of a call's fingerprint.
+    """
+
+    id: str
+    lang: str
+    cluster: str
+    input: str
+    target: Any = field(hash=False)
+    checks: Mapping[str, Any] = field(hash=False)
+    tags: tuple[str, ...]
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True)
+class Prompt:
+    """How messages are made: a system text (one, or one a language) and examples shared by all samples."""
+
+    system: str | Mapping[str, str]
+    shots: tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ScorerSpec:
+    """The scorer's registered name and its parameters."""
+
+    name: str
+    params: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Dataset:
+    """A checked dataset.
+
+    Attributes:
+        name: the card's name.
+        version: the card's version, a text.
+        task: the task of the routing config that these samples stand for.
+        licence: SPDX name of the samples' licence.
+        languages: the languages that occur.
+        description: one paragraph.
+        fields: field name -> meaning, of rows and of the answer.
+        samples: in file order.
+        sha256: of the bytes of data.jsonl.
+        output_schema: JSON Schema of an answer, or None for free text.
+        scorer: which scorer, with its parameters.
+        options: canonical request parameters (`max_tokens`, `stop`, `temperature`, `seed`).
+        prompt: system text and examples.
+    """
+
+    name: str
+    version: str
+    task: str
+    licence: str
+    languages: tuple[str, ...]
+    description: str
+    fields: Mapping[str, str]
+    samples: tuple[Sample, ...]
+    sha256: str
+    output_schema: Mapping[str, Any] | None
+    scorer: ScorerSpec
+    options: Mapping[str, Any]
+    prompt: Prompt
+
+    def messages(self, sample: Sample) -> list[dict[str, str]]:
+        """The chat messages of one sample: system, the examples, the sample's input.
+
+        Everything before the last message is the same for all samples (of one language, where the card
+        has a system text a language), so that a server's prompt cache can keep it.
+        """
+        system = self.prompt.system
+        text = system if isinstance(system, str) else system[sample.lang]
+        messages = [{"role": "system", "content": text}]
+        for shot_input, shot_output in self.prompt.shots:
+            messages.append({"role": "user", "content": shot_input})
+            messages.append({"role": "assistant", "content": shot_output})
+        messages.append({"role": "user", "content": sample.input})
+        return messages
+
+    def take(self, limit: int | None, seed: int = 0) -> tuple[Sample, ...]:
+        """Draw samples in an order that depends on `seed` and the cluster names alone.
+
+        Clusters are put in a random order once, whole clusters follow each other, and the next cluster is
+        always one of the language that is furthest behind its share. A shorter draw is a prefix of a
+        longer one, so a run can be topped up; only the last cluster of a draw can be incomplete.
+
+        Args:
+            limit: number of samples, at least 1; None for all of them.
+            seed: of the order.
+
+        Raises:
+            DatasetError: `limit` is below 1.
+        """
+        if limit is not None and limit < 1:
+            raise DatasetError(
+                f"{self.name}: limit is {limit}; use a number of samples from 1 on, or none for all"
+            )
+        return tuple(_ordered(self.samples, seed)[:limit])
+
+
+def _ordered(samples: Sequence[Sample], seed: int) -> list[Sample]:
+    """All samples, clusters shuffled by a hash of seed and name, languages kept level."""
+    clusters: dict[str, list[Sample]] = {}
+    for sample in samples:
+        clusters.setdefault(sample.cluster, []).append(sample)
+    queues: dict[str, list[list[Sample]]] = {}
+    for name in sorted(clusters, key=lambda c: hashlib.sha256(f"{seed}\n{c}".encode()).digest()):
+        queues.setdefault(clusters[name][0].lang, []).append(clusters[name])
+    total = {lang: sum(map(len, queue)) for lang, queue in queues.items()}
+    taken = dict.fromkeys(queues, 0)
+    order: list[Sample] = []
+    while any(queues.values()):
+        open_langs = sorted(lang for lang, queue in queues.items() if queue)
+        lang = min(open_langs, key=lambda x: taken[x] / total[x])
+        cluster = queues[lang].pop(0)
+        taken[lang] += len(cluster)
+        order += cluster
+    return order
+
+
+def load_dataset(path: str | Path) -> Dataset:
+    """Read and check the dataset in a folder.
+
+    Args:
+        path: the folder that holds card.yaml and data.jsonl (the card's own path is accepted too).
+
+    Raises:
+        DatasetError: a file is missing or unreadable, a key is unknown or missing, a line is not a sample, an
+            id occurs twice, one text is in two clusters, a target breaks the output schema, or the data is
+            not the data the card was written for. The text begins with file and line.
+    """
+    folder = Path(path)
+    folder = folder.parent if folder.name == CARD_FILE else folder
+    card_path, data_path = folder / CARD_FILE, folder / DATA_FILE
+    card, lines = read_card(card_path)
+    raw = read_bytes(data_path)
+    samples = _read_rows(data_path, raw, card)
+    sha256 = hashlib.sha256(raw).hexdigest()
+    if sha256 != card.sha256:
+        raise DatasetError(
+            f"{data_path}: its sha256 is {sha256[:12]}…, but {card_path}:{lines[('sha256',)]} declares "
+            f"{card.sha256[:12]}…; restore the file, or give the new data a new version and its sha256"
+        )
+    clusters = len({s.cluster for s in samples})
+    for key, declared, found in (
+        ("samples", card.samples, len(samples)),
+        ("clusters", card.clusters, clusters),
+    ):
+        if declared != found:
+            raise DatasetError(
+                f"{card_path}:{lines[(key,)]}: {key} is {declared}, but the data has {found}; correct it"
+            )
+    return Dataset(
+        name=card.name,
+        version=card.version,
+        task=card.task,
+        licence=card.licence,
+        languages=tuple(card.languages),
+        description=card.description,
+        fields=card.fields,
+        samples=samples,
+        sha256=sha256,
+        output_schema=card.output_schema,
+        scorer=ScorerSpec(card.scorer.name, card.scorer.params),
+        options=card.options.model_dump(exclude_none=True),
+        prompt=Prompt(card.prompt.system, tuple((s.input, s.output) for s in card.prompt.shots)),
+    )
+
+
+def _read_rows(path: Path, raw: bytes, card: Card) -> tuple[Sample, ...]:
+    samples: list[Sample] = []
+    ids: dict[str, int] = {}
+    texts: dict[str, tuple[str, int]] = {}
+    lines = raw.split(b"\n")
+    if lines[-1] == b"":
+        lines.pop()
+    if not lines:
+        raise DatasetError(f"{path}:1: no samples; write one JSON object a line")
+    for number, line in enumerate(lines, 1):
+        row = read_row(path, number, line)
+        place = f"{path}:{number}"
+        if row.id in ids:
+            raise DatasetError(
+                f"{place}: id `{row.id}` is already on line {ids[row.id]}; give each sample its own"
+            )
+        if row.lang not in card.languages:
+            raise DatasetError(f"{place}: lang `{row.lang}` is not among the card's languages; add it there")
+        if card.output_schema is not None:
+            check_schema(row.target, card.output_schema, f"{place}: the target")
+        text = " ".join(unicodedata.normalize("NFKC", row.input).split())
+        cluster, first = texts.setdefault(text, (row.cluster, number))
+        if cluster != row.cluster:
+            raise DatasetError(
+                f"{place}: the text of line {first} again, in cluster `{row.cluster}`, not `{cluster}`; "
+                "samples of one text belong to one cluster"
+            )
+        ids[row.id] = number
+        samples.append(_sample(row))
+    return tuple(samples)
+
+
+def _sample(row: Row) -> Sample:
+    sha256 = hashlib.sha256(canonical_json(row.model_dump()).encode()).hexdigest()
+    return Sample(row.id, row.lang, row.cluster, row.input, row.target, row.checks, tuple(row.tags), sha256)
