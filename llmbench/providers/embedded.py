@@ -268,6 +268,8 @@ def _start(wanted: _Wanted, deadline: float) -> EmbeddedServer:
         elif seen == "absent" and process is None:
             process = _spawn(wanted)
         if time.monotonic() >= deadline:
+            if process is not None:
+                process.kill()  # it may not have got as far as its lock
             _kill(wanted.state_dir)
             raise EmbeddedServerError(
                 f"{wanted.name}: the server was not ready in time and was stopped; its last line: "

@@ -28,6 +28,10 @@ _POLL_S: Final = 0.005
 _HTTP_TIMEOUT_S: Final = 5.0
 _SETTLE_S: Final = 5.0  # the engine notices within about 1 s that a client is gone
 _UNDER_WAY: Final = b"1"
+# How the engine's log speaks of the slot, one line each. A test holds it to these words.
+_STARTED: Final = b"| processing task, is_child = 0"
+_ENDED: Final = b"| stop processing: "
+_LOG_TAIL_BYTES: Final = 65_536
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +85,7 @@ def request_count(server: EmbeddedServer) -> int:
         log = (server.state_dir / program.SERVER_LOG).read_bytes()
     except OSError as error:
         raise EmbeddedServerError(f"{server.name}: the server's log cannot be read: {error}") from error
-    return sum(1 for line in log.splitlines() if b"launch_slot_" in line and b"is_child = 0" in line)
+    return log.count(_STARTED)
 
 
 @contextlib.contextmanager
@@ -118,7 +122,7 @@ async def ametered(server: EmbeddedServer) -> AsyncIterator[Meter]:
     try:
         while not slot.is_taken():
             await asyncio.sleep(_POLL_S)
-        while await asyncio.to_thread(slot.is_settling):
+        while slot.is_settling():
             await asyncio.sleep(_POLL_S)
         with slot.measure() as meter:
             yield meter
@@ -174,14 +178,12 @@ class _Slot:
         return True
 
     def is_settling(self) -> bool:
-        """Whether the engine still works on a request whose client left. Costs nothing if none did."""
-        if not os.pread(self._file, 1, 0):
-            return False
-        try:
-            _, metrics = get(self._server.base_url.removesuffix("/v1"), "/metrics", self._server.api_key)
-        except (OSError, ValueError):
-            return False  # no server, no work; the request itself will say so
-        if b"\nllamacpp:requests_processing 0\n" in metrics:
+        """Whether the engine still works on a request whose client left. Costs nothing if none did.
+
+        Read from the engine's log: asking over HTTP more than once a second would start anew the very timer
+        by which the engine notices that a client is gone.
+        """
+        if not os.pread(self._file, 1, 0) or not _is_engine_busy(self._server):
             return False
         self._give_up = self._give_up or time.monotonic() + _SETTLE_S
         self._is_alone = time.monotonic() < self._give_up
@@ -205,6 +207,18 @@ class _Slot:
         # Unlocked first: a child forked in the meantime has a copy of the file and would keep the lock.
         fcntl.flock(self._file, fcntl.LOCK_UN)
         os.close(self._file)
+
+
+def _is_engine_busy(server: EmbeddedServer) -> bool:
+    """Whether the last thing in the server's log is the start of a request and not its end."""
+    try:
+        os.kill(server.pid, 0)
+        with (server.state_dir / program.SERVER_LOG).open("rb") as log:
+            log.seek(max(0, log.seek(0, os.SEEK_END) - _LOG_TAIL_BYTES))
+            tail = log.read()
+    except OSError:
+        return False  # no server, no work: the request itself will say so
+    return tail.rfind(_STARTED) > tail.rfind(_ENDED)
 
 
 def _cpu_s(pid: int) -> float | None:

@@ -37,7 +37,7 @@ POLL_S: Final = 0.5
 LOCK_PATIENCE_S: Final = 1.0
 # The engine keeps finished prompts in RAM (8 GB unless told otherwise) to reuse their beginnings.
 PROMPT_CACHE_MIB: Final = 64
-# The level at which the engine logs one line for each request that it starts.
+# The level at which the engine logs the start and the end of each request, without its text.
 LOG_LEVEL: Final = 3
 
 
@@ -79,7 +79,6 @@ def start_engine(config: dict[str, Any], api_key: str) -> Any:
     params.cors_origins = "http://127.0.0.1"
     params.ui = False
     params.endpoint_slots = False  # it shows prompts
-    params.endpoint_metrics = True  # behind the key; tells whether the slot is idle
     params.verbosity = LOG_LEVEL
     params.fit_params = False  # it may change settings silently, and loads the model twice to find out
     params.cache_ram_mib = PROMPT_CACHE_MIB
