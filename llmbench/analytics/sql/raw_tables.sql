@@ -1,0 +1,35 @@
+-- The tables that JSON lines are loaded into. Scalars stay text and nested values stay JSON, so that a
+-- value of the wrong type is still there to be seen; sql/checks/ judges them, sql/staging/ casts them.
+create or replace table raw_results (
+    file varchar, line_no bigint,
+    schema varchar, run_id varchar, task varchar, tier varchar, dataset varchar, lang varchar,
+    sample_id varchar, cluster varchar, model varchar, model_id varchar, model_version varchar,
+    repeat varchar, status varchar, error_kind varchar, error varchar, score varchar, score_details json,
+    prompt varchar, output varchar, target json, finish_reason varchar, latency_ms varchar,
+    queued_ms varchar, ttft_ms varchar, input_tokens varchar, output_tokens varchar,
+    cached_tokens varchar, reasoning_tokens varchar, cost_usd varchar, cost_source varchar,
+    cpu_s varchar, load json, adjustments json, fingerprint varchar, call_id varchar, timestamp varchar
+);
+create or replace table raw_ledger (
+    file varchar, line_no bigint,
+    schema varchar, type varchar, fingerprint varchar, cell varchar, run_id varchar, timestamp varchar,
+    status varchar, error_kind varchar, latency_ms varchar, input_tokens varchar, output_tokens varchar,
+    cost_usd varchar, call_id varchar
+);
+create or replace table raw_telemetry (
+    file varchar, line_no bigint,
+    schema varchar, status varchar, timestamp varchar, ts varchar, call_id varchar, task varchar,
+    tier varchar, channel varchar, env varchar, slot varchar, model varchar, selected_model varchar,
+    model_id varchar, provider varchar, fallback_chain json, chain json, reason varchar,
+    latency_ms varchar, ttft_ms varchar, queued_ms varchar, usage json, cost_usd varchar,
+    cost_source varchar, wasted_ms varchar, wasted_cost_usd varchar, cpu_s varchar, load json,
+    finish_reason varchar, request_id varchar, error varchar, error_class varchar, error_kind varchar,
+    status_code varchar, attempts json, adjustments json, routing_key varchar, config_hash varchar,
+    prompt_sha256 varchar, run_id varchar, cell varchar
+);
+create or replace table quarantine (
+    file varchar, line_no bigint, byte_offset bigint, reason varchar, raw varchar
+);
+create or replace table loads (
+    file varchar, kind varchar, lines bigint, good bigint, quarantined bigint, blank bigint
+);

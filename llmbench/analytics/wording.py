@@ -1,0 +1,136 @@
+"""How a report writes numbers and strangers' texts: pure functions from value to words.
+
+Scores are on 0..1 and written as points of 100. A missing value is written as a dash, never as zero.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import Final
+
+MISSING: Final = "–"
+_MINUS: Final = "−"
+# Marks that change how the text around them is read or that cannot be seen at all.
+_HIDDEN: Final = re.compile(
+    "[\u0080-\u009f\u00ad\u061c\u180e\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb\U000e0000-\U000e007f]"
+)
+_SURROGATE: Final = re.compile("[\ud800-\udfff]")
+_NONCHARACTER: Final = re.compile("[\ufdd0-\ufdef\ufffe\uffff]")
+_CONTROL: Final = re.compile("[\x00-\x08\x0b-\x1f\x7f]")
+_MARKDOWN: Final = re.compile(r"([\\`*_\[\]#|~$!])")
+_LINK: Final = re.compile(r"(?i)\b(https?|ftp|mailto|xmpp)(:)|\b(www)(\.)")
+
+Interval = Sequence[float | None] | None
+
+
+def visible(text: str) -> str:
+    """Make a stranger's text safe to look at: control characters and hidden marks become visible signs.
+
+    Newlines and tabs stay; a lone surrogate becomes U+FFFD, so that the result always encodes as UTF-8.
+    """
+    text = text.replace("\r\n", "\n")
+    text = _SURROGATE.sub("\ufffd", text)
+    text = _NONCHARACTER.sub("\ufffd", text)
+    text = _CONTROL.sub(lambda found: "␡" if found[0] == "\x7f" else chr(0x2400 + ord(found[0])), text)
+    return _HIDDEN.sub(lambda found: f"⟨U+{ord(found[0]):04X}⟩", text)
+
+
+def markdown(text: str) -> str:
+    """Write a text on one line of Markdown so that it reads as it is: no markup, HTML, link or mention."""
+    flat = " ".join(visible(text).split())
+    flat = _MARKDOWN.sub(r"\\\1", flat.replace("&", "&amp;"))
+    flat = _LINK.sub(lambda m: f"{m[1] or m[3]}\\{m[2] or m[4]}", flat)
+    return flat.replace("<", "&lt;").replace(">", "&gt;").replace("@", "&#64;")
+
+
+def money(usd: float | None) -> str:
+    """US dollars: three significant digits below a dollar, cents above."""
+    if usd is None:
+        return MISSING
+    if usd == 0:
+        return "$0"
+    if usd < 1:
+        digits = 2
+        while usd < 10.0 ** -(digits - 1) and digits < 12:
+            digits += 1
+        return f"${usd:.{digits + 1}f}"
+    return f"${usd:,.2f}"
+
+
+def share(value: float | None) -> str:
+    """A part of one in percent."""
+    return MISSING if value is None else f"{100 * value:.1f} %"
+
+
+def score(value: float | None) -> str:
+    """A score of 0..1 in points of 100."""
+    return MISSING if value is None else f"{100 * value:.1f}"
+
+
+def plain(value: float | None) -> str:
+    """A declared part of one in hundredths, as short as it was written: 0.05 is '5'."""
+    return MISSING if value is None else f"{100 * value:.6g}"
+
+
+def change(value: float | None) -> str:
+    """A signed difference of scores in points."""
+    if value is None:
+        return MISSING
+    rounded = round(100 * value, 1) + 0.0
+    sign = _MINUS if rounded < 0 else "+" if rounded > 0 else "±"
+    return f"{sign}{abs(rounded):.1f}"
+
+
+def score_interval(bounds: Interval) -> str:
+    """Two scores: '70.1 to 83.0'; empty when unknown."""
+    return "" if not bounds else f"{score(bounds[0])} to {score(bounds[1])}"
+
+
+def change_interval(bounds: Interval) -> str:
+    """Two differences: '-4.1 to +2.9', with true minus signs; empty when unknown."""
+    return "" if not bounds else f"{change(bounds[0])} to {change(bounds[1])}"
+
+
+def duration(ms: float | None) -> str:
+    """Milliseconds below a second, seconds above."""
+    if ms is None:
+        return MISSING
+    if ms < 999.5:
+        return f"{ms:.0f} ms"
+    return f"{ms / 1000:.2f} s" if ms < 99_950 else f"{ms / 1000:,.0f} s"
+
+
+def duration_interval(bounds: Interval) -> str:
+    """Two durations; an upper limit that the data do not give is said in words."""
+    if not bounds:
+        return ""
+    low, high = bounds
+    if high is None:
+        return "no upper limit" if low is None else f"{duration(low)}, no upper limit"
+    return f"{duration(low)} to {duration(high)}"
+
+
+def ratio(value: float | None) -> str:
+    """A ratio of costs: '0.48x'."""
+    return MISSING if value is None else f"{value:.2f}×"
+
+
+def rate(value: float | None) -> str:
+    """Tokens per second."""
+    return MISSING if value is None else f"{value:,.0f}" if value >= 9.95 else f"{value:.1f}"
+
+
+def number(value: float | None, digits: int = 0) -> str:
+    """A plain number with thousands separated."""
+    return MISSING if value is None else f"{value:,.{digits}f}"
+
+
+def count(n: int, noun: str) -> str:
+    """'1 task', '3 tasks'."""
+    return f"{n:,} {noun}" if n == 1 else f"{n:,} {noun}s"
+
+
+def slug(text: str) -> str:
+    """A file-name part made of a-z, 0-9 and hyphens, at most 40 characters."""
+    return re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")[:40].strip("-") or "task"
