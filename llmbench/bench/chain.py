@@ -1,0 +1,203 @@
+"""The main job: a plan through the notebook chain, with its progress shown while it runs."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from llmbench.bench.ledger import DEFAULT_LEDGER
+from llmbench.bench.notebooks import NotebookRun, run_chain
+from llmbench.bench.plan import Plan, make_plan, read_plan_file
+from llmbench.bench.progress import read_progress
+from llmbench.bench.sweep import DEFAULT_REPORTS
+from llmbench.config import load_config
+from llmbench.errors import SweepError
+from llmbench.providers.scripted import OfflineHost
+from llmbench.routing.client import LLMClient
+from llmbench.telemetry import DEFAULT_LOG_PATH
+
+NOTEBOOKS: Final = ("01_sweep.ipynb", "03_compare_models.ipynb", "04_recommend_tiers.ipynb")
+_POLL_S: Final = 0.3
+Watch = Callable[[dict[str, Any]], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Project:
+    """Where a project keeps its files; every path is below `root`."""
+
+    root: Path = Path()
+
+    @property
+    def configs(self) -> Path:
+        """The config folder."""
+        return self.root / "configs"
+
+    @property
+    def datasets(self) -> Path:
+        """The folder of datasets."""
+        return self.root / "datasets"
+
+    @property
+    def notebooks(self) -> Path:
+        """The folder of source notebooks."""
+        return self.root / "notebooks"
+
+    @property
+    def reports(self) -> Path:
+        """The parent of run folders."""
+        return self.root / DEFAULT_REPORTS
+
+    @property
+    def ledger(self) -> Path:
+        """The shared ledger."""
+        return self.root / DEFAULT_LEDGER
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """What a person chose on top of the plan file. Empty and None keep the file's own."""
+
+    tasks: tuple[str, ...] = ()
+    limit: int | None = None
+    seed: int | None = None
+    run_id: str | None = None
+    replay: Path | None = None
+
+
+def find_plan(project: Project, name: str, choice: Choice, client: LLMClient) -> Plan:
+    """Load and freeze the plan of that name, or at that path.
+
+    Raises:
+        SweepError: there is no such plan, or it cannot be used.
+    """
+    path = Path(name) if name.endswith(".yaml") else project.configs / "sweeps" / f"{name}.yaml"
+    return make_plan(
+        read_plan_file(path),
+        client,
+        datasets=project.datasets,
+        tasks=choice.tasks,
+        limit=choice.limit,
+        seed=choice.seed,
+    )
+
+
+def run_plan(project: Project, name: str, plan: Plan, choice: Choice, watch: Watch) -> list[NotebookRun]:
+    """Run the notebook chain for a plan: sweep, comparison, recommendation and report.
+
+    Args:
+        project: where the files are.
+        name: the plan's name or path, as given to `find_plan`.
+        plan: the frozen plan.
+        choice: the same choice as the plan was made with.
+        watch: told of the sweep's progress while it runs, from another thread.
+
+    Raises:
+        NotebookError: a notebook did not end with every cell run; its copy is kept.
+        SweepError: the notebooks are missing.
+    """
+    missing = [notebook for notebook in NOTEBOOKS if not (project.notebooks / notebook).is_file()]
+    if missing:
+        raise SweepError(f"{project.notebooks / missing[0]} is missing; run this in the project's folder")
+    run_dir = project.reports / (choice.run_id or plan.run_id)
+    root = project.root.absolute()
+    shared: dict[str, object] = {"root": str(root)}
+    sweep_parameters = shared | {
+        "plan": name,
+        "tasks": list(choice.tasks),
+        "limit": choice.limit,
+        "seed": choice.seed,
+        "run_id": run_dir.name,
+        "replay": "" if choice.replay is None else str(choice.replay.absolute()),
+    }
+    run_parameters = shared | {"run_id": run_dir.name}
+    steps = [(project.notebooks / NOTEBOOKS[0], sweep_parameters)]
+    steps += [(project.notebooks / notebook, run_parameters) for notebook in NOTEBOOKS[1:]]
+    (run_dir / "progress.json").unlink(missing_ok=True)
+    with _watched(run_dir / "progress.json", watch):
+        return run_chain(steps, run_dir / "notebooks", cwd=project.notebooks, timeout_s=24 * 3600)
+
+
+@contextmanager
+def _watched(path: Path, watch: Watch) -> Iterator[None]:
+    """Read the progress file in a thread until the block ends, and once more then."""
+    ended = threading.Event()
+
+    def look() -> None:
+        while not ended.wait(_POLL_S):
+            facts = read_progress(path)
+            if facts is not None:
+                watch(facts)
+
+    thread = threading.Thread(target=look, name="llmbench-progress", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()
+        facts = read_progress(path)
+        if facts is not None:
+            watch(facts)
+
+
+def open_client(project: Project, *, is_replay: bool = False) -> LLMClient:
+    """The router of a project; in a replay local models need not be installed and nothing can be sent.
+
+    Raises:
+        ConfigError: the config folder cannot be used.
+    """
+    config = load_config(project.configs)
+    if not is_replay:
+        return LLMClient(config)
+    hosts = {name: OfflineHost() for name in config.endpoints}
+    return LLMClient(config, hosts=hosts, variables={"LLM_ROUTER_LOG_DISABLE": "1"})
+
+
+def summary(project: Project, plan: Plan, choice: Choice) -> dict[str, Any]:
+    """What a finished chain has to say: a sentence a task, the counts, and where the report is."""
+    run_dir = project.reports / (choice.run_id or plan.run_id)
+    recommendation = json.loads((run_dir / "recommendation.json").read_text(encoding="utf-8"))
+    progress = read_progress(run_dir / "progress.json") or {}
+    called = int(progress.get("done", 0)) + int(progress.get("pending", 0))
+    return {
+        "run_id": run_dir.name,
+        "report": str(run_dir / "report.html"),
+        "calls": called,
+        "cached": int(progress.get("cached", 0)),
+        "counts": f"{called} calls made now, {progress.get('cached', 0)} answers from the ledger",
+        "sentences": [task["sentence"] for task in recommendation["tasks"]],
+    }
+
+
+@dataclass(frozen=True, slots=True)
+class Sources:
+    """Files for the warehouse."""
+
+    run_dirs: tuple[Path, ...]
+    ledgers: tuple[Path, ...]
+    telemetry: tuple[Path, ...]
+
+
+def warehouse_sources(project: Project, runs: Sequence[str] = (), logs: Sequence[Path] = ()) -> Sources:
+    """The files behind `llmbench query`: the runs named, or all; the ledger; the telemetry log.
+
+    Raises:
+        SweepError: a named run or log does not exist.
+    """
+    run_dirs = [Path(run) if Path(run).is_dir() else project.reports / run for run in runs]
+    if not run_dirs and project.reports.is_dir():
+        run_dirs = sorted(path.parent for path in project.reports.glob("*/results.jsonl"))
+    telemetry = list(logs) or [project.root / DEFAULT_LOG_PATH]
+    for path in (*run_dirs, *logs):
+        if not path.exists():
+            raise SweepError(f"{path} does not exist; give a run id of {project.reports}/ or a path")
+    return Sources(
+        run_dirs=tuple(run_dirs),
+        ledgers=tuple(path for path in (project.ledger,) if path.exists()),
+        telemetry=tuple(path for path in telemetry if path.exists()),
+    )

@@ -1,0 +1,78 @@
+"""How far a sweep is: counted in memory, shown in progress.json for whoever watches from outside."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+_EVERY_S: Final = 0.25
+
+
+@dataclass(slots=True)
+class Progress:
+    """Counts of one sweep. `planned` cells in all, `cached` of them found in the ledger at the start."""
+
+    planned: int
+    cached: int
+    done: int = 0
+    failed: int = 0
+    pending: int = 0
+    cost_usd: float = 0.0
+    cost_unknown: int = 0
+    current: str = ""
+    state: str = "running"
+    started: float = field(default_factory=time.monotonic)
+
+    def facts(self) -> dict[str, Any]:
+        """The JSON form. `elapsed_s` is wall time, `rate` finished calls a second."""
+        elapsed_s = time.monotonic() - self.started
+        left = self.planned - self.cached - self.done - self.pending
+        rate = self.done / elapsed_s if elapsed_s > 0 else 0.0
+        return {
+            "state": self.state,
+            "planned": self.planned,
+            "cached": self.cached,
+            "done": self.done,
+            "failed": self.failed,
+            "pending": self.pending,
+            "cost_usd": self.cost_usd,
+            "cost_unknown": self.cost_unknown,
+            "elapsed_s": round(elapsed_s, 1),
+            "rate": round(rate, 3),
+            "eta_s": round(left / rate, 1) if rate > 0 else None,
+            "current": self.current,
+        }
+
+
+class ProgressFile:
+    """Writes a Progress to a file, whole each time, at most four times a second."""
+
+    def __init__(self, path: Path, watch: Callable[[Progress], None] | None = None) -> None:
+        self._path = path
+        self._watch = watch
+        self._last = 0.0
+
+    def show(self, progress: Progress, *, now: bool = False) -> None:
+        """Write the file if it is due, or now; then tell the watcher."""
+        if not now and time.monotonic() - self._last < _EVERY_S:
+            return
+        self._last = time.monotonic()
+        temporary = self._path.with_suffix(f".{os.getpid()}.tmp")
+        temporary.write_text(json.dumps(progress.facts()) + "\n", encoding="utf-8")
+        temporary.replace(self._path)
+        if self._watch is not None:
+            self._watch(progress)
+
+
+def read_progress(path: Path) -> dict[str, Any] | None:
+    """The last written progress, or None while there is none."""
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return value if isinstance(value, dict) else None

@@ -1,0 +1,96 @@
+"""Ledger -> results.jsonl: one scored row a cell, in plan order.
+
+Scores are computed here each time, from stored outputs: a changed scorer costs no call.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+from llmbench.bench.cells import Cell
+from llmbench.bench.scorers import Score, score
+
+#: What a ledger line knows of a call and a row repeats.
+CALL_FIELDS: Final = (
+    "model_version",
+    "status",
+    "error_kind",
+    "error",
+    "output",
+    "finish_reason",
+    "latency_ms",
+    "queued_ms",
+    "ttft_ms",
+    "input_tokens",
+    "output_tokens",
+    "cached_tokens",
+    "reasoning_tokens",
+    "cost_usd",
+    "cost_source",
+    "cpu_s",
+    "load",
+    "adjustments",
+    "call_id",
+    "timestamp",
+)
+
+
+def result_row(run_id: str, cell: Cell, model_id: str, line: Mapping[str, Any] | None) -> dict[str, Any]:
+    """One row: the cell, what its call gave, and its score. `line` is None for a cell still to be run."""
+    row: dict[str, Any] = {
+        "schema": 1,
+        "run_id": run_id,
+        "task": cell.task.task,
+        "tier": cell.task.tier,
+        "dataset": cell.task.dataset.name,
+        "lang": cell.sample.lang,
+        "sample_id": cell.sample.id,
+        "cluster": cell.sample.cluster,
+        "model": cell.model,
+        "model_id": model_id,
+        "repeat": cell.repeat,
+        "prompt": cell.sample.input,
+        "target": cell.sample.target,
+        "fingerprint": cell.fingerprint,
+    }
+    row |= {name: (line or {}).get(name) for name in CALL_FIELDS}
+    row["status"] = row["status"] or "harness"
+    given = _score(cell, row)
+    row["score"] = None if given is None else given.value
+    row["score_details"] = {} if given is None else dict(given.details)
+    return row
+
+
+def _score(cell: Cell, row: Mapping[str, Any]) -> Score | None:
+    """The score of a row: none while the cell is pending, 0 for the model's own failure."""
+    if row["status"] == "harness":
+        return None
+    if row["status"] != "ok":
+        return Score(0.0, {})
+    dataset = cell.task.dataset
+    return score(
+        dataset.scorer.name, dataset.scorer.params, row["output"] or "", cell.sample, dataset.output_schema
+    )
+
+
+def result_rows(
+    run_id: str,
+    cells: Sequence[Cell],
+    results: Mapping[str, Mapping[str, Any]],
+    model_ids: Mapping[str, str],
+) -> list[dict[str, Any]]:
+    """Every cell of a plan as a row, in plan order."""
+    return [result_row(run_id, cell, model_ids[cell.model], results.get(cell.fingerprint)) for cell in cells]
+
+
+def write_rows(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
+    """Write rows as JSONL, whole or not at all."""
+    temporary = path.with_suffix(f".{os.getpid()}.tmp")
+    with temporary.open("w", encoding="utf-8", newline="\n") as file:
+        for row in rows:
+            file.write(json.dumps(row, ensure_ascii=False, allow_nan=False) + "\n")
+    temporary.replace(path)
