@@ -34,6 +34,10 @@ models_app = typer.Typer(
 app.add_typer(models_app, name="models")
 out, err = Console(soft_wrap=True), Console(stderr=True, soft_wrap=True)
 
+_BAD_LINES = """
+    select file, count(*) as lines, min(line_no) as first from quarantine group by file order by file
+"""
+
 Configs = Annotated[Path, typer.Option("--configs", help="Config folder.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for a machine.")]
 Root = Annotated[Path, typer.Option("--project", help="Folder with configs/, datasets/ and notebooks/.")]
@@ -163,11 +167,9 @@ def query(
         run_dirs=sources.run_dirs, ledgers=sources.ledgers, telemetry=sources.telemetry
     ) as warehouse:
         frame = warehouse.query(sql)
-        for bad in warehouse.rows(
-            "select file, count(*) as lines, min(line_no) as first from quarantine group by file order by file"
-        ):
+        for bad in warehouse.rows(_BAD_LINES):
             note = f"{bad['file']}: {bad['lines']} lines are no records (first: line {bad['first']})"
-            err.print(f"note: {escape(note)}; select * from quarantine shows them")
+            err.print(f"note: {escape(note)}; they are in the table quarantine")
     if as_json:
         out.print_json(frame.to_json(orient="records", force_ascii=False, date_format="iso"))
         return

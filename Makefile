@@ -1,0 +1,54 @@
+# The two commands: `make sweep` (the main job) and `make test`. They need Python 3.11 or later, nothing else.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check
+LLMBENCH := $(BIN)/llmbench
+PLAN ?= default
+
+.PHONY: sweep test test-all bench lab example lock clean
+
+sweep: $(VENV)/.sweep            ## run the default sweep on the embedded models; print where the report is
+	$(LLMBENCH) sweep $(PLAN)
+
+test: $(VENV)/.dev               ## lint, types, tests, notebooks
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/python -m pytest -m "not slow"
+	$(BIN)/python -m pytest --nbval-lax --nbval-current-env --nbval-cell-timeout 120 -p no:randomly notebooks
+
+test-all: test                   ## the same, and the slow suites
+	$(BIN)/python -m pytest -m slow
+
+lab: $(VENV)/.dev                ## JupyterLab on the tour
+	$(BIN)/jupyter lab notebooks/00_tour.ipynb
+
+example: $(VENV)/.sweep          ## run the sweep whose report is committed under reports/example
+	$(LLMBENCH) sweep default --run-id example
+
+lock: $(VENV)/.dev               ## pin every dependency with its hashes, without naming an index
+	$(PIP) install --quiet uv
+	$(BIN)/uv export --quiet --no-emit-project --no-header --no-annotate --no-dev \
+		--group build --extra local --extra lab -o requirements/sweep.txt
+	$(BIN)/uv export --quiet --no-emit-project --no-header --no-annotate --all-extras --all-groups \
+		-o requirements/dev.txt
+
+clean:                           ## remove the environment, caches and everything a sweep wrote
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis workspaces dist build
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+	find reports -mindepth 1 -maxdepth 1 ! -name example ! -name bench -exec rm -rf {} +
+
+$(VENV)/bin/python:
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "llmbench needs Python 3.11 or later")'
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.sweep: requirements/sweep.txt pyproject.toml | $(VENV)/bin/python
+	$(PIP) install --quiet --require-hashes -r requirements/sweep.txt
+	$(PIP) install --quiet --no-deps --no-build-isolation --editable .
+	$(LLMBENCH) models pull
+	touch $@
+
+$(VENV)/.dev: requirements/dev.txt pyproject.toml $(VENV)/.sweep
+	$(PIP) install --quiet --require-hashes -r requirements/dev.txt
+	touch $@
