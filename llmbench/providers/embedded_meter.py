@@ -6,7 +6,6 @@ while a request is under way; a byte found there is the trace of a client that l
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import os
 import sys
@@ -118,6 +117,8 @@ async def ametered(server: EmbeddedServer) -> AsyncIterator[Meter]:
     Raises:
         EmbeddedServerError: the state folder is gone.
     """
+    import asyncio  # loaded already wherever a coroutine runs
+
     slot = _Slot(server)
     try:
         while not slot.is_taken():

@@ -15,10 +15,8 @@ import json
 import os
 import subprocess
 import sys
-import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from importlib import metadata
 from pathlib import Path
 from typing import Any, Final
 
@@ -278,6 +276,8 @@ def _install(
     with contextlib.suppress(EmbeddedServerError):
         find_model(model.name, cache_dir=cache_dir)
         return
+    import tempfile
+
     with tempfile.TemporaryDirectory(prefix="llmbench-") as folder:
         requirements = Path(folder) / "requirements.txt"
         requirements.write_text(requirements_text(model.name), encoding="utf-8")
@@ -305,6 +305,8 @@ def _part_paths(model: LocalModel) -> list[Path | None]:
 
     Read from the packages' metadata: importing them would import their own dependencies.
     """
+    from importlib import metadata  # slow to import, and not needed once a server runs
+
     found: dict[str, Path] = {}
     for wheel in model.wheels:
         with contextlib.suppress(metadata.PackageNotFoundError):
@@ -349,11 +351,7 @@ def _join(parts: Iterable[Path], path: Path) -> None:
 
 
 def _verify(model: LocalModel, path: Path, folder: Path) -> None:
-    """Check the file by its marker, else by its hash, and leave the marker.
-
-    Raises:
-        EmbeddedServerError: the file is not the pinned one.
-    """
+    """Raise EmbeddedServerError unless the file is the pinned one."""
     if not _is_intact(model, path, folder):
         raise EmbeddedServerError(
             f"{model.name}: {path.name} is damaged (its SHA-256 is not the pinned one): "
