@@ -49,7 +49,7 @@ people|twins;bakery|The twins have run the bakery together since they were ninet
 people|goalkeeper;poems|Between matches the goalkeeper writes poems and hides them in her gloves.|The goalkeeper who writes poems
 people|postman;12|For 12 years the postman has photographed the same oak on his round.|A postman, an oak, 12 years
 people|pilot;garden|After her last flight the pilot planted a garden in the shape of a runway.|A pilot plants a runway garden
-nature|owl;barn|An owl moved into our barn last week and now nobody dares to start the tractor.|An owl moved into our barn
+nature|owl;barn|An owl moved into our barn last week and now nobody dares to start the tractor.|The owl that lives in our barn
 nature|glacier;40|The glacier above the village has lost 40 metres since the first film was shot.|The glacier lost 40 metres
 nature|bees;roof|Thousands of bees live on the roof of the opera, and they prefer the quiet nights.|Bees on the opera roof
 nature|fox;platform|Every evening a fox waits on the platform as if it wanted the last train.|The fox on the platform
@@ -77,7 +77,7 @@ travel|棚田;冬|棚田は秋が有名ですが、雪が線を引く冬の姿�
 tech|電波;鍋|電波が弱い台所でも、鍋のふたを一枚立てるだけで配信が途切れなくなりました。|鍋のふたで電波を助ける
 tech|三脚;砂|砂浜で三脚を使ったあとは、真水で脚の中まで洗わないとすぐ固まります。|三脚の砂は真水で
 tech|三色/3色;配信|配信画面に使う色は三色までと決めるだけで、文字がぐっと読みやすくなります。|配信画面は三色まで
-tech|字幕;二行/2行|字幕は二行までに収めると、見る人の目が画面の中央から離れません。|字幕は二行まで
+tech|字幕;二行/2行|字幕は二行までに収めると、見る人の目が画面の中央から離れません。|二行までの字幕
 tech|動画;名前|動画の名前に日付を先に書いておけば、十年後の自分が必ず感謝します。|動画の名前は日付から
 tech|翻訳;方言|この翻訳機は標準語なら完璧なのに、祖母の方言には毎回あやまります。|翻訳機も方言に降参
 tech|古い/古いパソコン;ゲーム|十五年前の古いパソコンを直したら、昔のゲームが全部よみがえりました。|古いPCでゲーム復活
@@ -87,7 +87,7 @@ craft|瓦;指|瓦の良し悪しは色ではなく、指ではじいた音の高
 craft|段ボール;棚|引っ越しで余った段ボールを三重にすると、本が置ける棚になります。|段ボールで本の棚
 craft|革;水|革に水を含ませて一晩型に入れると、手の形にぴたりと合うようになります。|革は水で形を作る
 craft|藍;十回/10回|藍染めの布は十回以上くり返し浸して、やっと夜空の色になります。|藍は十回染める
-craft|下駄;鼻緒|下駄の鼻緒は左右で違う長さに締めると、歩くうちに足へなじみます。|下駄の鼻緒は左右で違う
+craft|下駄;鼻緒|下駄の鼻緒は左右で違う長さに締めると、歩くうちに足へなじみます。|左右で違う下駄の鼻緒
 people|床屋;将棋|町で一軒の床屋では、待つ人が将棋を指し、勝てば散髪が半額になります。|将棋で安くなる床屋
 people|運転手;絵本|バスの運転手は終点で待つ十分間に、子どもたちへ絵本を読んでいます。|絵本を読むバス運転手
 people|駅員;俳句|駅員の田村さんは、遅れたお客さんに俳句を一つ渡すことにしています。|俳句を渡す駅員

@@ -1,7 +1,5 @@
 """Write comment_classify: every comment is written by hand; a line is label|tags|text."""
 
-
-
 import sys
 from pathlib import Path
 

@@ -229,8 +229,9 @@ def _first_error(
     lines: Mapping[Place, int] | None = None,
     line: int = 1,
 ) -> DatasetError:
-    """The first of pydantic's findings as one line with the place in the file."""
-    error = exc.errors(include_url=False, include_input=False)[0]
+    """The most telling of pydantic's findings as one line with the place in the file."""
+    errors = exc.errors(include_url=False, include_input=False)
+    error = min(errors, key=lambda e: e["type"] != "extra_forbidden")  # a misspelt key is also a missing one
     place = tuple(error["loc"])
     known = place
     while lines is not None and known and known not in lines:

@@ -276,13 +276,13 @@ def _alternatives(sample: Sample, key: str) -> Sequence[Sequence[str]]:
 
 @scorer("caption")
 def caption(_params: Params, output: str, sample: Sample, _schema: Schema) -> Score:
-    """The share of the rules that a caption keeps; 0 when it is empty.
+    """The weighted share of the rules that a caption keeps; 0 when it is empty or holds the whole text again.
 
     Rules: `length` (at most checks.max_chars characters), `line` (one line), `ending` (no `. 。 ! ? , :` at
-    the end), `bare` (no quote or bracket and no label such as `Caption:` at its start), `own` (shorter than
-    the text it sums up), `script` (Japanese for a Japanese text, none for an English one), `honest` (no
-    number that the text lacks), and with the weight of two rules each group of checks.required: accepted
-    words of which one must occur.
+    the end), `bare` (no quote or bracket and no label such as `Caption:` at its start), `own` (not just
+    the text's beginning, cut off), `script` (Japanese for a Japanese text, none for an English one),
+    `honest` (no number that the text lacks), and each group of checks.required: accepted words of which
+    one must occur. `length` and the required groups weigh two, the rest one.
     """
     limit = _needs(sample.checks.get("max_chars"), int, sample, "checks.max_chars is not a number")
     required = _alternatives(sample, "required")
@@ -291,19 +291,21 @@ def caption(_params: Params, output: str, sample: Sample, _schema: Schema) -> Sc
     if not plain:
         return Score(0.0, {"empty": 0.0})
     source = normalise(sample.input)
+    if source in plain:
+        return Score(0.0, {"own": 0.0})
     rules = {
         "length": len(text) <= limit,
         "line": len(text.splitlines()) == 1,
         "ending": re.search(r"[.。．!！?？,、，:：;；…]\Z", text) is None,
         "bare": re.match(r"[\"'“”‘’「『\[{(（【]|[A-Za-z]{2,12}:|[ァ-ヶー一-龠]{2,8}[:：]", text) is None,
-        "own": len(plain) < len(source),
+        "own": not source.startswith(plain),
         "script": script_fits(text, sample.lang),
         "honest": set(NUMBER.findall(plain)) <= numbers_in(source),
     }
     details = {name: float(kept) for name, kept in rules.items()}
     for index, group in enumerate(required):
         details[f"required:{index}"] = float(any(stands_in(normalise(a), plain) for a in group))
-    weights = {name: 2.0 if name.startswith("required") else 1.0 for name in details}
+    weights = {name: 2.0 if name.startswith(("required", "length")) else 1.0 for name in details}
     return Score(sum(details[n] * weights[n] for n in details) / sum(weights.values()), details)
 
 

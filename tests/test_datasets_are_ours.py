@@ -1,0 +1,141 @@
+"""The committed datasets: made by their own build script, balanced, short, free of copies and addresses."""
+
+import itertools
+import json
+import re
+import shutil
+import subprocess
+import sys
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from llmbench.bench.answers import normalise
+from llmbench.bench.dataset import load_dataset
+from llmbench.bench.scorers import check_dataset, score
+
+ROOT = Path(__file__).parents[1]
+FULL = {"fact_extract": 160, "comment_classify": 160}
+NAMES = sorted(p.parent.name for p in (ROOT / "datasets").glob("*/card.yaml"))
+
+
+@pytest.fixture(params=NAMES)
+def dataset(request):
+    return load_dataset(ROOT / "datasets" / request.param)
+
+
+def test_the_six_tasks_are_here():
+    assert NAMES == [
+        "caption",
+        "comment_classify",
+        "fact_extract",
+        "keyword_extract",
+        "runtime_math",
+        "translate_line",
+    ]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_building_again_gives_the_same_bytes(name, tmp_path):
+    source = ROOT / "datasets"
+    copy = tmp_path / name
+    shutil.copy(source / "authoring.py", tmp_path)
+    shutil.copytree(source / name, copy)
+    (copy / "data.jsonl").unlink()
+    card = (copy / "card.yaml").read_text("utf-8")
+    (copy / "card.yaml").write_text(re.sub(r"(?m)^(sha256|samples|clusters): .*$", r"\1: 0", card), "utf-8")
+    subprocess.run([sys.executable, str(copy / "build.py")], check=True, cwd=tmp_path)
+    for file in ("data.jsonl", "card.yaml"):
+        assert (copy / file).read_bytes() == (source / name / file).read_bytes()
+
+
+def test_the_card_names_its_folder_and_gives_the_licence(dataset):
+    assert dataset.name == dataset.task
+    assert dataset.name in NAMES
+    assert dataset.licence == "MIT"
+    assert set(dataset.fields) >= {"input", "checks", "tags"}
+    if dataset.output_schema is not None:
+        assert set(dataset.fields) >= set(dataset.output_schema["properties"])
+        assert dataset.output_schema["additionalProperties"] is False
+        assert set(dataset.output_schema["required"]) == set(dataset.output_schema["properties"])
+
+
+def test_there_are_enough_samples_and_clusters(dataset):
+    clusters = {s.cluster for s in dataset.samples}
+    assert len(dataset.samples) >= FULL.get(dataset.name, 80)
+    assert len(clusters) >= FULL.get(dataset.name, 40)
+    assert {s.id for s in dataset.samples} == {
+        f"{s.id[:2]}-{i:04d}" for i, s in enumerate(dataset.samples, 1)
+    }
+
+
+def test_every_target_scores_one(dataset):
+    check_dataset(dataset)
+
+
+def test_an_echo_of_the_input_pays_next_to_nothing(dataset):
+    for sample in dataset.samples:
+        got = score(dataset.scorer.name, dataset.scorer.params, sample.input, sample, dataset.output_schema)
+        assert got.value == 0, sample.id
+
+
+def test_any_beginning_of_the_file_has_half_of_each_language(dataset):
+    for count in range(1, len(dataset.samples) + 1):
+        langs = Counter(s.lang for s in dataset.samples[:count])
+        assert abs(langs["ja"] - langs["en"]) <= 1
+
+
+@pytest.mark.parametrize("seed", [1, 2, 3])
+def test_a_short_draw_is_balanced_and_covers_several_kinds(dataset, seed):
+    drawn = dataset.take(24, seed)
+    langs = Counter(s.lang for s in drawn)
+    assert abs(langs["ja"] - langs["en"]) <= 2
+    assert len({tag for s in drawn for tag in s.tags}) >= 4
+
+
+def test_texts_are_short(dataset):
+    for sample in dataset.samples:
+        size, limit = (len(sample.input), 60) if sample.lang == "ja" else (len(sample.input.split()), 35)
+        assert size <= limit, sample.id
+
+
+def test_examples_are_few_the_same_for_all_and_not_among_the_samples(dataset):
+    shots = dataset.prompt.shots
+    assert 2 <= len(shots) <= 10
+    assert any(re.search("[ぁ-ん]", text) for text, _ in shots)
+    assert any(text.isascii() for text, _ in shots)
+    assert not {normalise(text) for text, _ in shots} & {normalise(s.input) for s in dataset.samples}
+    prefixes = {json.dumps(dataset.messages(s)[:-1]) for s in dataset.samples}
+    assert len(prefixes) == 1
+
+
+def test_structured_examples_are_one_line_of_json(dataset):
+    for _, output in dataset.prompt.shots:
+        assert "\n" not in output
+        if dataset.output_schema is not None:
+            assert output == json.dumps(json.loads(output), ensure_ascii=False)
+
+
+def grams(text):
+    plain = re.sub(r"\d+", "0", normalise(text))
+    return {plain[i : i + 3] for i in range(len(plain) - 2)}
+
+
+def test_no_two_samples_differ_by_numbers_alone(dataset):
+    seen = [(s, grams(s.input)) for s in dataset.samples]
+    for (one, left), (two, right) in itertools.combinations(seen, 2):
+        if one.lang == two.lang:
+            assert len(left & right) / len(left | right) < 0.85, (one.input, two.input)
+
+
+def test_labels_are_level():
+    samples = load_dataset(ROOT / "datasets" / "comment_classify").samples
+    counts = Counter((s.lang, s.target["label"]) for s in samples)
+    assert len(counts) == 10
+    assert set(counts.values()) == {17}
+
+
+def test_no_address_or_handle_is_in_a_text(dataset):
+    for sample in dataset.samples:
+        assert not re.search(r"https?:|www\.|\.com|@|#\w", sample.input), sample.id
