@@ -31,7 +31,7 @@ from typing import Final, cast
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy import optimize, stats
+from scipy import optimize, special, stats
 
 from llmbench.errors import SweepError
 
@@ -188,10 +188,10 @@ def samples_needed(
     spread = float(d.std(ddof=1)) if d.size > 1 else 0.0
 
     def proved(n: int) -> bool:
-        shifted = np.clip(values - stats.norm.ppf(POWER) * spread / math.sqrt(n), -1.0, 1.0)
+        shifted = np.clip(values - special.ndtri(POWER) * spread / math.sqrt(n), -1.0, 1.0)
         return _lower(shifted, counts.astype(np.float64) * (n / d.size), side) > -margin
 
-    return None if float(d.mean()) <= -margin else _first_true(proved)
+    return None if float(d.mean()) <= -margin else _first_true(proved, d.size)
 
 
 def smallest_margin(n: int, *, alpha: float = 0.05, n_candidates: int = 1) -> float:
@@ -236,7 +236,7 @@ def _t_lower(values: Floats, weights: Floats, side: float) -> float:
     n = float(w.sum())
     mean = float(x @ w) / n
     error = math.sqrt(float(w @ (x - mean) ** 2) / (n - 1.0) / n)
-    return mean - float(stats.t.ppf(1.0 - side, n - 1.0)) * error
+    return mean - float(special.stdtrit(n - 1.0, 1.0 - side)) * error
 
 
 def _gaffke_lower(values: Floats, weights: Floats, side: float) -> float:
@@ -263,7 +263,8 @@ def _chance_at_most(levels: Floats, counts: Floats, y: float) -> float:
     u = s * math.sqrt(float(counts @ (a / (1.0 - a * s)) ** 2))
     if abs(r) < 1e-3:  # at the mean itself, where the formula is 0 / 0
         return 0.5
-    return float(stats.norm.cdf(r) + stats.norm.pdf(r) * (1.0 / r - 1.0 / u))
+    density = math.exp(-r * r / 2.0) / math.sqrt(2.0 * math.pi)
+    return float(special.ndtr(r)) + density * (1.0 / r - 1.0 / u)
 
 
 def _bca(top: Floats, base: Floats, level: float, seed: int) -> tuple[float, float]:
@@ -281,13 +282,12 @@ def _bca(top: Floats, base: Floats, level: float, seed: int) -> tuple[float, flo
     return (low, high) if math.isfinite(low) and math.isfinite(high) else (0.0, math.inf)
 
 
-def _first_true(holds: Callable[[int], bool]) -> int | None:
-    high = 1
+def _first_true(holds: Callable[[int], bool], start: int) -> int | None:
+    low, high = 0, start
     while not holds(high):
-        high *= 2
+        low, high = high, 2 * high
         if high > _MOST_UNITS:
             return None
-    low = high // 2
     while high - low > 1:
         middle = (low + high) // 2
         low, high = (low, middle) if holds(middle) else (middle, high)

@@ -1,0 +1,248 @@
+"""Tiers and the config diff: only the lines that change are touched, and git applies it."""
+
+from __future__ import annotations
+
+import subprocess
+
+import pytest
+import yaml
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from llmbench.bench.edit import put_first, set_value, unified_diff
+from llmbench.bench.propose import Move, propose
+from llmbench.errors import ConfigError
+
+TIERS = {"heavy_reasoning": ["big"], "standard": ["ref", "big"], "cheap": ["small", "tiny"], "image": ["pic"]}
+TASK_TIERS = {"extract": "standard", "caption": "standard", "label": "cheap"}
+MAPPING = """\
+# どのタスクをどの段に置くか
+tasks:
+  extract: standard   # 事実の抽出 (facts)
+  caption: "standard"
+  'label': cheap
+
+  # keep me
+
+overrides:
+  channels: {CH01: {tasks: {caption: {tier: cheap}}}}
+"""
+CANDIDATES = """\
+tiers:
+  heavy_reasoning: [big]   # one only
+  standard:
+    # 標準
+    - ref
+    - "big"      # 大きい
+    - {model: long, min_context: 32000}
+    - model: tiny
+      min_context: 1000
+  cheap: [ small,
+           tiny, # tiny
+           ref ]
+  image: [pic]
+defaults:
+  cheap: {max_tokens: 256}
+"""
+OVERRIDES = """\
+tasks:
+  label:
+    options: {temperature: 0}
+    models: [small, tiny]
+"""
+FILES = {
+    "llm_tier_mapping.yaml": MAPPING,
+    "llm_tier_candidates.yaml": CANDIDATES,
+    "llm_task_overrides.yaml": OVERRIDES,
+}
+
+
+def proposed(*moves, configs=FILES, measured=None, tiers=TIERS):
+    found = [Move(task, tier, "ref", outcome, model) for task, tier, outcome, model in moves]
+    return propose(
+        found, measured=measured or [m[0] for m in moves], tiers=tiers, task_tiers=TASK_TIERS, configs=configs
+    )
+
+
+def changed_lines(diff):
+    return [line for line in diff.splitlines() if line[:1] in "+-" and line[:3] not in ("+++", "---")]
+
+
+def applied(tmp_path, files, diff):
+    folder = tmp_path / "configs"
+    folder.mkdir()
+    for name, text in files.items():
+        (folder / name).write_bytes(text.encode())
+    (tmp_path / "recommendation.diff").write_bytes(diff.encode())
+    subprocess.run(["git", "init", "-q"], cwd=tmp_path, check=True)
+    subprocess.run(["git", "apply", "recommendation.diff"], cwd=tmp_path, check=True)
+    return {path.name: path.read_bytes().decode() for path in folder.iterdir()}
+
+
+def test_a_move_to_a_tier_changes_one_line_and_keeps_its_comment(tmp_path):
+    found = proposed(("extract", "standard", "promote", "small"), measured=["extract", "caption"])
+    assert found.destinations == {"extract": "cheap"}
+    assert changed_lines(found.diff) == [
+        "-  extract: standard   # 事実の抽出 (facts)",
+        "+  extract: cheap      # 事実の抽出 (facts)",
+    ]
+    assert applied(tmp_path, FILES, found.diff) == found.edited
+
+
+def test_quotes_stay_and_a_task_that_is_missing_is_added_after_the_last(tmp_path):
+    both = proposed(("caption", "standard", "promote", "small"), ("new", "standard", "promote", "small"))
+    assert changed_lines(both.diff) == [
+        '-  caption: "standard"', '+  caption: "cheap"', "+  new: cheap"
+    ]  # fmt: skip
+    assert applied(tmp_path, FILES, both.diff) == both.edited
+    assert "overrides by channel or environment name caption" in " ".join(both.notes)
+    assert "different defaults" in " ".join(both.notes)
+
+
+def test_a_model_that_heads_no_tier_is_put_before_the_old_ones_for_its_task_alone(tmp_path):
+    found = proposed(("extract", "standard", "promote", "tiny"), measured=["extract", "caption"])
+    assert found.destinations == {"extract": "standard"}
+    assert changed_lines(found.diff) == ["+  extract:", "+    models: [tiny, ref, big]"]
+    assert applied(tmp_path, FILES, found.diff) == found.edited
+    standard = next(row for row in found.tiers if row["tier"] == "standard")
+    assert (standard["changed"], standard["blocking_tasks"]) == (False, ["caption"])
+    assert standard["sentence"] == "standard keeps ref: tiny is promoted for extract, but not for caption."
+
+
+def test_a_tier_gets_a_new_first_when_every_measured_task_moved_to_it(tmp_path):
+    found = proposed(("extract", "standard", "promote", "tiny"), ("caption", "standard", "promote", "tiny"))
+    standard = next(row for row in found.tiers if row["tier"] == "standard")
+    assert (standard["changed"], standard["proposed_first"]) == (True, "tiny")
+    after = applied(tmp_path, FILES, found.diff)
+    assert after == found.edited
+    assert changed_lines(found.diff) == [
+        "+    - model: tiny", "+      min_context: 1000", "-    - model: tiny", "-      min_context: 1000"
+    ]  # fmt: skip
+    names = [
+        e["model"] if isinstance(e, dict) else e
+        for e in yaml.safe_load(after["llm_tier_candidates.yaml"])["tiers"]["standard"]
+    ]
+    assert names == ["tiny", "ref", "big", "long"]
+
+
+def test_tasks_that_were_not_measured_are_named_where_the_tier_changes():
+    found = propose(
+        [Move("extract", "standard", "ref", "promote", "tiny")],
+        measured=["extract"], tiers=TIERS, task_tiers=TASK_TIERS, configs=FILES,
+    )  # fmt: skip
+    standard = next(row for row in found.tiers if row["tier"] == "standard")
+    assert standard["changed"]
+    assert "not measured, but served by it too: caption" in standard["sentence"]
+
+
+def test_tiers_off_the_ladder_are_left_alone():
+    found = proposed(("poster", "image", "promote", "small"), tiers=TIERS)
+    assert found.destinations == {"poster": "image"}
+    assert not next(row for row in found.tiers if row["tier"] == "image")["changed"]
+    assert changed_lines(found.diff) == ["+  poster:", "+    models: [small, pic]"]
+
+
+def test_a_task_with_its_own_list_is_changed_there():
+    found = proposed(("label", "cheap", "promote", "tiny"))
+    assert found.destinations == {"label": "cheap"}
+    assert changed_lines(found.diff) == ["-    models: [small, tiny]", "+    models: [tiny, small]"]
+
+
+def test_the_one_file_form_is_changed_in_place(tmp_path):
+    router = "tiers: {standard: [ref], cheap: [small]}\ntasks:\n  extract: {tier: standard, timeout: 30}\n"
+    found = proposed(("extract", "standard", "promote", "small"), configs={"llm_router.yaml": router})
+    assert "+  extract: {tier: cheap, timeout: 30}" in changed_lines(found.diff)
+    assert applied(tmp_path, {"llm_router.yaml": router}, found.diff) == found.edited
+
+
+def test_files_that_do_not_exist_are_created_by_the_diff(tmp_path):
+    found = proposed(("extract", "standard", "promote", "tiny"), measured=["extract", "caption"], configs={})
+    after = applied(tmp_path, {}, found.diff)
+    assert after == {"llm_task_overrides.yaml": "tasks:\n  extract:\n    models: [tiny, ref, big]\n"}
+
+
+def test_an_edit_that_is_not_safe_becomes_a_note_and_touches_nothing():
+    text = "tasks:\n  extract: &t standard\n  caption: *t\n"
+    found = proposed(("caption", "standard", "promote", "small"), configs={"llm_tier_mapping.yaml": text})
+    assert found.diff == ""
+    assert found.notes[0].startswith(
+        "Not in the diff: llm_tier_mapping.yaml: tasks.caption cannot be edited safely"
+    )
+
+
+def test_without_config_texts_there_is_no_diff_and_nothing_moves_without_a_move():
+    assert proposed(("extract", "standard", "promote", "small"), configs=None).diff == ""
+    assert propose([], measured=["extract"], tiers=TIERS, task_tiers=TASK_TIERS, configs=FILES).diff == ""
+
+
+# --- the editor -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("text", "path", "value", "edited"),
+    [
+        ("", ("tasks", "a"), "cheap", "tasks:\n  a: cheap\n"),
+        ("# only\n", ("tasks", "a"), "cheap", "# only\ntasks:\n  a: cheap\n"),
+        ("tasks:\n", ("tasks", "a"), "cheap", "tasks:\n  a: cheap\n"),
+        ("tasks: {}\n", ("tasks", "a"), "cheap", "tasks: {a: cheap}\n"),
+        ("tasks: { b: x, }\n", ("tasks", "a"), "cheap", "tasks: { b: x, a: cheap }\n"),
+        ("tasks:\n  b: x  # c", ("tasks", "a"), "cheap", "tasks:\n  b: x  # c\n  a: cheap"),
+        ("tasks:\r\n  b: x\r\n", ("tasks", "a"), "y", "tasks:\r\n  b: x\r\n  a: y\r\n"),
+        ("tasks:\n    b: x\nz: 1\n", ("tasks", "要約"), "cheap", "tasks:\n    b: x\n    要約: cheap\nz: 1\n"),
+        ("tasks:\n  a: 'x'  # c\n", ("tasks", "a"), "y", "tasks:\n  a: 'y'  # c\n"),
+        ("a: x  # c\n", ("a",), "longer", "a: longer # c\n"),
+        ("a: x\n", ("a",), "yes", 'a: "yes"\n'),
+        ("a:   # later\nb: 1\n", ("a",), "x", "a: x   # later\nb: 1\n"),
+    ],
+)
+def test_a_value_is_set_where_it_stands(text, path, value, edited):
+    assert set_value(text, path, value) == edited
+
+
+@pytest.mark.parametrize(
+    ("text", "item", "edited"),
+    [
+        ("l: [a, b]  # c\n", "b", "l: [b, a]  # c\n"),
+        ("l: [a, b]\n", "new", "l: [new, a, b]\n"),
+        ("l: []\n", "new", "l: [new]\n"),
+        ("l:\n  - a  # 一\n  - b  # 二\n", "b", "l:\n  - b  # 二\n  - a  # 一\n"),
+        ("l:\n- a\n- b", "b", "l:\n- b\n- a"),
+        ("l:\n- a\n", "new", "l:\n- new\n- a\n"),
+        ("l: [\n  a, # one\n  b, # two\n]\n", "b", "l: [\n  b, a, # one\n   # two\n]\n"),
+        ("l: [a]\n", "a", "l: [a]\n"),
+    ],
+)
+def test_an_item_is_put_first_and_comments_stay(text, item, edited):
+    assert put_first(text, ("l",), item) == edited
+
+
+@pytest.mark.parametrize(
+    "text", ["l: {a: 1}\n", "l: &x [a]\nm: *x\n", "k: &x [a]\nl: *x\n", "- a\n", "l: [a\n", "other: 1\n"]
+)
+def test_a_place_that_cannot_be_edited_safely_is_refused(text):
+    with pytest.raises(ConfigError):
+        put_first(text, ("l",), "new")
+
+
+names = st.text(st.characters(codec="utf-8", categories=["L", "N", "P", "Zs"]), min_size=1, max_size=8)
+
+
+@given(
+    st.dictionaries(names, st.sampled_from(["cheap", "standard"]), max_size=5), names, names, st.booleans()
+)
+@settings(max_examples=150, deadline=None)
+def test_whatever_the_names_the_text_reads_back_with_one_change(tasks, task, tier, flow):
+    text = yaml.safe_dump({"tasks": tasks}, allow_unicode=True, default_flow_style=flow, sort_keys=False)
+    edited = set_value(text, ("tasks", task), tier)
+    assert yaml.safe_load(edited) == {"tasks": tasks | {task: tier}}
+
+
+@given(
+    st.lists(st.sampled_from(["a: 1\n", "\n", "# c\n", "b: 2\r\n", "漢字: x\n"]), max_size=8), st.booleans()
+)
+@settings(max_examples=25, deadline=None)
+def test_git_applies_the_diff_of_any_two_texts(tmp_path_factory, parts, cut):
+    before = "".join(parts)
+    after = before[:-1] if cut and before else before + "end: 1"
+    diff = unified_diff({"x.yaml": before}, {"x.yaml": after})
+    assert applied(tmp_path_factory.mktemp("g"), {"x.yaml": before}, diff) == {"x.yaml": after}
