@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -201,3 +202,46 @@ def warehouse_sources(project: Project, runs: Sequence[str] = (), logs: Sequence
         ledgers=tuple(path for path in (project.ledger,) if path.exists()),
         telemetry=tuple(path for path in telemetry if path.exists()),
     )
+
+
+def decide_run(project: Project, run_dir: Path) -> dict[str, Any]:
+    """The recommendation for a run folder: verdicts, sentences and the config diff. Writes nothing.
+
+    Raises:
+        SweepError: the folder lacks its plan or rows, or they cannot be judged.
+    """
+    import pandas as pd
+
+    from llmbench.bench.recommend import recommend
+
+    results, plan_file = run_dir / "results.jsonl", run_dir / "plan.json"
+    for path in (results, plan_file):
+        if not path.is_file():
+            raise SweepError(f"{path} is missing; run the sweep first")
+    config = load_config(project.configs)
+    text = results.read_bytes()
+    tiers = {name: [entry.model for entry in entries] for name, entries in config.all_tiers().items()}
+    files = {
+        path.name: path.read_text(encoding="utf-8") for path in sorted(project.configs.glob("llm_*.yaml"))
+    }
+    return recommend(
+        pd.DataFrame.from_records([json.loads(line) for line in text.splitlines() if line.strip()]),
+        json.loads(plan_file.read_text(encoding="utf-8")),
+        tiers=tiers,
+        task_tiers=dict(config.mapping),
+        configs={name: body for name, body in files.items() if not name.endswith(".local.yaml")},
+        results_sha256=hashlib.sha256(text).hexdigest(),
+    )
+
+
+def write_recommendation(project: Project, run_dir: Path) -> dict[str, Any]:
+    """Decide a run and write recommendation.json and recommendation.diff into its folder.
+
+    Raises:
+        SweepError: as in `decide_run`.
+    """
+    decided = decide_run(project, run_dir)
+    text = json.dumps(decided, ensure_ascii=False, indent=2, allow_nan=False)
+    (run_dir / "recommendation.json").write_text(text + "\n", encoding="utf-8")
+    (run_dir / "recommendation.diff").write_text(decided["diff"], encoding="utf-8")
+    return decided

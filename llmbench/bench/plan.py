@@ -7,6 +7,7 @@ before the first call.
 from __future__ import annotations
 
 import hashlib
+import html
 import os
 import platform
 from collections.abc import Mapping, Sequence
@@ -109,6 +110,28 @@ class Plan:
     def candidates(self) -> tuple[str, ...]:
         """Every model key of the plan, in order of appearance."""
         return tuple(dict.fromkeys(key for task in self.tasks for key in task.candidates))
+
+    def _repr_html_(self) -> str:
+        """A table of the tasks, for notebooks."""
+        head = "".join(f"<th>{name}</th>" for name in ("task", "tier", "reference", "candidates", "samples"))
+        rows = "".join(
+            "<tr>"
+            + "".join(
+                f"<td>{html.escape(str(cell))}</td>"
+                for cell in (
+                    task.task,
+                    task.tier,
+                    task.reference,
+                    ", ".join(task.candidates),
+                    len(task.samples),
+                )
+            )
+            + "</tr>"
+            for task in self.tasks
+        )
+        title = html.escape(f"{self.run_id}: margin {self.margin:g}, alpha {self.alpha:g}, seed {self.seed}")
+        notes = "".join(f"<p>{html.escape(notice)}</p>" for notice in self.notices)
+        return f"<table><caption>{title}</caption><tr>{head}</tr>{rows}</table>{notes}"
 
     def facts(self) -> dict[str, Any]:
         """The JSON form (plan.json): the header of a run."""
