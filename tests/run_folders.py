@@ -50,7 +50,12 @@ class RunFolder:
 
 
 def write_run_folder(
-    root: Path, *, seed: int = 7, samples: int = 80, plant: Sequence[str] = (), run_id: str = "2026-11-22-tiers"
+    root: Path,
+    *,
+    seed: int = 7,
+    samples: int = 80,
+    plant: Sequence[str] = (),
+    run_id: str = "2026-11-22-tiers",
 ) -> RunFolder:
     """Write reports/<run_id>, workspaces/ledger.jsonl and workspaces/logs/llm_usage.jsonl under `root`."""
     draw = random.Random(seed)
@@ -93,7 +98,14 @@ def _planter(plant: Sequence[str]) -> Any:
 
 
 def _row(
-    draw: random.Random, run_id: str, task: str, name: str, model: str, key: str, at: int, plant: Sequence[str]
+    draw: random.Random,
+    run_id: str,
+    task: str,
+    name: str,
+    model: str,
+    key: str,
+    at: int,
+    plant: Sequence[str],
 ) -> dict[str, Any]:
     lang = "ja" if at % 3 == 0 else "en"
     prompt, label = TEXTS[lang]
@@ -104,35 +116,68 @@ def _row(
     right = 0.97 * hardness + 0.03 * draw.random() < min(skill, 0.98)
     status, kind = "ok", None
     if draw.random() < 0.012:
-        status, kind = draw.choice([("error", "malformed"), ("timeout", "timeout"), ("error", "server_error")])
+        status, kind = draw.choice(
+            [("error", "malformed"), ("timeout", "timeout"), ("error", "server_error")]
+        )
     latency = MODELS[model]["ms"] * draw.lognormvariate(0, 0.35)
     score = 0.0 if status != "ok" else (1.0 if right else 0.5 if hardness > 0.9 else 0.0)
-    output = None if status != "ok" else f"{label if score == 1 else '分かりません' if lang == 'ja' else 'billing'}"
+    output = (
+        None
+        if status != "ok"
+        else f"{label if score == 1 else '分かりません' if lang == 'ja' else 'billing'}"
+    )
     adjusted = [{"param": "max_tokens", "action": "renamed", "from": 48, "to": 48, "rule": "max_tokens_key"}]
     if "free" in model:
         adjusted.append(
-            {"param": "response_format", "action": "dropped", "from": {"type": "json_schema"}, "to": None,
-             "rule": f"no structured outputs{payload}"}
-        )  # fmt: skip
+            {
+                "param": "response_format",
+                "action": "dropped",
+                "from": {"type": "json_schema"},
+                "to": None,
+                "rule": f"no structured outputs{payload}",
+            }
+        )
     cell = f"{name}/{task}-{at:03d}/{key}/0"
     digest = hashlib.sha256(cell.encode("utf-8", "surrogatepass")).hexdigest()
     stamp = datetime(2026, 11, 22, 9, tzinfo=UTC) + timedelta(seconds=at * 2, milliseconds=at)
     return {
-        "schema": 1, "run_id": run_id, "task": name, "tier": TIER[task], "dataset": f"{task}_v1", "lang": lang,
-        "sample_id": f"{task}-{at:03d}{payload}", "cluster": f"c{at // 2:03d}", "model": key,
-        "model_id": MODELS[model]["id"], "model_version": f"{MODELS[model]['id']}@1", "repeat": 0,
-        "status": status, "error_kind": kind, "error": None if kind is None else f"the model failed: {kind}{payload}",
-        "score": score, "score_details": {"exact": score}, "prompt": f"{prompt} (#{at}){payload}",
-        "output": None if output is None else output + payload, "target": label + payload,
-        "finish_reason": "stop" if status == "ok" else None, "latency_ms": round(latency, 2),
-        "queued_ms": round(draw.random() * 5, 2), "ttft_ms": round(latency * 0.4, 2),
-        "input_tokens": 180 + at % 40, "output_tokens": 8 + draw.randrange(20), "cached_tokens": 0,
-        "reasoning_tokens": 0, "cost_usd": round(latency / 3.6e6 * MODELS[model]["price"], 12),
-        "cost_source": "per_core_hour", "cpu_s": round(latency / 1000 * 1.2, 4),
+        "schema": 1,
+        "run_id": run_id,
+        "task": name,
+        "tier": TIER[task],
+        "dataset": f"{task}_v1",
+        "lang": lang,
+        "sample_id": f"{task}-{at:03d}{payload}",
+        "cluster": f"c{at // 2:03d}",
+        "model": key,
+        "model_id": MODELS[model]["id"],
+        "model_version": f"{MODELS[model]['id']}@1",
+        "repeat": 0,
+        "status": status,
+        "error_kind": kind,
+        "error": None if kind is None else f"the model failed: {kind}{payload}",
+        "score": score,
+        "score_details": {"exact": score},
+        "prompt": f"{prompt} (#{at}){payload}",
+        "output": None if output is None else output + payload,
+        "target": label + payload,
+        "finish_reason": "stop" if status == "ok" else None,
+        "latency_ms": round(latency, 2),
+        "queued_ms": round(draw.random() * 5, 2),
+        "ttft_ms": round(latency * 0.4, 2),
+        "input_tokens": 180 + at % 40,
+        "output_tokens": 8 + draw.randrange(20),
+        "cached_tokens": 0,
+        "reasoning_tokens": 0,
+        "cost_usd": round(latency / 3.6e6 * MODELS[model]["price"], 12),
+        "cost_source": "per_core_hour",
+        "cpu_s": round(latency / 1000 * 1.2, 4),
         "load": {"cpu_some_avg10": round(draw.random() * 20, 2), "loadavg1": round(0.8 + draw.random(), 2)},
-        "adjustments": adjusted, "fingerprint": digest, "call_id": f"call-{digest[:16]}",
+        "adjustments": adjusted,
+        "fingerprint": digest,
+        "call_id": f"call-{digest[:16]}",
         "timestamp": stamp.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
-    }  # fmt: skip
+    }
 
 
 def _plan(
@@ -140,20 +185,35 @@ def _plan(
 ) -> dict[str, Any]:
     japanese = len(range(0, samples, 3))
     return {
-        "name": "tiers", "run_id": run_id, "plan_hash": "9f2c41d07ab3", "seed": seed, "margin": MARGIN,
-        "alpha": 0.05, "repeats": 1, "candidates": models,
+        "name": "tiers",
+        "run_id": run_id,
+        "plan_hash": "9f2c41d07ab3",
+        "seed": seed,
+        "margin": MARGIN,
+        "alpha": 0.05,
+        "repeats": 1,
+        "candidates": models,
         "tasks": {
             name: {
-                "dataset": f"{task}_v1", "dataset_sha256": "ab" * 32, "version": "1.0.0", "limit": samples,
-                "samples": samples, "clusters": math.ceil(samples / 2),
-                "lang": {"ja": japanese, "en": samples - japanese}, "candidates": models,
-                "reference": models[0], "tier": TIER[task], "scorer": "exact",
+                "dataset": f"{task}_v1",
+                "dataset_sha256": "ab" * 32,
+                "version": "1.0.0",
+                "limit": samples,
+                "samples": samples,
+                "clusters": math.ceil(samples / 2),
+                "lang": {"ja": japanese, "en": samples - japanese},
+                "candidates": models,
+                "reference": models[0],
+                "tier": TIER[task],
+                "scorer": "exact",
             }
             for task, name in tasks.items()
         },
         "models": {
             key: {
-                "provider": "local", "model_id": MODELS[model]["id"], "version": f"{MODELS[model]['id']}@1",
+                "provider": "local",
+                "model_id": MODELS[model]["id"],
+                "version": f"{MODELS[model]['id']}@1",
                 "label": MODELS[model]["label"] + (plant[0] if plant else ""),
                 "price_per_core_hour": MODELS[model]["price"],
                 "licence": "Gemma Terms of Use" if "gemma" in model else "Apache-2.0",
@@ -162,11 +222,11 @@ def _plan(
         },
         "machine": {"cores": 2, "platform": "Linux-6.1-x86_64", "python": "3.11.7"},
         "notices": [
-            "Gemma is provided under and subject to the Gemma Terms of Use found at ai.google.dev/gemma/terms.",
+            "Gemma is provided under the Gemma Terms of Use, see ai.google.dev/gemma/terms.",
             *plant,
         ],
         "config_hash": "4be1d2c3",
-    }  # fmt: skip
+    }
 
 
 def _recommendation(rows: list[dict[str, Any]], plan: dict[str, Any], plant: Sequence[str]) -> dict[str, Any]:
@@ -183,16 +243,26 @@ def _recommendation(rows: list[dict[str, Any]], plan: dict[str, Any], plant: Seq
     )
     tasks = [_task(rows, task, facts, tail) for task, facts in plan["tasks"].items()]
     return {
-        "schema": 1, "run_id": plan["run_id"], "plan_hash": plan["plan_hash"],
-        "config_hash": plan["config_hash"], "margin": MARGIN, "alpha": 0.05, "tasks": tasks,
+        "schema": 1,
+        "run_id": plan["run_id"],
+        "plan_hash": plan["plan_hash"],
+        "config_hash": plan["config_hash"],
+        "margin": MARGIN,
+        "alpha": 0.05,
+        "tasks": tasks,
         "tiers": [
-            {"tier": "standard", "first": plan["candidates"][0], "proposed_first": plan["candidates"][0],
-             "changed": False, "blocking_tasks": [tasks[1]["task"]],
-             "sentence": f"standard keeps its first model: extract_invoice is not proven.{tail}"},
+            {
+                "tier": "standard",
+                "first": plan["candidates"][0],
+                "proposed_first": plan["candidates"][0],
+                "changed": False,
+                "blocking_tasks": [tasks[1]["task"]],
+                "sentence": f"standard keeps its first model: extract_invoice is not proven.{tail}",
+            },
         ],
         "diff": diff,
         "notes": ["Scores of 80 samples a task; more samples narrow the intervals.", *plant],
-    }  # fmt: skip
+    }
 
 
 def _task(rows: list[dict[str, Any]], task: str, facts: dict[str, Any], tail: str) -> dict[str, Any]:
@@ -206,12 +276,18 @@ def _task(rows: list[dict[str, Any]], task: str, facts: dict[str, Any], tail: st
     best = min(winners, key=lambda each: each["cost_usd_per_1000"]) if winners else None
     outcome = "promote" if best else "inconclusive" if any(e["state"] == "open" for e in entries) else "keep"
     return {
-        "task": task, "tier": facts["tier"], "reference": reference,
+        "task": task,
+        "tier": facts["tier"],
+        "reference": reference,
         "proposed_tier": "cheap" if best else facts["tier"],
-        "proposed_model": best["model"] if best else reference, "outcome": outcome,
+        "proposed_model": best["model"] if best else reference,
+        "outcome": outcome,
         "sentence": f"{task}: {outcome}. On {facts['samples']} samples the evidence reads as shown.{tail}",
-        "samples": facts["samples"], "clusters": facts["clusters"], "pending": 0, "candidates": entries,
-    }  # fmt: skip
+        "samples": facts["samples"],
+        "clusters": facts["clusters"],
+        "pending": 0,
+        "candidates": entries,
+    }
 
 
 def _candidate(
@@ -231,27 +307,41 @@ def _candidate(
     quality = fmean(scores)
     spread = pstdev(scores) * wide
     return {
-        "model": model, "state": state, "n": len(mine), "clusters": len({row["cluster"] for row in mine}),
-        "quality": quality, "quality_interval": [max(0.0, quality - spread), min(1.0, quality + spread)],
+        "model": model,
+        "state": state,
+        "n": len(mine),
+        "clusters": len({row["cluster"] for row in mine}),
+        "quality": quality,
+        "quality_interval": [max(0.0, quality - spread), min(1.0, quality + spread)],
         "delta": None if model == reference else delta,
         "delta_interval": None if model == reference else [delta - half, delta + half],
-        "needs_more": 120 if state == "open" else None, "cost_usd_per_1000": 1000 * cost,
+        "needs_more": 120 if state == "open" else None,
+        "cost_usd_per_1000": 1000 * cost,
         "cost_ratio": None if model == reference else cost / base_cost,
-        "cost_ratio_interval": None if model == reference else [0.9 * cost / base_cost, 1.1 * cost / base_cost],
-        "p50_ms": cuts[9], "p95_ms": cuts[18],
+        "cost_ratio_interval": None
+        if model == reference
+        else [0.9 * cost / base_cost, 1.1 * cost / base_cost],
+        "p50_ms": cuts[9],
+        "p95_ms": cuts[18],
         "p95_interval_ms": [cuts[17], None if len(mine) < 72 else max(latency)],
         "tokens_per_s": sum(r["output_tokens"] for r in mine) / sum(latency) * 1000,
-        "failures": failures, "failure_rate": failures / len(mine),
+        "failures": failures,
+        "failure_rate": failures / len(mine),
         "reason": f"{state}: difference {100 * delta:+.1f} points{tail}",
-    }  # fmt: skip
+    }
 
 
 def _ledger(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     lines: list[dict[str, Any]] = []
     for row in rows:
         cell = f"{row['task']}/{row['sample_id']}/{row['model']}/{row['repeat']}"
-        same = {"schema": 1, "fingerprint": row["fingerprint"], "cell": cell, "run_id": row["run_id"],
-                "timestamp": row["timestamp"]}  # fmt: skip
+        same = {
+            "schema": 1,
+            "fingerprint": row["fingerprint"],
+            "cell": cell,
+            "run_id": row["run_id"],
+            "timestamp": row["timestamp"],
+        }
         paid = {key: value for key, value in row.items() if key not in ("score", "score_details")}
         lines += [{"type": "intent", **same}, {"type": "result", **paid, **same}]
     return lines
@@ -262,14 +352,31 @@ def _production_call(draw: random.Random, at: int) -> dict[str, Any]:
     model = draw.choice(list(MODELS))
     stamp = datetime(2026, 11, 1, tzinfo=UTC) + timedelta(seconds=17 * at)
     return {
-        "task": task, "tier": TIER[task], "model": model, "model_id": MODELS[model]["id"], "repeat": 0,
-        "status": "ok" if draw.random() > 0.03 else "error", "error_kind": "rate_limit", "run_id": None,
-        "latency_ms": round(MODELS[model]["ms"] * draw.lognormvariate(0, 0.4), 2), "queued_ms": 0.4,
-        "ttft_ms": 90.0, "input_tokens": 200, "output_tokens": 18, "cost_usd": 0.00001, "cpu_s": None,
-        "cost_source": "registry", "finish_reason": "stop", "adjustments": [], "call_id": f"p-{at:08d}",
-        "sample_id": f"s{at}", "fingerprint": f"{at:064x}", "timestamp": stamp.isoformat(), "error": None,
+        "task": task,
+        "tier": TIER[task],
+        "model": model,
+        "model_id": MODELS[model]["id"],
+        "repeat": 0,
+        "status": "ok" if draw.random() > 0.03 else "error",
+        "error_kind": "rate_limit",
+        "run_id": None,
+        "latency_ms": round(MODELS[model]["ms"] * draw.lognormvariate(0, 0.4), 2),
+        "queued_ms": 0.4,
+        "ttft_ms": 90.0,
+        "input_tokens": 200,
+        "output_tokens": 18,
+        "cost_usd": 0.00001,
+        "cpu_s": None,
+        "cost_source": "registry",
+        "finish_reason": "stop",
+        "adjustments": [],
+        "call_id": f"p-{at:08d}",
+        "sample_id": f"s{at}",
+        "fingerprint": f"{at:064x}",
+        "timestamp": stamp.isoformat(),
+        "error": None,
         "load": {"cpu_some_avg10": 3.0, "loadavg1": 1.0},
-    }  # fmt: skip
+    }
 
 
 def _telemetry(draw: random.Random, row: dict[str, Any]) -> dict[str, Any]:
@@ -279,29 +386,62 @@ def _telemetry(draw: random.Random, row: dict[str, Any]) -> dict[str, Any]:
     if row["run_id"] is None and draw.random() < 0.05:
         chain.insert(0, "smol_free")
         attempts.insert(
-            0, {"model": "smol_free", "error_kind": "rate_limit", "status_code": 429, "latency_ms": 80.0,
-                "waited_ms": 0}
-        )  # fmt: skip
+            0,
+            {
+                "model": "smol_free",
+                "error_kind": "rate_limit",
+                "status_code": 429,
+                "latency_ms": 80.0,
+                "waited_ms": 0,
+            },
+        )
     if failed:
         attempts[-1] |= {"error_kind": row["error_kind"]}
     cell = f"{row['task']}/{row['sample_id']}/{row['model']}/{row['repeat']}"
     return {
-        "schema": 1, "status": "fail" if failed else "success", "timestamp": row["timestamp"],
-        "call_id": row["call_id"], "task": row["task"], "tier": row["tier"], "channel": None, "env": None,
-        "slot": None, "model": None if failed else row["model"], "model_id": row["model_id"],
-        "provider": "local", "fallback_chain": chain, "reason": "pinned", "latency_ms": row["latency_ms"],
-        "ttft_ms": row["ttft_ms"], "queued_ms": row["queued_ms"],
-        "usage": {"input_tokens": row["input_tokens"], "output_tokens": row["output_tokens"],
-                  "cached_tokens": 0, "reasoning_tokens": 0},
-        "cost_usd": row["cost_usd"], "cost_source": row["cost_source"], "wasted_ms": 0.0,
-        "wasted_cost_usd": None, "cpu_s": row["cpu_s"], "load": row["load"],
-        "finish_reason": row["finish_reason"], "request_id": None, "attempts": attempts,
-        "error": row["error"], "error_class": "ProviderError" if failed else None,
-        "error_kind": row["error_kind"] if failed else None, "status_code": None,
-        "adjustments": row["adjustments"], "routing_key": None, "config_hash": "4be1d2c3",
-        "prompt_sha256": row["fingerprint"], "run_id": row["run_id"],
+        "schema": 1,
+        "status": "fail" if failed else "success",
+        "timestamp": row["timestamp"],
+        "call_id": row["call_id"],
+        "task": row["task"],
+        "tier": row["tier"],
+        "channel": None,
+        "env": None,
+        "slot": None,
+        "model": None if failed else row["model"],
+        "model_id": row["model_id"],
+        "provider": "local",
+        "fallback_chain": chain,
+        "reason": "pinned",
+        "latency_ms": row["latency_ms"],
+        "ttft_ms": row["ttft_ms"],
+        "queued_ms": row["queued_ms"],
+        "usage": {
+            "input_tokens": row["input_tokens"],
+            "output_tokens": row["output_tokens"],
+            "cached_tokens": 0,
+            "reasoning_tokens": 0,
+        },
+        "cost_usd": row["cost_usd"],
+        "cost_source": row["cost_source"],
+        "wasted_ms": 0.0,
+        "wasted_cost_usd": None,
+        "cpu_s": row["cpu_s"],
+        "load": row["load"],
+        "finish_reason": row["finish_reason"],
+        "request_id": None,
+        "attempts": attempts,
+        "error": row["error"],
+        "error_class": "ProviderError" if failed else None,
+        "error_kind": row["error_kind"] if failed else None,
+        "status_code": None,
+        "adjustments": row["adjustments"],
+        "routing_key": None,
+        "config_hash": "4be1d2c3",
+        "prompt_sha256": row["fingerprint"],
+        "run_id": row["run_id"],
         "cell": cell if row["run_id"] else None,
-    }  # fmt: skip
+    }
 
 
 def _dump(path: Path, value: object) -> None:

@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.run_folders import telemetry_lines, write_run_folder
 
 from llmbench.analytics.warehouse import open_warehouse
 from llmbench.errors import ERROR_KINDS, WarehouseError
+from tests.run_folders import telemetry_lines, write_run_folder
 
 
 @pytest.fixture(scope="module")
@@ -30,9 +30,18 @@ def warehouse(folder):
 
 def a_row(**changes):
     row = {
-        "schema": 1, "run_id": "r", "task": "t", "sample_id": "s", "model": "m", "repeat": 0, "status": "ok",
-        "score": 1.0, "latency_ms": 10.0, "output_tokens": 5, "cost_usd": 0.001,
-    }  # fmt: skip
+        "schema": 1,
+        "run_id": "r",
+        "task": "t",
+        "sample_id": "s",
+        "model": "m",
+        "repeat": 0,
+        "status": "ok",
+        "score": 1.0,
+        "latency_ms": 10.0,
+        "output_tokens": 5,
+        "cost_usd": 0.001,
+    }
     return {key: value for key, value in {**row, **changes}.items() if value != "absent"}
 
 
@@ -57,11 +66,24 @@ def test_a_clean_run_loads_whole(warehouse, folder):
 
 def test_values_arrive_as_they_were_written(warehouse, folder):
     wanted = folder.rows[17]
-    got = warehouse.rows(
-        "select * from stg_results where fingerprint = $f", {"f": wanted["fingerprint"]}
-    )[0]
-    for key in ("run_id", "task", "sample_id", "model", "score", "prompt", "output", "target", "latency_ms",
-                "input_tokens", "cost_usd", "cpu_s", "lang", "cluster", "status"):  # fmt: skip
+    got = warehouse.rows("select * from stg_results where fingerprint = $f", {"f": wanted["fingerprint"]})[0]
+    for key in (
+        "run_id",
+        "task",
+        "sample_id",
+        "model",
+        "score",
+        "prompt",
+        "output",
+        "target",
+        "latency_ms",
+        "input_tokens",
+        "cost_usd",
+        "cpu_s",
+        "lang",
+        "cluster",
+        "status",
+    ):
         assert got[key] == wanted[key], key
     assert got["loadavg1"] == wanted["load"]["loadavg1"]
     assert got["called_at"].isoformat(timespec="milliseconds") + "Z" == wanted["timestamp"]
@@ -97,10 +119,9 @@ def test_a_sound_run_reconciles(warehouse, folder):
 
 def test_a_killed_call_is_an_orphan_and_a_reused_result_is_named(tmp_path):
     ledger = [
-        {"schema": 1, "type": "intent", "fingerprint": "a", "cell": "c", "run_id": "old", "timestamp": "2026-01-01T00:00:00Z"},
-        {"schema": 1, "type": "result", "fingerprint": "a", "cell": "c", "run_id": "old", "timestamp": "2026-01-01T00:00:01Z"},
-        {"schema": 1, "type": "intent", "fingerprint": "b", "cell": "d", "run_id": "r", "timestamp": "2026-01-02T00:00:00Z"},
-    ]  # fmt: skip
+        {"schema": 1, "type": kind, "fingerprint": print_, "cell": "c", "run_id": run}
+        for kind, print_, run in (("intent", "a", "old"), ("result", "a", "old"), ("intent", "b", "r"))
+    ]
     path = tmp_path / "ledger.jsonl"
     path.write_text("".join(json.dumps(line) + "\n" for line in ledger), encoding="utf-8")
     (tmp_path / "results.jsonl").write_text(json.dumps(a_row(fingerprint="a")) + "\n", encoding="utf-8")
@@ -178,8 +199,9 @@ def test_a_byte_order_mark_does_not_cost_the_first_row(tmp_path):
 def test_a_line_beyond_the_engines_usual_limit_is_read(tmp_path):
     with open_rows(tmp_path, a_row(output="x" * (17 << 20)), a_row(sample_id="b")) as opened:
         assert opened.rows("select len(output) as n from stg_results order by line_no") == [
-            {"n": 17 << 20}, {"n": None}
-        ]  # fmt: skip
+            {"n": 17 << 20},
+            {"n": None},
+        ]
 
 
 def test_a_cell_written_twice_counts_once_and_the_other_is_kept_apart(tmp_path):
@@ -231,10 +253,23 @@ def test_a_cost_that_nobody_knows_stays_unknown(tmp_path):
 def test_older_spellings_of_telemetry_are_read_as_todays(tmp_path):
     path = tmp_path / "usage.jsonl"
     lines = [
-        {"status": "success", "timestamp": 1795338000.5, "task": "t", "chain": ["a", "b"], "selected_model": "b",
-         "latency_ms": 5, "usage": {"prompt_tokens": 7, "completion_tokens": 3, "total_tokens": 10}},
-        {"status": "fail", "timestamp": "2026-11-22T18:00:00+09:00", "task": "t", "chain": ["a"], "error": "x"},
-    ]  # fmt: skip
+        {
+            "status": "success",
+            "timestamp": 1795338000.5,
+            "task": "t",
+            "chain": ["a", "b"],
+            "selected_model": "b",
+            "latency_ms": 5,
+            "usage": {"prompt_tokens": 7, "completion_tokens": 3, "total_tokens": 10},
+        },
+        {
+            "status": "fail",
+            "timestamp": "2026-11-22T18:00:00+09:00",
+            "task": "t",
+            "chain": ["a"],
+            "error": "x",
+        },
+    ]
     path.write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
     with open_warehouse(telemetry=[path]) as opened:
         first, second = opened.rows("from stg_calls order by line_no")
@@ -242,8 +277,10 @@ def test_older_spellings_of_telemetry_are_read_as_todays(tmp_path):
     assert (first["input_tokens"], first["output_tokens"]) == (7, 3)
     assert first["called_at"].isoformat() == "2026-11-22T09:00:00.500000"
     assert (second["called_at"].isoformat(), second["model"], second["is_failure"]) == (
-        "2026-11-22T09:00:00", None, True
-    )  # fmt: skip
+        "2026-11-22T09:00:00",
+        None,
+        True,
+    )
 
 
 def test_attempts_and_usage_add_up(tmp_path):
@@ -344,7 +381,9 @@ def test_a_missing_file_is_named_in_one_line(tmp_path):
 def test_a_folder_name_is_never_a_pattern(tmp_path, name):
     for each in (name, "run1", "runx"):
         (tmp_path / each).mkdir()
-        (tmp_path / each / "results.jsonl").write_text(json.dumps(a_row(run_id=each)) + "\n", encoding="utf-8")
+        (tmp_path / each / "results.jsonl").write_text(
+            json.dumps(a_row(run_id=each)) + "\n", encoding="utf-8"
+        )
     with open_warehouse(run_dirs=[tmp_path / name]) as opened:
         assert opened.rows("select run_id from stg_results") == [{"run_id": name}]
 
@@ -363,5 +402,5 @@ def test_a_closed_warehouse_says_so(tmp_path):
     opened = open_warehouse()
     opened.close()
     opened.close()
-    with pytest.raises(WarehouseError, match="(?i)closed"):
+    with pytest.raises(WarehouseError, match=r"(?i)closed"):
         opened.rows("select 1")

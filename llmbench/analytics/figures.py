@@ -118,8 +118,8 @@ def draw_tradeoff(spots: Sequence[Spot], *, reference: str, margin: float, key: 
     if not spots:
         return None
     costs = [spot.cost for spot in spots]
-    is_log = min(costs) > 0 and max(costs) > 8 * min(costs)
-    start, stop = (min(costs) / 1.5, max(costs) * 1.7) if is_log else (0.0, max(costs) * 1.18 or 1.0)
+    is_log = min(costs) > 1e-9 and max(costs) > 8 * min(costs)
+    start, stop = (min(costs) / 1.5, max(costs) * 1.7) if is_log else (0.0, max(max(costs) * 1.18, 1e-9))
     across = Scale(start, stop, 46, WIDTH - 10, is_log)
     low, high = min(spot.low for spot in spots), max(spot.high for spot in spots)
     pad = 0.06 * (high - low or 0.1)
@@ -132,7 +132,7 @@ def draw_tradeoff(spots: Sequence[Spot], *, reference: str, margin: float, key: 
         _add(svg, "line", {"class": "f-grid", "x1": 46, "x2": WIDTH - 10, "y1": up(tick), "y2": up(tick)})
         _write(svg, 40, up(tick) + 4, wording.number(100 * tick), "f-soft", "end")
     for tick in log_ticks(start, stop) if is_log else ticks(start, stop, 5):
-        _write(svg, across(tick), 280, f"${tick:g}", "f-soft", "middle")
+        _write(svg, across(tick), 280, _dollars(tick), "f-soft", "middle")
         _add(svg, "line", {"class": "f-tick", "x1": across(tick), "x2": across(tick), "y1": 262, "y2": 266})
     _add(svg, "line", {"class": "f-axis", "x1": 46, "x2": WIDTH - 10, "y1": 262, "y2": 262})
     base = next((spot.quality for spot in spots if spot.name == reference), None)
@@ -167,7 +167,7 @@ def _place(x: float, y: float, width: float, taken: Sequence[Box]) -> tuple[floa
     for dy in (4.0, -10.0, 18.0, -24.0, 32.0):
         for anchor, tx, left in (("start", x + 10, x + 10), ("end", x - 10, x - 10 - width)):
             box = (left, y + dy - _TEXT + 2, left + width, y + dy + 3)
-            if box[0] >= 46 and box[2] <= WIDTH and 18 <= box[1] and box[3] <= 260:
+            if box[0] >= 46 and box[2] <= WIDTH and box[1] >= 18 and box[3] <= 260:
                 choices.append((tx, y + dy, anchor, box))
     free = [each for each in choices if not any(_overlap(each[3], other) for other in taken)]
     fallback = (x + 10, y + 4, "start", (x + 10, y - 9, x + 10 + width, y + 7))
@@ -185,9 +185,7 @@ def draw_strip(low: float, middle: float, high: float, *, margin: float, state: 
     svg = Element("svg", {"class": "strip", "viewBox": "0 0 120 16", "aria-hidden": "true"})
     _add(svg, "rect", {"class": "f-loss", "x": 0, "y": 0, "width": scale(-margin), "height": 16})
     _add(svg, "line", {"class": "f-zero", "x1": scale(0), "x2": scale(0), "y1": 0, "y2": 16})
-    _add(
-        svg, "line", {"class": "f-margin", "x1": scale(-margin), "x2": scale(-margin), "y1": 0, "y2": 16}
-    )
+    _add(svg, "line", {"class": "f-margin", "x1": scale(-margin), "x2": scale(-margin), "y1": 0, "y2": 16})
     line = {"x1": scale(low), "x2": scale(high), "y1": 8, "y2": 8}
     _add(svg, "line", {"class": f"f-range f-{state}", **line})
     _add(svg, "circle", {"class": f"f-dot f-{state}", "cx": scale(middle), "cy": 8, "r": 4})
@@ -249,6 +247,10 @@ def _add(svg: Element, tag: str, attributes: dict[str, str | float]) -> None:
 def _write(svg: Element, x: float, y: float, text: str, kind: str, anchor: str) -> None:
     place = {"class": kind, "x": f"{x:.2f}", "y": f"{y:.2f}", "text-anchor": anchor}
     SubElement(svg, "text", place).text = wording.visible(text)
+
+
+def _dollars(value: float) -> str:
+    return "$" + (f"{value:.10f}".rstrip("0").rstrip(".") or "0")
 
 
 def _short(text: str, limit: int) -> str:

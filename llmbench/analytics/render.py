@@ -10,7 +10,7 @@ import os
 import shlex
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 from xml.etree.ElementTree import Element
 
 from llmbench.analytics import figures, wording
@@ -35,7 +35,7 @@ _FILTERS: Final[Mapping[str, Callable[..., str]]] = {
     "rate": wording.rate,
     "number": wording.number,
     "count_of": wording.count,
-    "language": lambda tag: LANGUAGES.get(tag, tag),
+    "language": lambda tag: LANGUAGES.get(str(tag), str(tag)),
 }
 
 
@@ -92,8 +92,10 @@ def render_html(story: Story, pictures: Mapping[int, Mapping[str, Element]]) -> 
 
 def render_markdown(story: Story) -> str:
     """The summary of a story, fit for the text of a pull request."""
-    return _environment(is_html=False).get_template("report.md.j2").render(
-        story=story, commands=[_Plain(each) for each in _commands(story)]
+    return (
+        _environment(is_html=False)
+        .get_template("report.md.j2")
+        .render(story=story, commands=[_Plain(each) for each in _commands(story)])
     )
 
 
@@ -109,13 +111,13 @@ def _environment(*, is_html: bool) -> Environment:
 
     made = Environment(
         loader=FileSystemLoader(TEMPLATES),
-        autoescape=is_html,
+        autoescape=is_html,  # noqa: S701 - Markdown has its own escaping, in `clean`
         undefined=StrictUndefined,
         finalize=clean,
         trim_blocks=True,
         lstrip_blocks=True,
         keep_trailing_newline=True,
-    )  # noqa: S701 - Markdown has its own escaping, in `clean`
+    )
     for name, words in _FILTERS.items():
         made.filters[name] = words if is_html else _as_plain(words)
     made.filters["language"] = _FILTERS["language"]

@@ -182,7 +182,8 @@ def _tell_task(number: int, entry: Mapping[str, Any], plan: Mapping[str, Any], m
     models = _object(plan.get("models"))
     candidates = [_tell_candidate(name, each, models, marts) for each in _objects(entry.get("candidates"))]
     by_model = {each.model: each for each in candidates}
-    current, proposed = by_model.get(str(entry.get("reference"))), by_model.get(str(entry.get("proposed_model")))
+    current = by_model.get(str(entry.get("reference")))
+    proposed = by_model.get(str(entry.get("proposed_model")))
     language = [row for row in marts.language if row["task"] == name]
     roles = {proposed.model: "proposed"} if proposed else {}
     roles |= {current.model: "now"} if current else {}
@@ -285,7 +286,9 @@ def _warnings(
         found.append(f"{lines} of results.jsonl could not be used and are not counted: {kinds}.")
     declared = _object(recommendation.get("generated_from")).get("results_sha256")
     if declared and declared != digest:
-        found.append("results.jsonl is not the file that the verdicts were computed from; compute them again.")
+        found.append(
+            "results.jsonl is not the file that the verdicts were computed from; compute them again."
+        )
     if pending:
         found.append(f"{wording.count(pending, 'call')} of {rows:,} must be run again and are not counted.")
     return found
@@ -302,7 +305,7 @@ def _fewest_clusters(margin: object, alpha: object) -> int | None:
 
 def _read_object(path: Path, advice: str) -> _Facts:
     try:
-        value = json.loads(path.read_text(encoding="utf-8"))
+        value = json.loads(path.read_text(encoding="utf-8"), parse_constant=lambda _: None)
     except OSError as error:
         raise WarehouseError(f"{path.name} cannot be read in {path.parent.name}: {advice}") from error
     except ValueError as error:

@@ -13,7 +13,7 @@ from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 from threading import Lock
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Self
 
 from llmbench.analytics.ingest import SQL_DIR, Kind, load_file
 from llmbench.errors import WarehouseError
@@ -88,7 +88,7 @@ class Warehouse:
         """Close the database. Closing twice is fine."""
         self._con.close()
 
-    def __enter__(self) -> Warehouse:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(

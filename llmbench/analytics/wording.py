@@ -50,7 +50,7 @@ def money(usd: float | None) -> str:
         return MISSING
     if usd == 0:
         return "$0"
-    if usd < 1:
+    if usd < 0.9995:
         digits = 2
         while usd < 10.0 ** -(digits - 1) and digits < 12:
             digits += 1
