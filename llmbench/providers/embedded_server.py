@@ -14,11 +14,9 @@ talks to it through the files of one state folder:
 
 from __future__ import annotations
 
-import datetime as dt
 import importlib
 import json
 import os
-import secrets
 import sys
 import threading
 import time
@@ -153,6 +151,9 @@ class Presence:
 
 def main(argument: str) -> int:
     """Serve until the last client is gone. Problems go to the log; the exit status is then 1."""
+    import datetime as dt  # here, because the clients import this module for its names only
+    import secrets
+
     config = json.loads(argument)
     try:
         presence = Presence(Path(config["state_dir"]))

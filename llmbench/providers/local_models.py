@@ -9,7 +9,6 @@ several wheels is joined once, into the cache folder.
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import importlib
 import json
 import os
@@ -364,6 +363,8 @@ def _is_intact(model: LocalModel, path: Path, folder: Path) -> bool:
         return True
     if path.stat().st_size != model.size_bytes:
         return False
+    import hashlib
+
     mark = _mark(model, path)
     with path.open("rb") as file:
         if hashlib.file_digest(file, "sha256").hexdigest() != model.sha256:
