@@ -7,7 +7,6 @@ choose.
 
 from __future__ import annotations
 
-import difflib
 import hashlib
 import json
 import math
@@ -16,8 +15,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from statistics import fmean, pstdev, quantiles
 from typing import Any
+
+from tests.run_recommendation import MARGIN, make_recommendation
 
 MODELS: dict[str, dict[str, Any]] = {
     "gemma_json": {"label": "Gemma 3 270M, enforced JSON", "ms": 620.0, "price": 0.05, "id": "gemma3-270m"},
@@ -35,7 +35,8 @@ TEXTS = {
     "en": ("My parcel has not arrived and the tracking page shows nothing new.", "delivery"),
     "ja": ("荷物がまだ届きません。追跡ページも更新されていません。", "配送"),
 }
-MARGIN = 0.05
+
+USAGE = ("input_tokens", "output_tokens", "cached_tokens", "reasoning_tokens")
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +76,7 @@ def write_run_folder(
             for model, key in zip(MODELS, models, strict=True):
                 folder.rows.append(_row(draw, run_id, task, name, model, key, at, plant))
     plan = _plan(run_id, seed, samples, dict(zip(SKILL, tasks, strict=True)), models, plant)
-    recommendation = _recommendation(folder.rows, plan, plant)
+    recommendation = make_recommendation(folder.rows, plan, plant)
     _dump_lines(folder.run_dir / "results.jsonl", folder.rows)
     digest = hashlib.sha256((folder.run_dir / "results.jsonl").read_bytes()).hexdigest()
     recommendation["generated_from"] = {"results_sha256": digest}
@@ -119,24 +120,8 @@ def _row(
         status, kind = draw.choice(
             [("error", "malformed"), ("timeout", "timeout"), ("error", "server_error")]
         )
-    latency = MODELS[model]["ms"] * draw.lognormvariate(0, 0.35)
-    score = 0.0 if status != "ok" else (1.0 if right else 0.5 if hardness > 0.9 else 0.0)
-    output = (
-        None
-        if status != "ok"
-        else f"{label if score == 1 else '分かりません' if lang == 'ja' else 'billing'}"
-    )
-    adjusted = [{"param": "max_tokens", "action": "renamed", "from": 48, "to": 48, "rule": "max_tokens_key"}]
-    if "free" in model:
-        adjusted.append(
-            {
-                "param": "response_format",
-                "action": "dropped",
-                "from": {"type": "json_schema"},
-                "to": None,
-                "rule": f"no structured outputs{payload}",
-            }
-        )
+    answer = label if right else "分かりません" if lang == "ja" else "billing"
+    score = 0.0 if status != "ok" else 1.0 if right else 0.5 if hardness > 0.9 else 0.0
     cell = f"{name}/{task}-{at:03d}/{key}/0"
     digest = hashlib.sha256(cell.encode("utf-8", "surrogatepass")).hexdigest()
     stamp = datetime(2026, 11, 22, 9, tzinfo=UTC) + timedelta(seconds=at * 2, milliseconds=at)
@@ -159,9 +144,20 @@ def _row(
         "score": score,
         "score_details": {"exact": score},
         "prompt": f"{prompt} (#{at}){payload}",
-        "output": None if output is None else output + payload,
+        "output": answer + payload if status == "ok" else None,
         "target": label + payload,
         "finish_reason": "stop" if status == "ok" else None,
+        **_measured(draw, model, at),
+        "adjustments": _adjusted(model, payload),
+        "fingerprint": digest,
+        "call_id": f"call-{digest[:16]}",
+        "timestamp": stamp.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
+    }
+
+
+def _measured(draw: random.Random, model: str, at: int) -> dict[str, Any]:
+    latency = MODELS[model]["ms"] * draw.lognormvariate(0, 0.35)
+    return {
         "latency_ms": round(latency, 2),
         "queued_ms": round(draw.random() * 5, 2),
         "ttft_ms": round(latency * 0.4, 2),
@@ -173,11 +169,19 @@ def _row(
         "cost_source": "per_core_hour",
         "cpu_s": round(latency / 1000 * 1.2, 4),
         "load": {"cpu_some_avg10": round(draw.random() * 20, 2), "loadavg1": round(0.8 + draw.random(), 2)},
-        "adjustments": adjusted,
-        "fingerprint": digest,
-        "call_id": f"call-{digest[:16]}",
-        "timestamp": stamp.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
     }
+
+
+def _adjusted(model: str, payload: str) -> list[dict[str, Any]]:
+    renamed = {"param": "max_tokens", "action": "renamed", "from": 48, "to": 48, "rule": "max_tokens_key"}
+    dropped = {
+        "param": "response_format",
+        "action": "dropped",
+        "from": {"type": "json_schema"},
+        "to": None,
+        "rule": f"no structured outputs{payload}",
+    }
+    return [renamed, dropped] if "free" in model else [renamed]
 
 
 def _plan(
@@ -226,108 +230,6 @@ def _plan(
             *plant,
         ],
         "config_hash": "4be1d2c3",
-    }
-
-
-def _recommendation(rows: list[dict[str, Any]], plan: dict[str, Any], plant: Sequence[str]) -> dict[str, Any]:
-    tail = plant[0] if plant else ""
-    before = "tiers:\n  standard:\n    - gemma_json\n    - gemma_free\n"
-    after = f"tiers:\n  standard:\n    - smol_json{tail}\n    - gemma_json\n"
-    diff = "".join(
-        difflib.unified_diff(
-            before.splitlines(keepends=True),
-            after.splitlines(keepends=True),
-            "configs/llm_tier_candidates.yaml",
-            "configs/llm_tier_candidates.yaml",
-        )
-    )
-    tasks = [_task(rows, task, facts, tail) for task, facts in plan["tasks"].items()]
-    return {
-        "schema": 1,
-        "run_id": plan["run_id"],
-        "plan_hash": plan["plan_hash"],
-        "config_hash": plan["config_hash"],
-        "margin": MARGIN,
-        "alpha": 0.05,
-        "tasks": tasks,
-        "tiers": [
-            {
-                "tier": "standard",
-                "first": plan["candidates"][0],
-                "proposed_first": plan["candidates"][0],
-                "changed": False,
-                "blocking_tasks": [tasks[1]["task"]],
-                "sentence": f"standard keeps its first model: extract_invoice is not proven.{tail}",
-            },
-        ],
-        "diff": diff,
-        "notes": ["Scores of 80 samples a task; more samples narrow the intervals.", *plant],
-    }
-
-
-def _task(rows: list[dict[str, Any]], task: str, facts: dict[str, Any], tail: str) -> dict[str, Any]:
-    by_model = {
-        model: [row for row in rows if row["task"] == task and row["model"] == model]
-        for model in facts["candidates"]
-    }
-    reference = facts["reference"]
-    entries = [_candidate(by_model, model, reference, tail) for model in facts["candidates"]]
-    winners = [each for each in entries if each["state"] == "promote"]
-    best = min(winners, key=lambda each: each["cost_usd_per_1000"]) if winners else None
-    outcome = "promote" if best else "inconclusive" if any(e["state"] == "open" for e in entries) else "keep"
-    return {
-        "task": task,
-        "tier": facts["tier"],
-        "reference": reference,
-        "proposed_tier": "cheap" if best else facts["tier"],
-        "proposed_model": best["model"] if best else reference,
-        "outcome": outcome,
-        "sentence": f"{task}: {outcome}. On {facts['samples']} samples the evidence reads as shown.{tail}",
-        "samples": facts["samples"],
-        "clusters": facts["clusters"],
-        "pending": 0,
-        "candidates": entries,
-    }
-
-
-def _candidate(
-    by_model: dict[str, list[dict[str, Any]]], model: str, reference: str, tail: str
-) -> dict[str, Any]:
-    mine, base = by_model[model], by_model[reference]
-    scores = [row["score"] for row in mine]
-    deltas = [row["score"] - other["score"] for row, other in zip(mine, base, strict=True)]
-    wide = 1.96 / math.sqrt(len(mine))
-    delta, half = fmean(deltas), pstdev(deltas) * wide + 0.005
-    latency = [row["latency_ms"] for row in mine]
-    cuts = quantiles(latency, n=20)
-    cost, base_cost = fmean(r["cost_usd"] for r in mine), fmean(r["cost_usd"] for r in base)
-    failures = sum(row["status"] != "ok" for row in mine)
-    state = "reference" if model == reference else "promote" if delta - half > -MARGIN else "open"
-    state = "worse" if model != reference and delta + half < -MARGIN else state
-    quality = fmean(scores)
-    spread = pstdev(scores) * wide
-    return {
-        "model": model,
-        "state": state,
-        "n": len(mine),
-        "clusters": len({row["cluster"] for row in mine}),
-        "quality": quality,
-        "quality_interval": [max(0.0, quality - spread), min(1.0, quality + spread)],
-        "delta": None if model == reference else delta,
-        "delta_interval": None if model == reference else [delta - half, delta + half],
-        "needs_more": 120 if state == "open" else None,
-        "cost_usd_per_1000": 1000 * cost,
-        "cost_ratio": None if model == reference else cost / base_cost,
-        "cost_ratio_interval": None
-        if model == reference
-        else [0.9 * cost / base_cost, 1.1 * cost / base_cost],
-        "p50_ms": cuts[9],
-        "p95_ms": cuts[18],
-        "p95_interval_ms": [cuts[17], None if len(mine) < 72 else max(latency)],
-        "tokens_per_s": sum(r["output_tokens"] for r in mine) / sum(latency) * 1000,
-        "failures": failures,
-        "failure_rate": failures / len(mine),
-        "reason": f"{state}: difference {100 * delta:+.1f} points{tail}",
     }
 
 
@@ -416,12 +318,7 @@ def _telemetry(draw: random.Random, row: dict[str, Any]) -> dict[str, Any]:
         "latency_ms": row["latency_ms"],
         "ttft_ms": row["ttft_ms"],
         "queued_ms": row["queued_ms"],
-        "usage": {
-            "input_tokens": row["input_tokens"],
-            "output_tokens": row["output_tokens"],
-            "cached_tokens": 0,
-            "reasoning_tokens": 0,
-        },
+        "usage": {key: row.get(key, 0) for key in USAGE},
         "cost_usd": row["cost_usd"],
         "cost_source": row["cost_source"],
         "wasted_ms": 0.0,

@@ -9,11 +9,9 @@ from pathlib import Path
 from xml.etree import ElementTree as ET
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
-from llmbench.analytics import figures, wording
+from llmbench.analytics import wording
 from llmbench.analytics.render import render_report
 from llmbench.errors import WarehouseError
 from tests.run_folders import write_run_folder
@@ -358,79 +356,6 @@ def test_markdown_stays_a_summary_whatever_the_texts_say(hostile):
     for payload in PAYLOADS[:7]:
         assert payload in text
     assert not re.search(r"(?<!\\)@team|(?<![\\&])#\d", read(hostile, "report.md").replace("&#64;", ""))
-
-
-@given(st.text())
-def test_markdown_escapes_any_text_to_itself(text):
-    html = MarkdownIt("commonmark").enable("table").render(f"x {wording.markdown(text)} x")
-    assert re.findall(r"<[^>]+>", html) == ["<p>", "</p>"]
-    plain = Page(html).text.strip()
-    assert plain == f"x {' '.join(wording.visible(text).split())} x".replace("x  x", "x  x")
-
-
-@given(st.text(alphabet=st.characters(), max_size=200))
-def test_visible_text_always_encodes_and_hides_nothing(text):
-    shown = wording.visible(text)
-    shown.encode("utf-8")
-    assert wording.visible(shown) == shown
-    assert not re.search("[\u202a-\u202e\u2066-\u2069\x00-\x08\x7f]", shown)
-    element = ET.Element("text")
-    element.text = shown
-    assert ET.fromstring(ET.tostring(element)).text == (shown or None)  # noqa: S314
-
-
-@pytest.mark.parametrize(
-    ("usd", "words"),
-    [
-        (None, "–"),
-        (0, "$0"),
-        (0.0123, "$0.0123"),
-        (0.00438, "$0.00438"),
-        (0.5, "$0.500"),
-        (1.234, "$1.23"),
-        (28, "$28.00"),
-        (12345.6, "$12,345.60"),
-        (1e-7, "$0.000000100"),
-        (0.99999, "$1.00"),
-    ],
-)
-def test_money_keeps_three_digits(usd, words):
-    assert wording.money(usd) == words
-
-
-@pytest.mark.parametrize(
-    ("delta", "words"), [(None, "–"), (0.0, "±0.0"), (-0.0001, "±0.0"), (-0.005, "−0.5"), (0.029, "+2.9")]
-)
-def test_changes_carry_a_true_minus_sign(delta, words):
-    assert wording.change(delta) == words
-
-
-@pytest.mark.parametrize(
-    ("ms", "words"), [(None, "–"), (0.4, "0 ms"), (812.4, "812 ms"), (999.7, "1.00 s"), (120_000, "120 s")]
-)
-def test_durations_change_unit_at_a_second(ms, words):
-    assert wording.duration(ms) == words
-
-
-_UNIT = st.floats(0, 1, allow_nan=False)
-_COST = st.floats(0, 1e4, allow_nan=False)
-
-
-@given(st.lists(st.tuples(st.text(max_size=40), _COST, _UNIT, _UNIT), max_size=8), st.floats(0.001, 0.5))
-def test_any_candidates_can_be_drawn_inside_the_frame(rows, margin):
-    spots = [figures.Spot(name, "open", cost, q, min(q, r), max(q, r)) for name, cost, q, r in rows]
-    spans = [figures.Interval(name, "open", -max(q, r), -q, min(q, r)) for name, _, q, r in rows]
-    for svg in (
-        figures.draw_tradeoff(spots, reference="", margin=margin, key="a"),
-        figures.draw_differences(spans, reference="", margin=margin, key="b"),
-    ):
-        assert (svg is None) == (not rows)
-        if svg is not None:
-            height = float(svg.attrib["viewBox"].split()[3])
-            for dot in svg.iter("circle"):
-                assert 0 <= float(dot.attrib["cx"]) <= figures.WIDTH
-                assert 0 <= float(dot.attrib["cy"]) <= height
-            ET.fromstring(figures.standalone(svg, ""))  # noqa: S314 - our own picture
 
 
 def test_a_failed_write_leaves_the_old_report(tmp_path, monkeypatch):

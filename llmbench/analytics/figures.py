@@ -15,7 +15,7 @@ from xml.etree.ElementTree import Element, SubElement, tostring
 from llmbench.analytics import wording
 
 WIDTH: Final = 460
-_CHAR: Final = 6.6  # mean width of a character at the labels' size, px
+_CHAR: Final = 7.4  # mean width of a character at the labels' size, px
 _TEXT: Final = 13.0  # height of a label, px
 
 Box = tuple[float, float, float, float]
@@ -155,7 +155,7 @@ def _draw_spots(svg: Element, spots: Sequence[Spot], across: Scale, up: Scale) -
         _add(svg, "circle", {"class": f"f-dot f-{spot.state}", "cx": x, "cy": y, "r": 5.5})
         taken.append((x - 7, y - 7, x + 7, y + 7))
     for spot in spots:
-        name = _short(spot.name, 22)
+        name = _short(spot.name, 20)
         x, y, anchor, box = _place(across(spot.cost), up(spot.quality), _width(name), taken)
         taken.append(box)
         _write(svg, x, y, name, "f-name f-halo", anchor)
