@@ -288,6 +288,7 @@ def test_the_whole_text_again_is_no_caption(output):
 def test_a_number_in_digits_is_honest_where_the_text_has_it_in_kanji():
     assert run("caption", "30年続く豆腐屋").value == 1
     assert numbers_in("二千三百五円と12個、百") == {"2305", "12", "100"}
+    assert numbers_in("九" * 9000) == {"9" * 12}
 
 
 @pytest.mark.parametrize(
