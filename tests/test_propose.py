@@ -136,7 +136,10 @@ def test_tasks_that_were_not_measured_are_named_where_the_tier_changes():
 
 
 def test_tiers_off_the_ladder_are_left_alone():
-    found = proposed(("poster", "image", "promote", "small"), tiers=TIERS)
+    found = propose(
+        [Move("poster", "image", "pic", "promote", "small")],
+        measured=["poster"], tiers=TIERS, task_tiers={"poster": "image"}, configs=FILES,
+    )  # fmt: skip
     assert found.destinations == {"poster": "image"}
     assert not next(row for row in found.tiers if row["tier"] == "image")["changed"]
     assert changed_lines(found.diff) == ["+  poster:", "+    models: [small, pic]"]

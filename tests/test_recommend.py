@@ -134,6 +134,14 @@ def test_an_identical_candidate_is_promoted_only_if_known_to_be_cheaper(cost, sa
     assert task_of(judged(rows({"ref": BASE, "small": BASE})))["outcome"] == "promote"
 
 
+def test_a_cost_that_only_looks_lower_is_not_shown_to_be_cheaper():
+    frame = rows({"ref": BASE, "small": BASE}, cost={"ref": 1.0, "small": 0.9})
+    frame["cost_usd"] *= np.random.default_rng(3).lognormal(0, 1.5, len(frame))
+    found = candidate(judged(frame), "small")
+    assert found["cost_ratio"] < 1 < found["cost_ratio_interval"][1]
+    assert found["state"] == "costly"
+
+
 def test_a_dearer_model_proved_better_by_more_than_the_margin_is_offered():
     answer = judged(rows({"ref": right(0.5, 160), "big": np.ones(160), "small": np.zeros(160)}))
     task = task_of(answer)
@@ -156,9 +164,12 @@ def test_alpha_is_shared_by_the_candidates_the_plan_declares():
 # --- failures, clusters, repeats, pending -------------------------------------------------------------------
 
 
-def test_a_failed_call_is_an_answer_of_score_0():
+@pytest.mark.parametrize("written", [0.0, None])
+def test_a_failed_call_is_an_answer_of_score_0(written):
     answers = [None if i % 5 == 0 else 1.0 for i in range(160)]
-    found = candidate(judged(rows({"ref": np.ones(160), "small": answers})), "small")
+    frame = rows({"ref": np.ones(160), "small": answers})
+    frame.loc[frame["status"] == "error", "score"] = written
+    found = candidate(judged(frame), "small")
     assert (found["failures"], found["failure_rate"]) == (32, 0.2)
     assert (found["quality"], found["delta"], found["state"]) == (0.8, -0.2, "worse")
 

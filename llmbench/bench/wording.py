@@ -147,7 +147,7 @@ def _detail(said: Said, row: Verdict) -> str:
             f"{row.model} is {_costly(row)}" if row.cost_ratio is not None else f"{row.model}: {row.reason}"
         )
     if row.state == "unlikely":
-        return f"{compared}, so that more of them are not expected to prove it"
+        return f"{compared}, so that more prompts are not expected to prove it"
     if row.needs_more is None:
         return f"{compared}, which decides nothing"
     unit = "prompts" if row.clusters == row.n else "clusters of prompts"
