@@ -207,8 +207,8 @@ def test_the_licence_the_language_caveat_and_the_limits_are_told(clean):
     for words in (
         "Gemma Terms of Use",
         "Neither local model is strong at Japanese",
-        "fewer than 59 independent clusters",
-        "llmbench sweep configs/sweeps/tiers.yaml",
+        "Fewer than 59 independent clusters",
+        "llmbench sweep tiers --seed 7 --limit 80",
         "smollm2-135m@1",
         "Load of the machine",
         "max_tokens_key",

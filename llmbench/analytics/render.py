@@ -177,13 +177,15 @@ def _strip(story: Story, candidate: Candidate | None) -> str:
 
 def _commands(story: Story) -> list[str]:
     """What to type to get this report again; answers already paid for come from the ledger."""
-    sweep, folder = (
-        " ".join(wording.visible(text).split())
-        for text in (str(story.plan["name"] or "NAME"), f"reports/{story.run_id}")
-    )
+    words = ["llmbench", "sweep", str(story.plan["name"] or "default")]
+    if story.plan["seed"] is not None:
+        words += ["--seed", str(story.plan["seed"])]
+    limits = {task.plan["limit"] for task in story.tasks}
+    if len(limits) == 1 and None not in limits:
+        words += ["--limit", str(*limits)]
     return [
-        f"llmbench sweep {shlex.quote(f'configs/sweeps/{sweep}.yaml')}",
-        f"llmbench report {shlex.quote(folder)}",
+        shlex.join(" ".join(wording.visible(word).split()) for word in line)
+        for line in (words, ["llmbench", "report", story.run_id])
     ]
 
 
