@@ -23,6 +23,7 @@ from llmbench.bench.propose import Move, propose
 from llmbench.bench.verdict import Outcome, State, Verdict, cheapest_first, decide_outcome, decide_state
 from llmbench.errors import SweepError
 
+Decided = tuple[TaskTable, Outcome, Verdict | None, list[Verdict]]
 PENDING_SHARE: Final = 0.02
 """A task with a larger share of cells still to be run gets no verdict."""
 
@@ -63,26 +64,10 @@ def recommend(
     proposal = propose(
         moves, measured=list(decided), tiers=tiers, task_tiers={**task_tiers, **routed}, configs=configs
     )
-    tasks = []
-    for task, (table, outcome, chosen, verdicts) in decided.items():
-        model = table.reference if chosen is None else chosen.model
-        tier = proposal.destinations.get(task, routed[task])
-        said = wording.Said(task, routed[task], table.reference, tier, model, margin, alpha, table)
-        tasks.append(
-            {
-                "task": task,
-                "tier": routed[task],
-                "reference": table.reference,
-                "proposed_tier": tier,
-                "proposed_model": model,
-                "outcome": outcome,
-                "sentence": wording.task_sentence(said, outcome, chosen, verdicts),
-                "samples": table.samples,
-                "clusters": table.clusters,
-                "pending": table.pending,
-                "candidates": [_as_json(verdict) for verdict in verdicts],
-            }
-        )
+    tasks = [
+        _task_json(task, routed[task], proposal.destinations.get(task, routed[task]), found, margin, alpha)
+        for task, found in decided.items()
+    ]
     return {
         "schema": 1,
         "run_id": plan.get("run_id"),
@@ -98,6 +83,27 @@ def recommend(
     }
 
 
+def _task_json(
+    task: str, tier: str, proposed_tier: str, decided: Decided, margin: float, alpha: float
+) -> dict[str, Any]:
+    table, outcome, chosen, verdicts = decided
+    model = table.reference if chosen is None else chosen.model
+    said = wording.Said(task, tier, table.reference, proposed_tier, model, margin, alpha, table)
+    return {
+        "task": task,
+        "tier": tier,
+        "reference": table.reference,
+        "proposed_tier": proposed_tier,
+        "proposed_model": model,
+        "outcome": outcome,
+        "sentence": wording.task_sentence(said, outcome, chosen, verdicts),
+        "samples": table.samples,
+        "clusters": table.clusters,
+        "pending": table.pending,
+        "candidates": [_as_json(verdict) for verdict in verdicts],
+    }
+
+
 def _declared(plan: Mapping[str, Any]) -> tuple[float, float]:
     margin, alpha = float(plan["margin"]), float(plan["alpha"])
     if not 0.0 < margin < 1.0:
@@ -107,9 +113,7 @@ def _declared(plan: Mapping[str, Any]) -> tuple[float, float]:
     return margin, alpha
 
 
-def _decide_task(
-    table: TaskTable, margin: float, alpha: float
-) -> tuple[TaskTable, Outcome, Verdict | None, list[Verdict]]:
+def _decide_task(table: TaskTable, margin: float, alpha: float) -> Decided:
     reference = _measured(measure(table, table.reference), "reference", "what the task is routed to today")
     incomplete = table.pending > PENDING_SHARE * table.expected
     verdicts = [
