@@ -16,6 +16,31 @@ Modality = Literal["text", "image", "speech"]
 Wire = Literal["chat", "responses", "gemini", "images", "speech"]
 ResponseFormatSupport = Literal["json_schema", "json_object", "llguidance", "prompt", "none"]
 
+#: Canonical names of a call's parameters (contract, section 3), and the spellings accepted for them.
+PARAMETERS: Final[tuple[str, ...]] = (
+    "max_tokens",
+    "reasoning",
+    "temperature",
+    "top_p",
+    "top_k",
+    "stop",
+    "seed",
+    "presence_penalty",
+    "frequency_penalty",
+    "response_format",
+    "tools",
+    "tool_choice",
+    "verbosity",
+    "timeout",
+)
+PARAMETER_ALIASES: Final[Mapping[str, str]] = {
+    "max_completion_tokens": "max_tokens",
+    "max_output_tokens": "max_tokens",
+    "reasoning_effort": "reasoning",
+    "thinking_level": "reasoning",
+    "thinkingLevel": "reasoning",
+}
+
 #: Kinds that never move a call to the next candidate: the same request would fail there too, or the
 #: caller must decide. Contract: the default of `fall_back_on` is every other kind.
 NEVER_FALL_BACK: Final[frozenset[ErrorKind]] = frozenset(
@@ -128,7 +153,7 @@ class ModelSpec:
 
 @dataclass(frozen=True, slots=True)
 class Condition:
-    """What a call must not exceed, or must want, for a tier's candidate to be used."""
+    """What a model must be able to do to be used as a tier's candidate. None asks for nothing."""
 
     min_context_tokens: int | None = None
     structured_outputs: bool | None = None
@@ -144,12 +169,24 @@ class Candidate:
 
 
 @dataclass(frozen=True, slots=True)
+class Breaker:
+    """When a failing model is left alone: `failures` within `window_s` seconds open its circuit.
+
+    An open circuit costs no request for `cooldown_s` seconds; then one call tries the model again.
+    """
+
+    failures: int = 5
+    window_s: float = 60.0
+    cooldown_s: float = 30.0
+
+
+@dataclass(frozen=True, slots=True)
 class Policy:
     """The users' fallback policy. Seconds throughout.
 
-    A *transient* status waits and tries the same candidate again, `per_status_retry` times;
-    a kind in `fall_back_on` moves to the next candidate. `retry_limit` is the number of candidates
-    to try, 0 for all of them.
+    A *transient* status waits and tries the same candidate again, `per_status_retry` times (once when
+    it names no number); a kind in `fall_back_on` moves to the next candidate. `retry_limit` is the number
+    of candidates to try, 0 for all of them. `breaker` is None when no circuit is ever opened.
     """
 
     transient_statuses: frozenset[int] = frozenset({408, 409, 429, 500, 502, 503, 504, 524, 529})
@@ -163,6 +200,7 @@ class Policy:
     fall_back_on: frozenset[ErrorKind] | None = None
     on_content_filter: Literal["fail", "fallback"] = "fail"
     on_refusal: Literal["return", "fallback"] = "return"
+    breaker: Breaker | None = None
 
     def falls_back_on(self, kind: ErrorKind) -> bool:
         """Whether a failure of this kind moves the call to the next candidate."""
@@ -178,7 +216,7 @@ class Policy:
         """How often the same candidate is tried again after this status."""
         if status_code not in self.transient_statuses or status_code is None:
             return 0
-        return self.per_status_retry.get(status_code, 0)
+        return self.per_status_retry.get(status_code, 1)
 
     def backoff_s(self, status_code: int | None) -> float:
         """The wait before trying the same candidate again, when the provider named none."""
@@ -193,7 +231,8 @@ def cost_of(
     """The cost of one reply in USD and where the figure comes from.
 
     The order is the contract's: what the provider reported, then the registry's price, else None with
-    the reason. Cached tokens are part of the input, reasoning tokens part of the output.
+    the reason. Cached tokens are part of the input, reasoning tokens part of the output; a reply that
+    counts no tokens at all has an unknown cost, never none.
     """
     if reported_usd is not None:
         return reported_usd, "provider"
@@ -206,6 +245,8 @@ def cost_of(
         return cpu_s / 3600 * price.per_core_hour, "registry:per_core_hour"
     if price.input is None or price.output is None:
         return None, f"unknown: the registry's price of {spec.key} lacks input or output"
+    if not usage.input_tokens and not usage.output_tokens:
+        return None, "unknown: the reply counts no tokens"
     cached = price.input if price.cached_input is None else price.cached_input
     reasoning = price.output if price.reasoning is None else price.reasoning
     total = (

@@ -20,7 +20,7 @@ The kinds are one vocabulary: the exception, the policy file, telemetry and SQL 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Final, Literal, get_args
+from typing import Any, Final, Literal, get_args
 
 ErrorKind = Literal[
     "connect",
@@ -47,7 +47,20 @@ ERROR_KINDS: Final[tuple[ErrorKind, ...]] = get_args(ErrorKind)
 
 
 class LLMBenchError(Exception):
-    """Base of every error raised on purpose. Its text is one line that says what, where and what to do."""
+    """Base of every error raised on purpose. Its text is one line that says what, where and what to do.
+
+    Every error survives pickling with its attributes: sweeps pass them between processes.
+    """
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _restored, (type(self), self.args, self.__dict__)
+
+
+def _restored(kind: type[LLMBenchError], args: tuple[Any, ...], state: dict[str, Any]) -> LLMBenchError:
+    """Rebuild a pickled error without calling its constructor, whose arguments it no longer has."""
+    error = kind.__new__(kind, *args)
+    error.__dict__.update(state)
+    return error
 
 
 class ConfigError(LLMBenchError):
@@ -126,7 +139,9 @@ class FallbackExhausted(ExceptionGroup[ProviderError], LLMBenchError):
 
     def derive(self, excs: Sequence[ProviderError]) -> FallbackExhausted:  # type: ignore[override]
         """Rebuild the group around a subset, as `except*` needs."""
-        return FallbackExhausted(self.message, excs)
+        group = FallbackExhausted(self.message, excs)
+        group.attempts = self.attempts
+        return group
 
 
 class EmbeddedServerError(LLMBenchError):

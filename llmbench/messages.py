@@ -22,23 +22,31 @@ AdjustmentAction = Literal["renamed", "clamped", "dropped", "rejected", "moved"]
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """One turn. `content` is text, or a tuple of content parts in the Chat Completions form."""
+    """One turn. `content` is text, or a tuple of content parts in the Chat Completions form.
+
+    `extra` holds the turn's other keys (`name`, `tool_calls`, `tool_call_id`, ...), sent as they are.
+    """
 
     role: Role
     content: str | tuple[Mapping[str, Any], ...]
+    extra: Mapping[str, Any] = field(default_factory=dict)
 
     def as_dict(self) -> dict[str, Any]:
         """The turn as plain JSON data."""
         content = self.content if isinstance(self.content, str) else [dict(part) for part in self.content]
-        return {"role": self.role, "content": content}
+        return {"role": self.role, "content": content, **self.extra}
 
 
 @dataclass(frozen=True, slots=True)
 class OutputSchema:
-    """The JSON Schema a reply must meet. `name` identifies it on wires that ask for one."""
+    """The JSON Schema a reply must meet. `name` identifies it on wires that ask for one.
+
+    `strict` is the caller's own wish about the wire field of that name; None leaves it to the schema.
+    """
 
     schema: Mapping[str, Any]
     name: str = "reply"
+    strict: bool | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -218,6 +226,7 @@ class Response:
     model_version: str | None = None
     cpu_s: float | None = None
     load: Mapping[str, float | None] | None = None
+    tool_calls: tuple[Mapping[str, Any], ...] = ()
 
     @property
     def fallback_chain(self) -> tuple[str, ...]:
@@ -245,7 +254,7 @@ def as_messages(
     """Turn a plain string or a message list into messages, with an optional system prompt first.
 
     Raises:
-        ParamError: a message lacks a role or content, or the role is unknown.
+        ParamError: the list is empty, a message lacks a role or content, or the role is unknown.
     """
     head = () if system is None else (Message("system", system),)
     if isinstance(prompt, str):
@@ -259,13 +268,18 @@ def as_messages(
 def _as_message(index: int, turn: Message | Mapping[str, Any]) -> Message:
     if isinstance(turn, Message):
         return turn
+    if not isinstance(turn, Mapping):
+        raise ParamError(f"messages[{index}]: a message is a mapping of role and content, not {turn!r:.40}")
     role, content = turn.get("role"), turn.get("content")
     if role not in ROLES:
         raise ParamError(f"messages[{index}]: role {role!r} is none of {', '.join(ROLES)}")
+    extra = {key: value for key, value in turn.items() if key not in ("role", "content")}
+    if content is None and extra.get("tool_calls"):
+        content = ""  # an assistant turn that only calls tools
     if isinstance(content, str):
-        return Message(role, content)
-    if isinstance(content, Sequence) and content:
-        return Message(role, tuple(dict(part) for part in content))
+        return Message(role, content, extra)
+    if isinstance(content, Sequence) and content and all(isinstance(part, Mapping) for part in content):
+        return Message(role, tuple(dict(part) for part in content), extra)
     kind = type(content).__name__
     raise ParamError(f"messages[{index}]: content must be text or a list of parts, not {kind}")
 

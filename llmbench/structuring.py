@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-import re
-from collections.abc import Mapping
+import math
+from collections.abc import Iterator, Mapping
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final
 
@@ -14,7 +14,7 @@ from llmbench.messages import OutputSchema, canonical_json
 if TYPE_CHECKING:
     from jsonschema.protocols import Validator
 
-_FENCE: Final = re.compile(r"\A\s*```[\w-]*[ \t]*\n(.*?)\n?[ \t]*```\s*\Z", re.DOTALL)
+_FENCE: Final = "```"
 
 
 def unfence(text: str) -> str:
@@ -22,81 +22,174 @@ def unfence(text: str) -> str:
 
     Models fence JSON in spite of a schema; a fence inside a longer reply is content and stays.
     """
-    match = _FENCE.match(text)
-    return match.group(1) if match else text
+    whole = text.strip()
+    opening, newline, rest = whole.partition("\n")
+    label = opening.removeprefix(_FENCE).strip()
+    is_label = not label or label.replace("-", "").replace("_", "").isalnum()
+    if not (newline and whole.startswith(_FENCE) and rest.endswith(_FENCE) and is_label):
+        return text
+    inside = rest.removesuffix(_FENCE)
+    if _FENCE in inside:  # two fences with text between them: a longer reply
+        return text
+    return inside.rstrip(" \t").removesuffix("\n").removesuffix("\r")
 
 
-def as_output_schema(response_format: object) -> OutputSchema | None:
-    """Accept a JSON Schema, a Chat Completions `response_format` or a pydantic model class.
-
-    Raises:
-        ParamError: the value is none of these.
-    """
-    if response_format is None:
-        return None
-    if isinstance(response_format, OutputSchema):
-        return response_format
-    if isinstance(response_format, Mapping):
-        return _from_mapping(response_format)
-    make_schema = getattr(response_format, "model_json_schema", None)
-    if callable(make_schema):
-        return OutputSchema(make_schema(), name=str(getattr(response_format, "__name__", "reply")))
-    raise ParamError(
-        "response_format: give a JSON Schema, a pydantic model class or a Chat Completions response_format, "
-        f"not {type(response_format).__name__}"
-    )
-
-
-def _from_mapping(value: Mapping[str, Any]) -> OutputSchema | None:
-    kind = value.get("type")
-    if kind == "text":
-        return None
-    if kind == "json_object" and "properties" not in value:
-        return OutputSchema({"type": "object"}, name="json_object")
-    if kind == "json_schema":
-        inner = value.get("json_schema", value)
-        schema = inner.get("schema") if isinstance(inner, Mapping) else None
-        if not isinstance(schema, Mapping):
-            raise ParamError('response_format: type "json_schema" needs json_schema.schema')
-        return OutputSchema(dict(schema), name=str(inner.get("name", "reply")))
-    if kind is None and not ({"properties", "anyOf", "oneOf", "$ref", "enum"} & set(value)):
-        raise ParamError("response_format: the mapping is no JSON Schema (no type, properties or $ref)")
-    return OutputSchema(dict(value))
-
-
-def parse_structured(text: str, output_schema: OutputSchema) -> Any:
-    """The data in a reply that must meet a schema.
+def loads_strictly(text: str | bytes) -> Any:
+    """Parse JSON as the standard has it: no NaN, no Infinity, no number beyond a double.
 
     Raises:
-        ProviderError: kind `invalid_output`; the reply is not JSON or breaks the schema.
+        ValueError: the text is not JSON, or is nested too deeply to be read.
     """
     try:
-        data = json.loads(unfence(text), parse_constant=_refuse_constant)
-    except (ValueError, RecursionError) as error:
-        reason = str(error).splitlines()[0]
-        message = f"the reply is not JSON ({reason})"
-        raise ProviderError(message, kind="invalid_output", output=text) from error
-    problem = next(_validator(canonical_json(output_schema.schema)).iter_errors(data), None)
-    if problem is not None:
-        place = "/".join(str(part) for part in problem.absolute_path) or "the reply"
-        message = f"the reply breaks its schema at {place}: {problem.message.splitlines()[0][:200]}"
-        raise ProviderError(message, kind="invalid_output", output=text)
-    return data
+        return json.loads(text, parse_constant=_refuse_constant, parse_float=_finite)
+    except RecursionError as error:
+        raise ValueError("nested too deeply") from error
 
 
 def _refuse_constant(name: str) -> float:
     raise ValueError(f"{name} is not JSON")
 
 
+def _finite(text: str) -> float:
+    number = float(text)
+    if not math.isfinite(number):
+        raise ValueError(f"{text[:20]} is beyond a double")
+    return number
+
+
+def as_output_schema(response_format: object) -> OutputSchema | None:
+    """Accept a JSON Schema, a Chat Completions `response_format` or a pydantic model class.
+
+    Raises:
+        ParamError: the value is none of these, or its schema is not valid or refers outside itself.
+    """
+    if response_format is None:
+        return None
+    if isinstance(response_format, OutputSchema):
+        found: OutputSchema | None = response_format
+    elif isinstance(response_format, Mapping):
+        found = _from_mapping(response_format)
+    elif callable(make_schema := getattr(response_format, "model_json_schema", None)):
+        found = OutputSchema(make_schema(), name=str(getattr(response_format, "__name__", "reply")))
+    else:
+        raise ParamError(
+            "response_format: give a JSON Schema, a pydantic model class or a Chat Completions "
+            f"response_format, not {type(response_format).__name__}"
+        )
+    if found is not None:
+        _validator(_schema_text(found))  # a wrong schema is found before a reply is paid for
+    return found
+
+
+def _from_mapping(value: Mapping[str, Any]) -> OutputSchema | None:
+    kind = value.get("type")
+    if kind == "text":
+        return None
+    if kind == "json_object" and isinstance(value.get("schema"), Mapping):  # llama.cpp's own spelling
+        return OutputSchema(dict(value["schema"]))
+    if kind == "json_object":
+        return OutputSchema({"type": "object"}, name="json_object")
+    if kind == "json_schema":
+        inner = value.get("json_schema", value)
+        schema = inner.get("schema") if isinstance(inner, Mapping) else None
+        if not isinstance(schema, Mapping):
+            raise ParamError('response_format: type "json_schema" needs json_schema.schema')
+        return OutputSchema(dict(schema), name=str(inner.get("name", "reply")), strict=inner.get("strict"))
+    if kind is None and not ({"properties", "anyOf", "oneOf", "allOf", "$ref", "enum", "const"} & set(value)):
+        raise ParamError("response_format: the mapping is no JSON Schema (no type, properties or $ref)")
+    return OutputSchema(dict(value))
+
+
+def meets_strict_rules(schema: object) -> bool:
+    """Whether a schema may be sent with `strict: true`: every object is closed and needs all its keys.
+
+    Source: the structured-output rules of OpenAI and Azure; a schema that breaks them is answered with
+    status 400.
+    """
+    if not isinstance(schema, Mapping):
+        return False
+    objects = [node for node in _nodes(schema) if "properties" in node or node.get("type") == "object"]
+    return schema.get("type") == "object" and all(
+        node.get("additionalProperties") is False
+        and set(node.get("required", ())) == set(node.get("properties", ()))
+        for node in objects
+    )
+
+
+def _nodes(value: object) -> Iterator[Mapping[str, Any]]:
+    """Every mapping in a schema that may be a schema itself; names of properties are not."""
+    if isinstance(value, Mapping):
+        yield value
+        for key, child in value.items():
+            if key in ("properties", "$defs", "definitions") and isinstance(child, Mapping):
+                for named in child.values():
+                    yield from _nodes(named)
+            elif key not in ("enum", "const", "default", "examples"):
+                yield from _nodes(child)
+    elif isinstance(value, list):
+        for item in value:
+            yield from _nodes(item)
+
+
+def parse_structured(text: str, output_schema: OutputSchema) -> Any:
+    """The data in a reply that must meet a schema. Error texts name the rule, never the reply's content.
+
+    Raises:
+        ProviderError: kind `invalid_output`; the reply is not JSON or breaks the schema.
+    """
+    try:
+        data = loads_strictly(unfence(text))
+    except ValueError as error:
+        reason = str(error).splitlines()[0]
+        message = f"the reply is not JSON ({reason})"
+        raise ProviderError(message, kind="invalid_output", output=text) from error
+    try:
+        problem = next(_validator(_schema_text(output_schema)).iter_errors(data), None)
+    except RecursionError as error:
+        message = "the reply is nested too deeply to be checked"
+        raise ProviderError(message, kind="invalid_output", output=text) from error
+    if problem is None:
+        return data
+    place = "/".join(str(part) for part in problem.absolute_path) or "the reply"
+    if problem.validator == "required":
+        rule = str(problem.message)  # names a property of the schema
+    else:
+        rule = f"must meet {problem.validator} {str(problem.validator_value)[:160]}"
+    message = f"the reply breaks its schema at {place}: {rule}"
+    raise ProviderError(message, kind="invalid_output", output=text)
+
+
+def _schema_text(output_schema: OutputSchema) -> str:
+    try:
+        return canonical_json(output_schema.schema)
+    except (TypeError, ValueError, RecursionError) as error:
+        raise ParamError(f"response_format: the schema is not plain JSON: {error}") from error
+
+
 @lru_cache(maxsize=256)
 def _validator(schema_json: str) -> Validator:
-    """One compiled validator a schema; checking the schema itself costs more than a reply."""
+    """One compiled validator a schema; checking the schema itself costs more than a reply.
+
+    The registry is empty: a `$ref` to another document is refused, never fetched.
+    """
     from jsonschema import Draft202012Validator
     from jsonschema.exceptions import SchemaError
+    from referencing import Registry
+    from referencing.exceptions import Unresolvable
+    from referencing.jsonschema import DRAFT202012
 
     schema = json.loads(schema_json)
     try:
         Draft202012Validator.check_schema(schema)
     except SchemaError as error:
         raise ParamError(f"response_format: not a valid JSON Schema: {error.message}") from error
-    return Draft202012Validator(schema)
+    registry: Registry[Any] = Registry()
+    resolver = registry.resolver_with_root(DRAFT202012.create_resource(schema))
+    for node in _nodes(schema):
+        reference = node.get("$ref")
+        try:
+            if isinstance(reference, str):
+                resolver.lookup(reference)
+        except Unresolvable as error:
+            raise ParamError(f"response_format: $ref {reference!r} leads nowhere in the schema") from error
+    return Draft202012Validator(schema, registry=registry)

@@ -21,12 +21,14 @@ from typing import Any, Final
 
 from llmbench.errors import ErrorKind, FallbackExhausted, LLMBenchError, ProviderError, RouteError
 from llmbench.messages import Adjustment, Attempt, Request, Response, Route, Usage
+from llmbench.structuring import loads_strictly
 
 SCHEMA: Final = 1
 DEFAULT_LOG_PATH: Final = Path("workspaces/logs/llm_usage.jsonl")
 #: Key-shaped text that is hidden even when its value is not known: bearer tokens and vendors' prefixes.
+#: Model keys such as `fw_deep_v3` or `or_small` have the same beginnings and must stay readable.
 _KEY_PATTERN: Final = re.compile(
-    r"(?i)(bearer\s+)[\w.~+/=-]{8,}|\b(?:sk|or|AIza|gsk|xai|fw|hf)[-_][\w-]{12,}|\bAIza[\w-]{20,}"
+    r"(?i:(bearer\s+)[\w.~+/=-]{12,})|\b(?:sk|xai)-[\w-]{16,}|\b(?:gsk|fw|hf)_[A-Za-z0-9]{20,}|\bAIza[\w-]{20,}"
 )
 
 
@@ -46,6 +48,7 @@ class JsonlWriter:
         self.path = Path(path)
         self._thread_lock = threading.Lock()
         self._fd: int | None = None
+        self._pid = os.getpid()
 
     def append(self, record: Mapping[str, Any]) -> None:
         """Write one record as one line.
@@ -54,11 +57,13 @@ class JsonlWriter:
             OSError: the file cannot be opened or written; nothing of the record remains in it.
             ValueError: the record holds NaN, infinity or something that is not JSON.
         """
-        line = json.dumps(record, ensure_ascii=False, allow_nan=False, separators=(", ", ": "))
+        try:
+            line = json.dumps(record, ensure_ascii=False, allow_nan=False, separators=(", ", ": "))
+        except (TypeError, RecursionError) as error:
+            raise ValueError(f"not a JSON record: {error}") from error
         data = line.encode("utf-8", "backslashreplace") + b"\n"  # a lone surrogate becomes a JSON escape
         with self._thread_lock:
-            fd = self._open()
-            fcntl.flock(fd, fcntl.LOCK_EX)
+            fd = self._locked()
             try:
                 end = os.lseek(fd, 0, os.SEEK_END)
                 if end and os.pread(fd, 1, end - 1) != b"\n":
@@ -69,19 +74,25 @@ class JsonlWriter:
             finally:
                 fcntl.flock(fd, fcntl.LOCK_UN)
 
-    def _open(self) -> int:
-        """The open file; opened again when the path was removed or rotated away."""
-        if self._fd is not None:
+    def _locked(self) -> int:
+        """The open and locked file; opened again when the path was removed or rotated away meanwhile."""
+        if self._pid != os.getpid():  # a forked child shares the parent's lock: it needs a file of its own
+            if self._fd is not None:
+                os.close(self._fd)
+            self._fd, self._pid = None, os.getpid()
+        while True:
+            if self._fd is None:
+                self.path.parent.mkdir(parents=True, exist_ok=True)
+                flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC
+                self._fd = os.open(self.path, flags, 0o600)
+            fcntl.flock(self._fd, fcntl.LOCK_EX)
             try:
-                if os.fstat(self._fd).st_ino == self.path.stat().st_ino:
+                if os.path.samestat(os.fstat(self._fd), self.path.stat()):
                     return self._fd
             except FileNotFoundError:
                 pass
-            os.close(self._fd)
+            os.close(self._fd)  # ends the lock too
             self._fd = None
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        self._fd = os.open(self.path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        return self._fd
 
     def close(self) -> None:
         """Close the file; the next append opens it again."""
@@ -124,14 +135,11 @@ def read_jsonl(path: str | Path) -> Iterator[JsonlLine]:
 
 
 def _parse_line(raw: bytes) -> tuple[dict[str, Any] | None, str | None]:
-    def refuse(constant: str) -> float:
-        raise ValueError(f"{constant} is not JSON")
-
     try:
-        value = json.loads(raw.decode("utf-8"), parse_constant=refuse)
+        value = loads_strictly(raw.decode("utf-8"))
     except UnicodeDecodeError:
         return None, "not_utf8"
-    except (ValueError, RecursionError):
+    except ValueError:
         return None, "torn" if not raw.endswith(b"\n") else "not_json"
     if not isinstance(value, dict):
         return None, "not_object"
@@ -173,7 +181,8 @@ class TelemetryLog:
             self.dropped += 1
             if self.dropped == 1:
                 message = f"telemetry cannot be written to {self._writer.path}: {error}; calls go on"
-                warnings.warn(message, RuntimeWarning, stacklevel=2)
+                with contextlib.suppress(RuntimeWarning):  # also under -W error a call must not fail
+                    warnings.warn(message, RuntimeWarning, stacklevel=2)
 
     def close(self) -> None:
         """Close the file."""
@@ -200,7 +209,7 @@ def success_line(request: Request, response: Response, *, config_hash: str) -> d
         "cost_source": response.cost_source,
         "cpu_s": response.cpu_s,
         "load": None if response.load is None else dict(response.load),
-        "wasted_ms": round(sum(attempt.latency_ms + attempt.waited_ms for attempt in failed), 3),
+        "wasted_ms": round(_wasted_ms(response.attempts), 3),
         "wasted_cost_usd": _wasted_cost(failed),
         "finish_reason": response.finish_reason,
         "request_id": response.request_id,
@@ -226,14 +235,22 @@ def failure_line(
         **_common(request, route, attempts, adjustments, config_hash),
         "status": "fail",
         "model": None,
+        "model_id": None,
+        "model_version": None,
+        "provider": None,
         "reason": "; ".join((*route.reasons, *(f"{a.model}: {a.error_kind}" for a in attempts))),
         "latency_ms": round(latency_ms, 3),
         "ttft_ms": None,
+        "queued_ms": round(sum(attempt.queued_ms for attempt in attempts), 3),
         "usage": Usage().as_dict(),
         "cost_usd": None,
         "cost_source": "unknown: the call failed",
+        "cpu_s": None,
+        "load": None,
         "wasted_ms": round(latency_ms, 3),
         "wasted_cost_usd": _wasted_cost(attempts),
+        "finish_reason": None,
+        "request_id": last.request_id if isinstance(last, ProviderError) else None,
         "error": redact(str(last)),
         "error_class": type(error).__name__,
         "error_kind": kind or ("model_not_found" if isinstance(error, RouteError) else "bad_request"),
@@ -266,6 +283,13 @@ def _common(
         "run_id": request.run_id,
         "cell": request.cell,
     }
+
+
+def _wasted_ms(attempts: Iterable[Attempt]) -> float:
+    """Failed attempts, and every wait: a wait is only ever the consequence of a failure."""
+    return sum(
+        attempt.waited_ms + (attempt.latency_ms if attempt.error_kind else 0.0) for attempt in attempts
+    )
 
 
 def _wasted_cost(attempts: Iterable[Attempt]) -> float | None:

@@ -6,11 +6,13 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final, Literal
 
 from llmbench.catalog import (
+    Breaker,
     Candidate,
     Capabilities,
     Condition,
     Endpoint,
     Limits,
+    Modality,
     ModelSpec,
     ParamRules,
     Policy,
@@ -24,7 +26,7 @@ from llmbench.config.shapes import (
     CandidateShape,
     ModelShape,
     OverrideShape,
-    PolicyFile,
+    PolicyShape,
     ProviderShape,
     TaskShape,
 )
@@ -77,7 +79,7 @@ def build_model(key: str, shape: ModelShape, endpoint: Endpoint | None, fallback
     return ModelSpec(
         key=key,
         provider=shape.provider,
-        model_id=shape.model_id or key,
+        model_id=shape.deployment or shape.model_id or key,
         wire=_wire(shape, endpoint),
         family=shape.family,
         api_version=shape.api_version,
@@ -95,20 +97,26 @@ def build_model(key: str, shape: ModelShape, endpoint: Endpoint | None, fallback
 def _wire(shape: ModelShape, endpoint: Endpoint | None) -> Wire:
     if shape.wire is not None:
         return shape.wire
-    if shape.capabilities.mode == "image":
-        return "images"
-    if shape.capabilities.mode == "speech":
-        return "speech"
+    mode = _mode(shape)
+    if mode != "text":
+        return "images" if mode == "image" else "speech"
     if endpoint is not None and endpoint.type == "gemini":
         return "gemini"
     return "responses" if shape.use_responses_api else "chat"
 
 
+def _mode(shape: ModelShape) -> Modality:
+    """The modality: as written, else from the capability flags of an image or speech model."""
+    given = shape.capabilities
+    if given.mode is None:
+        return "image" if given.image else "speech" if given.tts else "text"
+    return "text" if given.mode == "chat" else given.mode
+
+
 def _capabilities(shape: ModelShape) -> Capabilities:
     given = shape.capabilities
-    mode: Literal["text", "image", "speech"] = "text" if given.mode == "chat" else given.mode
     return Capabilities(
-        mode=mode,
+        mode=_mode(shape),
         reasoning=given.reasoning or bool(given.reasoning_levels),
         reasoning_levels=tuple(given.reasoning_levels),
         structured_outputs=given.structured_outputs,
@@ -170,7 +178,7 @@ def build_task(shape: TaskShape) -> TaskRule:
         options=options,
         system_prompt=shape.system_prompt,
         timeout_s=shape.timeout,
-        allow_fallback=shape.allow_fallback,
+        policy={} if shape.retry_policy is None else policy_fields(shape.retry_policy),
     )
 
 
@@ -182,25 +190,22 @@ def build_override(shape: OverrideShape) -> Override:
     )
 
 
-def build_policy(shape: PolicyFile) -> Policy:
+def build_policy(shape: PolicyShape) -> Policy:
     """The fallback policy; what the file leaves out keeps the default."""
-    basic = Policy()
+    return Policy(**policy_fields(shape))
 
-    def given(value: float | None, default: float) -> float:
-        return default if value is None else value
 
-    return Policy(
-        transient_statuses=basic.transient_statuses
-        if shape.transient_statuses is None
-        else frozenset(shape.transient_statuses),
-        retry_limit=shape.retry_limit or 0,
-        backoff_sec=given(shape.backoff_sec, basic.backoff_sec),
-        per_status_backoff=shape.per_status_backoff,
-        per_status_retry=shape.per_status_retry,
-        max_total_attempts=shape.max_total_attempts or basic.max_total_attempts,
-        max_total_wait_sec=given(shape.max_total_wait_sec, basic.max_total_wait_sec),
-        deadline_s=given(shape.deadline_s, basic.deadline_s),
-        fall_back_on=None if shape.fall_back_on is None else frozenset(shape.fall_back_on),
-        on_content_filter=shape.on_content_filter or basic.on_content_filter,
-        on_refusal=shape.on_refusal or basic.on_refusal,
-    )
+def policy_fields(shape: PolicyShape) -> dict[str, Any]:
+    """The fields of Policy that a section sets."""
+    fields: dict[str, Any] = {
+        name: value
+        for name in PolicyShape.model_fields
+        if name != "breaker" and (value := getattr(shape, name)) is not None
+    }
+    for name in ("transient_statuses", "fall_back_on"):
+        if name in fields:
+            fields[name] = frozenset(fields[name])
+    if shape.breaker is not None:
+        given = shape.breaker
+        fields["breaker"] = Breaker(given.failures, given.window_s, given.cooldown_s)
+    return fields

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import hashlib
+import math
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
@@ -58,7 +59,8 @@ def inspect_config(folder: str | Path) -> tuple[Config, tuple[Finding, ...]]:
         raise ConfigError(f"{root} holds none of {', '.join(FILES)}; copy the shipped configs/ to start")
     findings: list[Finding] = []
     config = _assemble(root, sources, findings)
-    findings += lint(config, sources)
+    if not any(finding.severity == "error" for finding in findings):
+        findings += lint(config, sources)  # a section that was not understood would look like missing names
     findings.sort(key=lambda finding: (finding.severity, finding.path, finding.line or 0))
     return config, tuple(findings)
 
@@ -69,8 +71,7 @@ def _read(root: Path, name: str) -> YamlSource:
     overlay = _parse_file(root / overlay_name, overlay_name)
     if not overlay.data:
         return base
-    lines = {**base.lines, **overlay.lines}
-    return YamlSource(name, _merge(base.data, overlay.data), lines)
+    return YamlSource(name, _merge(base.data, overlay.data), base.lines, overlay)
 
 
 def _parse_file(path: Path, name: str) -> YamlSource:
@@ -149,6 +150,8 @@ def _hash(sources: Mapping[str, YamlSource]) -> str:
             return {str(key): textual(item) for key, item in value.items()}
         if isinstance(value, list):
             return [textual(item) for item in value]
+        if isinstance(value, float) and not math.isfinite(value):
+            return str(value)
         return value if isinstance(value, (str, int, float, bool, type(None))) else str(value)
 
     data = {name: textual(source.data) for name, source in sources.items()}
@@ -163,8 +166,12 @@ def _validate(model: type[ShapeT], source: YamlSource, findings: list[Finding]) 
         for problem in error.errors(include_url=False):
             path = tuple(part for part in problem["loc"] if not _is_type_label(part))
             where = ".".join(str(part) for part in path)
-            message = f"{where}: {problem['msg'][0].lower()}{problem['msg'][1:]}"
-            findings.append(Finding("error", source.name, source.line(path), message))
+            message = f"{where or 'the file'}: {problem['msg'][0].lower()}{problem['msg'][1:]}"
+            if problem["type"] == "string_type" and not isinstance(problem["input"], (dict, list)):
+                message += "; put it in quotes"  # YAML reads no, on, 012 and 1.10 as something else
+            elif problem["type"] == "string_pattern_mismatch" and "env_" in where:
+                message = f"{where}: give the name of an environment variable; a key must not stand in a file"
+            findings.append(Finding("error", *source.place(path), message))
         return model()
     findings += _unknown_keys(shape, source, ())
     return shape
@@ -175,25 +182,25 @@ def _is_type_label(part: object) -> bool:
     return isinstance(part, str) and part in {"str", "constrained-str", "CandidateShape", "int"}
 
 
-def _unknown_keys(shape: BaseModel, source: YamlSource, path: tuple[str | int, ...]) -> Iterator[Finding]:
+def _unknown_keys(shape: Shape, source: YamlSource, path: tuple[str | int, ...]) -> Iterator[Finding]:
     known = _spellings(type(shape))
     for key in shape.model_extra or {}:
-        if key.startswith("x-") or (key == "<<"):
+        if key.startswith(type(shape).open_prefixes):
             continue
         place = ".".join(str(part) for part in (*path, key))
         close = difflib.get_close_matches(key, known, n=1, cutoff=0.75)
-        if close:
+        if close and shape.refuses_near_keys:
             message = f"unknown key {place!r}; did you mean {close[0]!r}?"
-            yield Finding("error", source.name, source.line((*path, key)), message)
+            yield Finding("error", *source.place((*path, key)), message)
         else:
             message = f"unknown key {place!r}; known here: {', '.join(known)} (own keys begin with x-)"
-            yield Finding("warning", source.name, source.line((*path, key)), message)
+            yield Finding("warning", *source.place((*path, key)), message)
     for name in type(shape).model_fields:
         yield from _unknown_in(getattr(shape, name), source, (*path, name))
 
 
 def _unknown_in(value: object, source: YamlSource, path: tuple[str | int, ...]) -> Iterator[Finding]:
-    if isinstance(value, BaseModel):
+    if isinstance(value, Shape):
         yield from _unknown_keys(value, source, path)
     elif isinstance(value, dict):
         for key, item in value.items():

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, Literal
@@ -38,14 +38,17 @@ class Finding:
 
 @dataclass(frozen=True, slots=True)
 class TaskRule:
-    """What one file says of one task; empty values say nothing."""
+    """What one file says of one task; empty values say nothing.
+
+    `policy` holds the fields of Policy that the task changes (`retry_policy`).
+    """
 
     tier: str | None = None
     models: tuple[str, ...] = ()
     options: Mapping[str, Any] = field(default_factory=dict)
     system_prompt: str | None = None
     timeout_s: float | None = None
-    allow_fallback: bool | None = None
+    policy: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +105,7 @@ class Config:
         """The model key behind a key, an operator code, or a model id that matches exactly one model."""
         if name in self.models:
             return name
-        if name in self.codes:
+        if self.codes.get(name) in self.models:
             return self.codes[name]
         by_id = [key for key, spec in self.models.items() if spec.model_id == name]
         return by_id[0] if len(by_id) == 1 else None
@@ -110,3 +113,12 @@ class Config:
     def task_names(self) -> tuple[str, ...]:
         """Every task that some file names, sorted."""
         return tuple(sorted({*self.mapping, *self.task_overrides, *self.router_tasks}))
+
+    def overrides(self) -> Iterator[tuple[tuple[str | int, ...], Override]]:
+        """Every override of `llm_tier_mapping.yaml` with its key path in that file."""
+        for channel, override in self.channels.items():
+            yield ("overrides", "channels", channel), override
+        for env, override in self.envs.items():
+            yield ("overrides", "env", env), override
+        for (channel, env), override in self.channel_envs.items():
+            yield ("overrides", "channels", channel, "env", env), override

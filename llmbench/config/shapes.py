@@ -6,9 +6,20 @@ nearest known key. Types are strict where YAML guesses (a key `no` is not the te
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from collections.abc import Mapping
+from datetime import date
+from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import AliasChoices, BaseModel, BeforeValidator, ConfigDict, Field, StrictBool, StrictStr
+from pydantic import (
+    AliasChoices,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    StrictBool,
+    StrictStr,
+    model_validator,
+)
 
 from llmbench.catalog import ResponseFormatSupport, Wire
 from llmbench.errors import ErrorKind
@@ -21,13 +32,38 @@ def _as_list(value: object) -> object:
     return [value] if isinstance(value, str) else value
 
 
+def _date_as_text(value: object) -> object:
+    return value.isoformat() if isinstance(value, date) else value
+
+
 Names = Annotated[list[StrictStr], BeforeValidator(_as_list)]
+#: YAML reads an unquoted 2024-10-21 as a date; API versions and dates of prices are texts here.
+DatedText = Annotated[StrictStr, BeforeValidator(_date_as_text)]
+#: A name of an environment variable. A key pasted in its place is refused, and not repeated.
+VariableName = Annotated[StrictStr, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,63}$")]
+VariableNames = Annotated[list[VariableName], BeforeValidator(_as_list)]
+HeaderText = Annotated[StrictStr, Field(pattern=r"^[\x20-\x7e]*$")]
+Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 
 class Shape(BaseModel):
-    """Base of every section: extra keys are kept aside for the linter."""
+    """Base of every section: extra keys are kept aside for the linter.
+
+    A key without a value (`tasks:` and nothing below) counts as not written.
+    """
 
     model_config = ConfigDict(extra="allow", frozen=True, protected_namespaces=(), populate_by_name=True)
+    #: Beginnings of further keys that this section may have.
+    open_prefixes: ClassVar[tuple[str, ...]] = ("x-",)
+    #: Whether an unknown key that looks like a known one is taken for a typing error.
+    refuses_near_keys: ClassVar[bool] = True
+
+    @model_validator(mode="before")
+    @classmethod
+    def _without_empty_keys(cls, data: object) -> object:
+        if not isinstance(data, Mapping):
+            return data
+        return {key: value for key, value in data.items() if value is not None}
 
 
 class LimitsShape(Shape):
@@ -51,13 +87,13 @@ class ProviderShape(Shape):
 
     type: Literal["azure", "openai", "openrouter", "gemini", "openai_compatible"] | None = None
     base_url: StrictStr | None = None
-    env_api_key: StrictStr | None = None
-    env_api_keys: Names = []
-    env_endpoint: StrictStr | None = None
-    api_version: StrictStr | None = None
-    default_api_version: StrictStr | None = None
+    env_api_key: VariableName | None = None
+    env_api_keys: VariableNames = []
+    env_endpoint: VariableName | None = None
+    api_version: DatedText | None = None
+    default_api_version: DatedText | None = None
     auth: Literal["key", "bearer", "entra"] | None = None
-    headers: dict[StrictStr, StrictStr] = {}
+    headers: dict[HeaderText, HeaderText] = {}
     limits: LimitsShape = LimitsShape()
     timeouts: TimeoutsShape = TimeoutsShape()
     allow_hosts: Names = []
@@ -65,9 +101,11 @@ class ProviderShape(Shape):
 
 
 class CapabilitiesShape(Shape):
-    """What a model can do; `mode` is its modality."""
+    """What a model can do; `mode` is its modality. `supports_vision` means the same as `vision`."""
 
-    mode: Literal["text", "chat", "image", "speech"] = "text"
+    open_prefixes: ClassVar[tuple[str, ...]] = ("x-", "supports_")
+
+    mode: Literal["text", "chat", "image", "speech"] | None = None
     reasoning: StrictBool = False
     reasoning_levels: Names = []
     structured_outputs: StrictBool = False
@@ -79,6 +117,16 @@ class CapabilitiesShape(Shape):
     context_tokens: Count | None = None
     max_tokens: Count | None = None
     max_completion_tokens: Count | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _short_names(cls, data: object) -> object:
+        if not isinstance(data, Mapping):
+            return data
+        names = {key: str(key).removeprefix("supports_") for key in data}
+        return {
+            name if (name := names[key]) in cls.model_fields else key: value for key, value in data.items()
+        }
 
 
 class ParamsShape(Shape):
@@ -105,20 +153,19 @@ class PriceShape(Shape):
     per_minute: Number | None = None
     per_million_chars: Number | None = None
     per_core_hour: Number | None = None
-    as_of: StrictStr | None = None
+    as_of: DatedText | None = None
 
 
 class ModelShape(Shape):
-    """One model of the registry."""
+    """One model of the registry. A `deployment` is what the provider is asked for, whatever else is named."""
 
     provider: StrictStr
-    model_id: StrictStr | None = Field(
-        default=None, validation_alias=AliasChoices("model_name", "model", "deployment")
-    )
+    model_id: StrictStr | None = Field(default=None, validation_alias=AliasChoices("model_name", "model"))
+    deployment: StrictStr | None = None
     wire: Wire | None = None
     use_responses_api: StrictBool = False
     family: StrictStr | None = None
-    api_version: StrictStr | None = None
+    api_version: DatedText | None = None
     allow_temperature: StrictBool | None = None
     allow_stop: StrictBool | None = None
     allow_reasoning_effort: StrictBool | None = None
@@ -127,7 +174,7 @@ class ModelShape(Shape):
     params: ParamsShape = ParamsShape()
     price: PriceShape | None = None
     cost_tier: StrictStr | None = None
-    expires: StrictStr | None = None
+    expires: DatedText | None = None
     defaults: dict[StrictStr, Any] = {}
     fallback_model: StrictStr | None = None
 
@@ -144,17 +191,47 @@ class CandidateShape(Shape):
 CandidateList = list[StrictStr | CandidateShape]
 
 
+class BreakerShape(Shape):
+    """When a failing model is left alone, and for how long (seconds)."""
+
+    failures: Annotated[int, Field(ge=1)] = 5
+    window_s: Seconds = 60.0
+    cooldown_s: Seconds = 30.0
+
+
+class PolicyShape(Shape):
+    """What is tried again, what moves on, and when a call gives up."""
+
+    transient_statuses: list[int] | None = None
+    retry_limit: Count | None = None
+    backoff_sec: Number | None = None
+    per_status_backoff: dict[int, Number] | None = None
+    per_status_retry: dict[int, Count] | None = None
+    max_total_attempts: Annotated[int, Field(ge=1)] | None = None
+    max_total_wait_sec: Number | None = None
+    deadline_s: Seconds | None = None
+    fall_back_on: list[ErrorKind] | None = None
+    on_content_filter: Literal["fail", "fallback"] | None = None
+    on_refusal: Literal["return", "fallback"] | None = None
+    breaker: BreakerShape | None = None
+
+
+class RetryPolicyShape(PolicyShape):
+    """The part of the policy that a task changes; older files have further keys here, which only warn."""
+
+    refuses_near_keys: ClassVar[bool] = False
+
+
 class TaskShape(Shape):
     """A task in `llm_router.yaml`, `llm_task_overrides.yaml` or a channel/env override."""
 
     tier: StrictStr | None = None
     models: Names = []
-    timeout: Number | None = None
-    retry_policy: dict[StrictStr, Any] | None = None
+    timeout: Seconds | None = None
+    retry_policy: RetryPolicyShape | None = None
     defaults: dict[StrictStr, Any] = {}
     options: dict[StrictStr, Any] = {}
     system_prompt: StrictStr | None = None
-    allow_fallback: StrictBool | None = None
 
 
 class RouterDefaultsShape(Shape):
@@ -221,20 +298,8 @@ class TaskOverridesFile(Shape):
     tasks: dict[StrictStr, TaskShape] = {}
 
 
-class PolicyFile(Shape):
+class PolicyFile(PolicyShape):
     """`llm_fallback_policy.yaml`."""
-
-    transient_statuses: list[int] | None = None
-    retry_limit: Count | None = None
-    backoff_sec: Number | None = None
-    per_status_backoff: dict[int, Number] = {}
-    per_status_retry: dict[int, Count] = {}
-    max_total_attempts: Annotated[int, Field(ge=1)] | None = None
-    max_total_wait_sec: Number | None = None
-    deadline_s: Number | None = None
-    fall_back_on: list[ErrorKind] | None = None
-    on_content_filter: Literal["fail", "fallback"] | None = None
-    on_refusal: Literal["return", "fallback"] | None = None
 
 
 class SlotShape(Shape):

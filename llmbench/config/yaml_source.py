@@ -21,19 +21,28 @@ Path = tuple[str | int, ...]
 
 @dataclass(frozen=True, slots=True)
 class YamlSource:
-    """Parsed data of one file and the 1-based line of every key path in it."""
+    """Parsed data of one file and the 1-based line of every key path in it.
+
+    `overlay` is the `.local.yaml` file that was merged over it, or None.
+    """
 
     name: str
     data: dict[str, Any]
     lines: dict[Path, int]
+    overlay: YamlSource | None = None
 
-    def line(self, path: Path) -> int | None:
-        """The line of a key path, or of the nearest parent that has one."""
+    def __contains__(self, path: Path) -> bool:
+        return path in self.lines or (self.overlay is not None and path in self.overlay)
+
+    def place(self, path: Path) -> tuple[str, int | None]:
+        """File and line of a key path, or of its nearest parent that is written somewhere."""
         while path:
+            if self.overlay is not None and path in self.overlay.lines:
+                return self.overlay.name, self.overlay.lines[path]
             if path in self.lines:
-                return self.lines[path]
+                return self.name, self.lines[path]
             path = path[:-1]
-        return None
+        return self.name, None
 
 
 def parse_yaml(text: str, name: str) -> YamlSource:
@@ -42,6 +51,13 @@ def parse_yaml(text: str, name: str) -> YamlSource:
     Raises:
         ConfigError: the text is not YAML, not a mapping, or uses one of the refused traps.
     """
+    try:
+        return _parsed(text, name)
+    except RecursionError as error:
+        raise ConfigError("values are nested too deeply; flatten them", path=name) from error
+
+
+def _parsed(text: str, name: str) -> YamlSource:
     try:
         node = yaml.compose(text, Loader=_LOADER)
     except yaml.MarkedYAMLError as error:
@@ -61,6 +77,8 @@ def parse_yaml(text: str, name: str) -> YamlSource:
     except yaml.MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else None
         raise ConfigError(f"{error.problem}; use plain values only", path=name, line=line) from error
+    except ValueError as error:  # for example a date that no calendar has
+        raise ConfigError(f"a value cannot be read: {error}; put it in quotes", path=name) from error
     return YamlSource(name, data, lines)
 
 

@@ -7,6 +7,7 @@ posts the body, reads the answer within a byte cap, and names what went wrong wi
 from __future__ import annotations
 
 import json
+import math
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -14,11 +15,10 @@ from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Any, Final, Protocol
 
-import httpx
-
 from llmbench.catalog import Endpoint, ModelSpec
 from llmbench.errors import ErrorKind, ProviderError
 from llmbench.messages import FinishReason, Message, Usage
+from llmbench.structuring import loads_strictly
 
 #: Decoded bytes of one reply that are read at most; more is a broken or hostile server.
 MAX_REPLY_BYTES: Final = 32 * 1024 * 1024
@@ -98,15 +98,19 @@ class HttpxTransport:
     """The default transport: one httpx client with a connection pool, for one event loop.
 
     Environment proxies are not used: a router that reads `HTTP_PROXY` by itself sends keys to hosts
-    that no config names.
+    that no config names. httpx is loaded here, not at import: it brings a hundred modules along.
     """
 
     def __init__(self) -> None:
+        import httpx
+
         limits = httpx.Limits(max_connections=None, max_keepalive_connections=100)
         self._client = httpx.AsyncClient(limits=limits, trust_env=False, follow_redirects=False)
 
     async def post(self, url: str, headers: Mapping[str, str], body: bytes, connect_s: float) -> HttpReply:
         """Send one request; see Transport."""
+        import httpx
+
         timeout = httpx.Timeout(None, connect=connect_s)
         try:
             async with self._client.stream(
@@ -131,6 +135,8 @@ class HttpxTransport:
 
 def _transport_errors() -> tuple[type[Exception], ...]:
     """What a failing connection raises; httpx's aiohttp transport lets some errors through unmapped."""
+    import httpx
+
     aiohttp = sys.modules.get("aiohttp")
     mapped: tuple[type[Exception], ...] = (httpx.HTTPError, httpx.InvalidURL)
     return mapped if aiohttp is None else (*mapped, aiohttp.ClientError)
@@ -138,6 +144,8 @@ def _transport_errors() -> tuple[type[Exception], ...]:
 
 def transport_error(error: Exception) -> ProviderError:
     """A connection that failed, as a ProviderError of kind timeout, connect or malformed."""
+    import httpx
+
     detail = str(error) or type(error).__name__
     if isinstance(error, httpx.TimeoutException):
         return ProviderError(f"no connection in time: {detail}", kind="timeout")
@@ -170,12 +178,9 @@ async def post_json(
 
 
 def _json_object(body: bytes) -> dict[str, Any] | None:
-    def refuse(constant: str) -> float:
-        raise ValueError(constant)
-
     try:
-        value = json.loads(body, parse_constant=refuse)
-    except (ValueError, RecursionError):
+        value = loads_strictly(body)
+    except ValueError:
         return None
     return value if isinstance(value, dict) else None
 
@@ -183,29 +188,44 @@ def _json_object(body: bytes) -> dict[str, Any] | None:
 def error_from(
     status: int, headers: Mapping[str, str], payload: Mapping[str, Any] | None, body: bytes = b""
 ) -> ProviderError:
-    """The ProviderError of an answer that reports a failure."""
+    """The ProviderError of an answer that reports a failure. Its text is one line."""
     error = (payload or {}).get("error")
     detail: Mapping[str, Any] = error if isinstance(error, Mapping) else {}
     message = str(detail.get("message") or (payload or {}).get("message") or error or "").strip()
     if not message:
         message = body[:120].decode("utf-8", "replace").strip() or "empty body"
-    codes = {str(detail.get(name)) for name in ("code", "type", "status") if detail.get(name) is not None}
+    message = " ".join(message.split())[:300]
     inner = detail.get("code")
     if status < 400 and isinstance(inner, int) and 400 <= inner < 600:
         status = inner  # OpenRouter: a 200 whose body holds the real status
+    metadata = _mapping(detail.get("metadata"))
     return ProviderError(
-        f"HTTP {status}: {message[:300]}",
-        kind=classify(status, codes),
+        f"HTTP {status}: {message}",
+        kind=classify(status, _codes(detail, metadata), f"{message} {str(metadata.get('raw', ''))[:500]}"),
         status_code=status,
         retry_after_s=retry_after_s(headers),
         request_id=headers.get("x-request-id") or headers.get("apim-request-id"),
     )
 
 
+def _codes(detail: Mapping[str, Any], metadata: Mapping[str, Any]) -> set[str]:
+    """Every code word in an error body: OpenAI, Azure (innererror), OpenRouter (metadata)."""
+    found = [detail.get(name) for name in ("code", "type", "status", "error_type")]
+    found += [_mapping(detail.get("innererror")).get("code"), metadata.get("error_type")]
+    if metadata.get("flagged_input") or metadata.get("reasons") or metadata.get("patterns"):
+        found.append("content_filter")  # OpenRouter's moderation and guardrails have no code of their own
+    return {str(code) for code in found if code is not None}
+
+
+def _mapping(value: object) -> Mapping[str, Any]:
+    return value if isinstance(value, Mapping) else {}
+
+
 _BY_CODE: Final[Mapping[str, ErrorKind]] = {
     "content_filter": "content_filter",
     "ResponsibleAIPolicyViolation": "content_filter",
     "moderation_blocked": "content_filter",
+    "refusal": "refusal",
     "insufficient_quota": "quota",
     "context_length_exceeded": "context_length",
     "exceed_context_size_error": "context_length",
@@ -226,36 +246,59 @@ _BY_STATUS: Final[Mapping[int, ErrorKind]] = {
     429: "rate_limit",
     504: "timeout",
 }
+#: What hosts say where they have no code for it: status, part of the text, kind.
+#: Source: error bodies of OpenRouter, and of llama.cpp, whose 500 for an image is no server error.
+_BY_TEXT: Final[tuple[tuple[int, str, ErrorKind], ...]] = (
+    (400, "maximum context length", "context_length"),
+    (400, "is not a valid model id", "model_not_found"),
+    (400, "unsupported parameter", "unsupported_param"),
+    (400, "unsupported value", "unsupported_param"),
+    (400, "unknown parameter", "unsupported_param"),
+    (429, "free-models-per-day", "quota"),
+    (500, "input is not supported", "bad_request"),
+)
 
 
-def classify(status: int, codes: set[str]) -> ErrorKind:
-    """One word for a failure, from the provider's code where it has one, else from the status.
+def classify(status: int, codes: set[str], text: str = "") -> ErrorKind:
+    """One word for a failure: from the provider's code, else from known texts, else from the status.
 
-    Source: the error classes of OpenAI, Azure, OpenRouter and llama.cpp; never from message text.
+    Source: the error classes of OpenAI, Azure, OpenRouter and llama.cpp. Texts count only where the
+    host has no code for the case.
     """
     for code in sorted(codes):
         if code in _BY_CODE:
             return _BY_CODE[code]
+    lowered = text.lower()
+    for at, part, kind in _BY_TEXT:
+        if status == at and part in lowered:
+            return kind
     if status in _BY_STATUS:
         return _BY_STATUS[status]
-    if 400 <= status < 500:
-        return "bad_request"
-    return "server_error"
+    return "bad_request" if 400 <= status < 500 else "server_error"
 
 
 def retry_after_s(headers: Mapping[str, str], now: datetime | None = None) -> float | None:
     """Seconds to wait from `retry-after-ms`, or `retry-after` as seconds or an HTTP date."""
-    millis, value = headers.get("retry-after-ms"), headers.get("retry-after")
+    millis, value = _seconds(headers.get("retry-after-ms")), headers.get("retry-after")
+    if millis is not None:
+        return millis / 1000
+    if value is None:
+        return None
+    if (seconds := _seconds(value)) is not None:
+        return seconds
     try:
-        if millis is not None:
-            return max(float(millis) / 1000, 0.0)
-        return None if value is None else max(float(value), 0.0)
-    except ValueError:
-        pass
-    try:
-        when = parsedate_to_datetime(value or "")
-    except ValueError:
+        when = parsedate_to_datetime(value)
+    except (ValueError, TypeError, OverflowError):
         return None
     if when.tzinfo is None:
         when = when.replace(tzinfo=UTC)
     return max((when - (now or datetime.now(UTC))).total_seconds(), 0.0)
+
+
+def _seconds(text: str | None) -> float | None:
+    """A finite number of at least 0, or None."""
+    try:
+        number = float(text or "")
+    except ValueError:
+        return None
+    return max(number, 0.0) if math.isfinite(number) else None

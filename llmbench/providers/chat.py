@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any, Final
+from urllib.parse import quote
 
 from llmbench.catalog import Endpoint, ModelSpec
 from llmbench.errors import ErrorKind, ProviderError
@@ -24,12 +25,20 @@ _FINISH: Final[Mapping[str, FinishReason]] = {
 
 
 class ChatWire:
-    """POST {base}/chat/completions."""
+    """POST {base}/chat/completions, or the path of an Azure deployment."""
 
     def path(self, spec: ModelSpec, endpoint: Endpoint) -> str:
-        """The path below the base URL (which ends in /v1 on most hosts)."""
-        del spec, endpoint
-        return "/chat/completions"
+        """The path below the base URL (which ends in /v1 on most hosts).
+
+        An Azure resource without an API version is asked through its v1 path.
+        """
+        version = spec.api_version or endpoint.api_version
+        if endpoint.type != "azure" or (endpoint.base_url or "").rstrip("/").endswith("/v1"):
+            return "/chat/completions"
+        if version is None:
+            return "/openai/v1/chat/completions"
+        deployment, api_version = quote(spec.model_id, safe=""), quote(version, safe="")
+        return f"/openai/deployments/{deployment}/chat/completions?api-version={api_version}"
 
     def body(
         self,
@@ -58,9 +67,10 @@ class ChatWire:
         message = choice.get("message")
         if not isinstance(message, Mapping):
             raise ProviderError("the choice holds no message", kind="malformed", status_code=200)
-        text = _text(message.get("content"))
-        tool_calls = tuple(message.get("tool_calls") or ())
-        finish = _FINISH.get(str(choice.get("finish_reason")), "stop")
+        refusal = _optional_text(message.get("refusal"))
+        text = _text(message.get("content")) or refusal or ""
+        tool_calls = tuple(call for call in _list(message.get("tool_calls")) if isinstance(call, Mapping))
+        finish = _finish(choice, has_answer=bool(text or tool_calls), has_refused=refusal is not None)
         request_id = headers.get("x-request-id") or _optional_text(payload.get("id"))
         return Reply(
             text=text,
@@ -70,31 +80,33 @@ class ChatWire:
             served_model=_optional_text(payload.get("model")),
             reported_usd=_number(_mapping(payload.get("usage")).get("cost")),
             tool_calls=tool_calls,
-            problem=_problem(message, text, finish, has_tool_calls=bool(tool_calls), request_id=request_id),
+            problem=_problem(finish, text, request_id),
         )
 
 
-def _problem(
-    message: Mapping[str, Any],
-    text: str,
-    finish: FinishReason,
-    *,
-    has_tool_calls: bool,
-    request_id: str | None,
-) -> ProviderError | None:
+def _finish(choice: Mapping[str, Any], *, has_answer: bool, has_refused: bool) -> FinishReason:
+    """The normalised finish reason; an answer without content is `empty` unless something cut it off."""
+    finish = _FINISH.get(str(choice.get("finish_reason")), "stop")
+    if has_refused:
+        return "refusal"
+    return "empty" if finish in ("stop", "tool_calls") and not has_answer else finish
+
+
+_PROBLEMS: Final[Mapping[FinishReason, tuple[ErrorKind, str]]] = {
+    "refusal": ("refusal", "the model refused to answer"),
+    "content_filter": ("content_filter", "the provider's filter stopped the answer"),
+    "length": ("truncated", "the answer was cut off at its output limit; raise max_tokens"),
+    "error": ("server_error", "the provider reports an error while generating"),
+    "empty": ("empty", "the answer holds no text and no tool call"),
+}
+
+
+def _problem(finish: FinishReason, text: str, request_id: str | None) -> ProviderError | None:
     """Why an answer that came is none, or None."""
-    is_empty = not text and not has_tool_calls
-    found: tuple[tuple[bool, ErrorKind, str], ...] = (
-        (bool(message.get("refusal")), "refusal", f"the model refused: {str(message.get('refusal'))[:200]}"),
-        (finish == "content_filter", "content_filter", "the provider's filter stopped the answer"),
-        (finish == "length", "truncated", "the answer was cut off at its output limit; raise max_tokens"),
-        (finish == "error", "server_error", "the provider reports an error while generating"),
-        (is_empty, "empty", "the answer holds no text and no tool call"),
-    )
-    for applies, kind, what in found:
-        if applies:
-            return ProviderError(what, kind=kind, status_code=200, request_id=request_id, output=text or None)
-    return None
+    if finish not in _PROBLEMS:
+        return None
+    kind, what = _PROBLEMS[finish]
+    return ProviderError(what, kind=kind, status_code=200, request_id=request_id, output=text or None)
 
 
 def _first_choice(payload: Mapping[str, Any], headers: Mapping[str, str]) -> Mapping[str, Any]:
@@ -122,11 +134,12 @@ def _usage(value: object) -> Usage:
         _mapping(usage.get("prompt_tokens_details")),
         _mapping(usage.get("completion_tokens_details")),
     )
+    tokens_in, tokens_out = _count(usage.get("prompt_tokens")), _count(usage.get("completion_tokens"))
     return Usage(
-        input_tokens=_count(usage.get("prompt_tokens")),
-        output_tokens=_count(usage.get("completion_tokens")),
-        cached_tokens=_count(inputs.get("cached_tokens")),
-        reasoning_tokens=_count(outputs.get("reasoning_tokens")),
+        input_tokens=tokens_in,
+        output_tokens=tokens_out,
+        cached_tokens=min(_count(inputs.get("cached_tokens")), tokens_in),
+        reasoning_tokens=min(_count(outputs.get("reasoning_tokens")), tokens_out),
     )
 
 
@@ -134,12 +147,18 @@ def _mapping(value: object) -> Mapping[str, Any]:
     return value if isinstance(value, Mapping) else {}
 
 
+def _list(value: object) -> list[Any]:
+    return value if isinstance(value, list) else []
+
+
 def _count(value: object) -> int:
     return value if isinstance(value, int) and not isinstance(value, bool) and value > 0 else 0
 
 
 def _number(value: object) -> float | None:
-    return float(value) if isinstance(value, (int, float)) and not isinstance(value, bool) else None
+    """A cost: a number of at least 0, or None."""
+    is_cost = isinstance(value, (int, float)) and not isinstance(value, bool) and value >= 0
+    return float(value) if is_cost else None  # type: ignore[arg-type]
 
 
 def _optional_text(value: object) -> str | None:

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import ipaddress
+import time
+import weakref
 from collections.abc import AsyncIterator, Mapping
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Final, Protocol
 from urllib.parse import urlsplit
 
 from llmbench.catalog import Endpoint, ModelSpec
-from llmbench.config import Environment
-from llmbench.errors import ConfigError
+from llmbench.config.environment import Environment
+from llmbench.errors import ConfigError, ProviderError
 from llmbench.providers import local_models
 from llmbench.providers.embedded import ametered, ensure_server
 
@@ -55,14 +57,17 @@ class Host(Protocol):
 
 
 class RemoteHost:
-    """An HTTP host named in `llm_router.yaml`."""
+    """An HTTP host named in `llm_router.yaml`. The first of its key variables that is set is used."""
 
     def __init__(self, endpoint: Endpoint, environment: Environment) -> None:
         self._endpoint = endpoint
         named = endpoint.env_endpoint and environment.secret(endpoint.env_endpoint)
         self._base_url = (named or endpoint.base_url or "").rstrip("/")
-        keys = (environment.secret(name) for name in endpoint.env_api_keys)
-        self._key = next((key for key in keys if key), None)
+        self._key_name = next((name for name in endpoint.env_api_keys if environment.secret(name)), "")
+        self._key = environment.secret(self._key_name)
+        self._places: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Semaphore] = (
+            weakref.WeakKeyDictionary()
+        )
         if self._base_url:
             _check_address(endpoint, self._base_url)
 
@@ -72,37 +77,73 @@ class RemoteHost:
         return bool(self._base_url) and (self._key is not None or not self._endpoint.env_api_keys)
 
     def version(self, spec: ModelSpec) -> str | None:
-        """A remote host names the version only in its answer."""
+        """None: a remote host names the version only in its answer."""
         del spec
+        return None  # noqa: RET501 -- the other hosts return a version here
 
     @asynccontextmanager
     async def lease(self, spec: ModelSpec) -> AsyncIterator[Lease]:
-        """The address with its headers; remote hosts queue on their own side."""
+        """The address with its headers, once `limits.concurrency` leaves a place.
+
+        Raises:
+            ProviderError: kind auth; the key holds what no header can carry.
+        """
         del spec
+        headers = self._headers()
+        asked = time.perf_counter()
+        async with self._place():
+            yield Lease(self._base_url, headers, queued_ms=(time.perf_counter() - asked) * 1000)
+
+    def _headers(self) -> dict[str, str]:
         headers = dict(self._endpoint.headers)
-        if self._key is not None:
-            if self._endpoint.auth == "key":
-                headers["api-key"] = self._key
-            else:
-                headers["authorization"] = f"Bearer {self._key}"
-        yield Lease(self._base_url, headers)
+        if self._key is None:
+            return headers
+        if not (self._key.isascii() and self._key.isprintable()):
+            message = f"the value of {self._key_name} holds line breaks or non-ASCII characters; set it again"
+            raise ProviderError(message, kind="auth")
+        if self._endpoint.auth != "key":
+            return headers | {"authorization": f"Bearer {self._key}"}
+        return headers | {"x-goog-api-key" if self._endpoint.type == "gemini" else "api-key": self._key}
+
+    def _place(self) -> AbstractAsyncContextManager[object]:
+        limit = self._endpoint.limits.concurrency
+        if limit is None:
+            return nullcontext()
+        return self._places.setdefault(asyncio.get_running_loop(), asyncio.Semaphore(limit))
+
+
+#: Where an Azure key may go without being named in `allow_hosts` (contract, section 2).
+_AZURE_HOSTS: Final = (".openai.azure.com", ".cognitiveservices.azure.com", ".services.ai.azure.com")
 
 
 def _check_address(endpoint: Endpoint, base_url: str) -> None:
-    """Refuse plain HTTP to anything but this machine: a key would travel in clear text."""
-    parts = urlsplit(base_url)
-    host = parts.hostname or ""
-    if parts.scheme == "https" and host:
-        return
+    """Refuse an address that would carry a key in clear text, or to a host that nobody named.
+
+    The text of the error holds no more of the address than its host: the rest may be a secret.
+    """
     try:
-        is_loopback = host == "localhost" or ipaddress.ip_address(host).is_loopback
+        parts = urlsplit(base_url)
+        host = parts.hostname or ""
     except ValueError:
-        is_loopback = False
-    if parts.scheme != "http" or not is_loopback:
-        raise ConfigError(
-            f"provider {endpoint.name!r}: {base_url} is neither https nor on this machine; use https",
-            path="llm_router.yaml",
-        )
+        parts, host = urlsplit(""), ""
+    where = f"provider {endpoint.name!r}: the address {parts.scheme or '?'}://{host or '?'}"
+    if "@" in parts.netloc or parts.query or parts.fragment:
+        raise ConfigError(f"{where} holds a user, a query or a fragment; remove it", path="llm_router.yaml")
+    if parts.scheme in ("http", "https") and _is_loopback(host):
+        return
+    if parts.scheme != "https" or not host:
+        message = f"{where} is neither https nor on this machine; use https"
+        raise ConfigError(message, path="llm_router.yaml")
+    is_known = host in endpoint.allow_hosts or (endpoint.type == "azure" and host.endswith(_AZURE_HOSTS))
+    if not is_known and (endpoint.type == "azure" or endpoint.allow_hosts):
+        raise ConfigError(f"{where} is not in allow_hosts; name the host there", path="llm_router.yaml")
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
 
 
 class EmbeddedHost:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from llmbench.catalog import Endpoint, ModelSpec, cost_of
@@ -34,6 +34,11 @@ class Sent:
     lease: Lease
     cost_usd: float | None
     cost_source: str
+
+
+def speaks(spec: ModelSpec) -> bool:
+    """Whether this version has the dialect of a model."""
+    return spec.wire in _WIRES
 
 
 def wire_for(spec: ModelSpec) -> Wire:
@@ -68,7 +73,7 @@ async def send_once(
             started = time.perf_counter()
             payload, headers = await post_json(
                 transport,
-                lease.base_url + wire.path(spec, endpoint),
+                lease.base_url + wire.path(spec, replace(endpoint, base_url=lease.base_url)),
                 lease.headers,
                 body,
                 endpoint.timeouts.connect_s,

@@ -9,10 +9,11 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from llmbench.config import Config
+from llmbench.config.model import Config
 from llmbench.messages import Message, Request, Response, Route, as_messages
 from llmbench.routing.background_loop import BackgroundLoop
-from llmbench.routing.resolve import Wanted, task_rules
+from llmbench.routing.params import normalise
+from llmbench.routing.resolve import Wanted, task_policy, task_rules
 from llmbench.routing.router import LLMRouter
 from llmbench.structuring import as_output_schema
 
@@ -22,7 +23,8 @@ Prompt = str | Sequence[Message | Mapping[str, Any]]
 class LLMClient:
     """Call a task, get an answer: the text door of the router.
 
-    `call` works in a script, in a notebook and from several threads; `acall` inside a running event loop.
+    `call` works in a script, in a notebook and from several threads; `acall` inside a running event loop,
+    where `async with LLMClient(...)` closes the loop's connections.
     """
 
     def __init__(self, configs: str | Path | Config = "configs", **options: Any) -> None:
@@ -36,7 +38,10 @@ class LLMClient:
         return self.router.config
 
     def call(self, task: str, prompt: Prompt, **options: Any) -> Response:
-        """Answer a prompt as the task's route says; takes the arguments of `acall`."""
+        """Answer a prompt as the task's route says; takes the arguments of `acall`.
+
+        Ctrl-C cancels the call, writes its telemetry line and raises KeyboardInterrupt.
+        """
         return self._loop.run(self.acall(task, prompt, **options))
 
     async def acall(
@@ -67,7 +72,8 @@ class LLMClient:
             env: overrides of this environment apply; `LLM_ENV` by default.
             tier: use this tier whatever the config says of the task.
             models: use these candidates; strict unless allow_fallback.
-            allow_fallback: whether a strict list may go on to its second entry.
+            allow_fallback: True lets a strict list go on to its second entry, False keeps any list to
+                its first.
             response_format: JSON Schema, pydantic model class or Chat Completions response_format.
             strict: refuse instead of adjusting a parameter.
             run_id: the sweep this call belongs to; written to telemetry.
@@ -137,21 +143,31 @@ class LLMClient:
     ) -> tuple[Request, Wanted]:
         """The request and what it wants of its route, with the task's own settings filled in."""
         environment = self.router.environment
+        output_schema = as_output_schema(response_format)
+        options = dict(params)
+        if response_format is not None and output_schema is None:
+            options["response_format"] = {"type": "text"}  # against a schema that the config asks for
+        channel, env = place[0] or environment.channel, place[1] or environment.env
+        rules = task_rules(self.config, Wanted(task, channel=channel, env=env))
+        policy = task_policy(self.config, Wanted(task, channel=channel, env=env))
+        messages = as_messages(prompt, system)
+        if system is None and not any(turn.role in ("system", "developer") for turn in messages):
+            system = next((rule.system_prompt for rule in rules if rule.system_prompt), None)
+            messages = as_messages(messages, system)
+        given, _ = normalise(params)
+        limits = (given, *({"timeout": rule.timeout_s} for rule in rules), *(rule.options for rule in rules))
+        timeouts = (limit.get("timeout") for limit in limits)
+        deadline_s = next((float(value) for value in timeouts if value is not None), policy.deadline_s)
         request = Request(
             task=task,
-            messages=(),
+            messages=messages,
             call_id=uuid.uuid4().hex,
-            options=dict(params),
-            output_schema=as_output_schema(response_format),
-            channel=place[0] or environment.channel,
-            env=place[1] or environment.env,
+            options=options,
+            output_schema=output_schema,
+            channel=channel,
+            env=env,
+            deadline_s=deadline_s,
         )
-        rules = task_rules(self.config, Wanted(task, channel=request.channel, env=request.env))
-        if system is None:
-            system = next((rule.system_prompt for rule in rules if rule.system_prompt), None)
-        timeouts = (params.get("timeout"), *(rule.timeout_s for rule in rules), self.config.policy.deadline_s)
-        deadline_s = next(float(value) for value in timeouts if value is not None)
-        request = replace(request, messages=as_messages(prompt, system), deadline_s=deadline_s)
         return request, self.router.wanted(request, **choice)
 
     async def aclose(self) -> None:
@@ -160,8 +176,8 @@ class LLMClient:
 
     def close(self) -> None:
         """Close connections, the log and the background loop."""
-        self._loop.run(self.router.aclose())
-        self._loop.close()
+        self._loop.close(self.router.aclose)
+        self.router.log.close()
 
     def __enter__(self) -> Self:
         return self
@@ -170,6 +186,14 @@ class LLMClient:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.aclose()
 
 
 def _names(models: str | Sequence[str]) -> tuple[str, ...]:

@@ -3,6 +3,7 @@
     run_candidates -> _run_retries -> _run_once
 
 Each step has one concern: the order of candidates, the same candidate again, the clock of one attempt.
+An attempt may take half of the time that is left while another candidate waits, and all of it after that.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from llmbench.catalog import Policy
 from llmbench.errors import FallbackExhausted, ProviderError
 from llmbench.messages import Attempt
 from llmbench.providers.send import Sent
+from llmbench.routing.breaker import Circuits
 
 Send = Callable[[str], Awaitable[Sent]]
 
@@ -38,7 +40,8 @@ class _Call:
     send: Send
     clock: Callable[[], float]
     sleep: Callable[[float], Awaitable[None]]
-    attempts: list[Attempt] = field(default_factory=list)
+    attempts: list[Attempt]
+    circuits: Circuits | None
     errors: list[ProviderError] = field(default_factory=list)
     waited_s: float = 0.0
 
@@ -54,6 +57,8 @@ async def run_candidates(
     *,
     clock: Callable[[], float] = time.monotonic,
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+    attempts: list[Attempt] | None = None,
+    circuits: Circuits | None = None,
 ) -> Outcome:
     """Try candidates in order until one answers.
 
@@ -64,11 +69,14 @@ async def run_candidates(
         send: one attempt at one model.
         clock: seconds, monotonic.
         sleep: waits for seconds.
+        attempts: a list that grows with every attempt; it tells what was tried when the call is cancelled.
+        circuits: the models that are left alone for now, shared by the calls of a router.
 
     Raises:
         FallbackExhausted: every attempt failed, a failure forbids moving on, or a cap was reached.
     """
-    call = _Call(policy, clock() + deadline_s, send, clock, sleep)
+    record = [] if attempts is None else attempts
+    call = _Call(policy, clock() + deadline_s, send, clock, sleep, record, circuits)
     tried = candidates[: policy.retry_limit] if policy.retry_limit else candidates
     for index, model in enumerate(tried):
         sent = await _run_retries(call, model, candidates_left=len(tried) - index - 1)
@@ -106,19 +114,40 @@ async def _run_once(
     started = call.clock()
     sent: Sent | None = None
     try:
+        if call.circuits is not None:
+            call.circuits.require_closed(model)
         async with asyncio.timeout(share_s):
             sent = await call.send(model)
-        error = sent.problem
+        error = _problem(sent, call.policy)
     except TimeoutError:
         error = ProviderError(f"no answer within {share_s:.1f} s", kind="timeout")
     except ProviderError as failure:
         error = failure
+    except asyncio.CancelledError:
+        error = ProviderError("cancelled", kind="cancelled")
+        _record(call, model, sent, error, started, waited_s)
+        raise
+    _record(call, model, sent, error, started, waited_s)
+    return (sent, None) if error is None else (None, error)
+
+
+def _problem(sent: Sent, policy: Policy) -> ProviderError | None:
+    """What is wrong with an answer; a refusal is an answer unless the policy says to fall back."""
+    problem = sent.problem
+    if problem is not None and problem.kind == "refusal" and policy.on_refusal == "return":
+        return None
+    return problem
+
+
+def _record(
+    call: _Call, model: str, sent: Sent | None, error: ProviderError | None, started: float, waited_s: float
+) -> None:
     elapsed_ms = (call.clock() - started) * 1000
     call.attempts.append(_attempt(model, sent, error, elapsed_ms, waited_s * 1000))
-    if error is None:
-        return sent, None
-    call.errors.append(error)
-    return None, error
+    if error is not None:
+        call.errors.append(error)
+    if call.circuits is not None:
+        call.circuits.note(model, None if error is None else error.kind)
 
 
 def _share_s(remaining_s: float, candidates_left: int) -> float:

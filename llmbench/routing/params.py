@@ -7,37 +7,21 @@ from __future__ import annotations
 
 import difflib
 import json
-from collections.abc import Mapping
+import math
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from numbers import Integral
 from typing import Any, Final
 
-from llmbench.catalog import ModelSpec
+from llmbench.catalog import PARAMETER_ALIASES, PARAMETERS, ModelSpec
 from llmbench.errors import ParamError
 from llmbench.messages import Adjustment, OutputSchema
+from llmbench.structuring import meets_strict_rules
 
-CANONICAL: Final[tuple[str, ...]] = (
-    "max_tokens",
-    "reasoning",
-    "temperature",
-    "top_p",
-    "top_k",
-    "stop",
-    "seed",
-    "presence_penalty",
-    "frequency_penalty",
-    "response_format",
-    "tools",
-    "tool_choice",
-    "verbosity",
-    "timeout",
-)
-ALIASES: Final[Mapping[str, str]] = {
-    "max_completion_tokens": "max_tokens",
-    "max_output_tokens": "max_tokens",
-    "reasoning_effort": "reasoning",
-    "thinking_level": "reasoning",
-    "thinkingLevel": "reasoning",
-}
+CANONICAL: Final = PARAMETERS
+ALIASES: Final = PARAMETER_ALIASES
+#: Keys of a body that are the router's own; `extra_body` must not replace them.
+_RESERVED: Final = ("model", "messages", "stream")
 _NUMERIC: Final = frozenset({"temperature", "top_p", "presence_penalty", "frequency_penalty", "timeout"})
 _WHOLE: Final = frozenset({"max_tokens", "top_k", "seed"})
 #: JSON layout of llguidance's own extension: without it a small model pads with white space until its
@@ -84,22 +68,65 @@ def normalise(options: Mapping[str, Any]) -> tuple[dict[str, Any], tuple[Adjustm
     return canonical, tuple(adjustments)
 
 
+def merge(layers: Iterable[Mapping[str, Any]]) -> tuple[dict[str, Any], tuple[Adjustment, ...]]:
+    """Canonical options of several layers, later ones winning, and how the winning ones were renamed.
+
+    Raises:
+        ParamError: as `normalise`.
+    """
+    options: dict[str, Any] = {}
+    renamed: dict[str, Adjustment] = {}
+    for layer in layers:
+        canonical, changes = normalise(layer)
+        options |= canonical
+        renamed = {name: change for name, change in renamed.items() if name not in canonical}
+        renamed |= {str(change.after): change for change in changes}
+    return options, tuple(renamed.values())
+
+
 def _checked(name: str, value: Any) -> Any:
-    number = isinstance(value, (int, float)) and not isinstance(value, bool)
-    if name in _WHOLE and (not number or value != int(value) or (name == "max_tokens" and value < 1)):
-        raise ParamError(
-            f"{name} must be a whole number{' of at least 1' * (name == 'max_tokens')}: {value!r}"
-        )
-    if name in _NUMERIC and not number:
-        raise ParamError(f"{name} must be a number: {value!r}")
+    """The value of a parameter, its type checked; a whole number given as 64.0 becomes 64.
+
+    Raises:
+        ParamError: the type is wrong, the value out of range, or nothing that JSON can hold.
+    """
+    if name in _WHOLE:
+        return _whole(name, value)
+    if name in _NUMERIC and (not _is_number(value) or (name == "timeout" and value <= 0)):
+        raise ParamError(f"{name} must be a number{' over 0' * (name == 'timeout')}: {value!r:.80}")
     if name == "stop":
-        stops = [value] if isinstance(value, str) else list(value)
-        if not all(isinstance(stop, str) and stop for stop in stops):
-            raise ParamError(f"stop must be a text or a list of texts: {value!r}")
-        return stops
-    if name == "extra_body" and not isinstance(value, Mapping):
-        raise ParamError(f"extra_body must be a mapping: {value!r}")
+        stops = [value] if isinstance(value, str) else value
+        if not isinstance(stops, (list, tuple)) or not all(isinstance(s, str) and s for s in stops):
+            raise ParamError(f"stop must be a text or a list of texts: {value!r:.80}")
+    if name == "extra_body":
+        if not isinstance(value, Mapping):
+            raise ParamError(f"extra_body must be a mapping: {value!r:.80}")
+        if taken := [key for key in _RESERVED if key in value]:
+            raise ParamError(f"extra_body must not set {', '.join(taken)}: the router does")
+    if name != "response_format":  # may be a class; `as_output_schema` checks it
+        _require_json(name, value)
     return value
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def _whole(name: str, value: Any) -> int:
+    lowest = {"max_tokens": 1, "top_k": 0}.get(name)
+    is_whole = isinstance(value, Integral) and not isinstance(value, bool)  # NumPy's integers too
+    whole = int(value) if is_whole or (_is_number(value) and value == int(value)) else None
+    if whole is None or (lowest is not None and whole < lowest):
+        limit = "" if lowest is None else f" of at least {lowest}"
+        raise ParamError(f"{name} must be a whole number{limit}: {value!r:.80}")
+    return whole
+
+
+def _require_json(name: str, value: Any) -> None:
+    try:
+        json.dumps(value, allow_nan=False)
+    except (TypeError, ValueError, RecursionError) as error:
+        raise ParamError(f"{name} must be plain JSON data: {error}") from error
 
 
 def guard(spec: ModelSpec, options: Mapping[str, Any], output_schema: OutputSchema | None = None) -> Guarded:
@@ -128,7 +155,10 @@ def guard(spec: ModelSpec, options: Mapping[str, Any], output_schema: OutputSche
     if output_schema is not None:
         instruction = _ask_for(spec, output_schema, params, changes)
     extra_body = dict(options.get("extra_body", {}))
-    changes += [Adjustment(name, "moved", name, "body", "extra_body") for name in extra_body]
+    for name, value in extra_body.items():
+        if name in params:
+            changes.append(Adjustment(name, "dropped", params.pop(name), value, "extra_body says otherwise"))
+        changes.append(Adjustment(name, "moved", name, "body", "extra_body"))
     return Guarded(params, extra_body, instruction, tuple(changes))
 
 
@@ -190,10 +220,7 @@ def _ask_for(
     support = spec.params.response_format_support
     rule = f"{spec.key}: response_format_support {support}"
     if support == "json_schema":
-        params["response_format"] = {
-            "type": "json_schema",
-            "json_schema": {"name": output_schema.name, "schema": dict(output_schema.schema)},
-        }
+        params["response_format"] = _schema_field(output_schema)
         return None
     if support == "llguidance":
         schema = json.dumps({**output_schema.schema, "x-guidance": _COMPACT}, ensure_ascii=False)
@@ -208,3 +235,16 @@ def _ask_for(
     changes.append(Adjustment("response_format", "moved", "response_format", "system prompt", rule))
     schema = json.dumps(output_schema.schema, ensure_ascii=False, separators=(",", ":"))
     return f"Answer with one JSON value and nothing else. It must meet this JSON Schema: {schema}"
+
+
+def _schema_field(output_schema: OutputSchema) -> dict[str, Any]:
+    """The `response_format` of a host that enforces schemas; `strict` only where the schema allows it."""
+    if output_schema.name == "json_object":
+        return {"type": "json_object"}
+    inner: dict[str, Any] = {"name": output_schema.name, "schema": dict(output_schema.schema)}
+    strict = output_schema.strict
+    if strict is None and meets_strict_rules(output_schema.schema):
+        strict = True
+    if strict is not None:
+        inner["strict"] = strict
+    return {"type": "json_schema", "json_schema": inner}

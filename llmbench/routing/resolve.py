@@ -6,10 +6,10 @@ The order of precedence is the contract's (section 1): two lists of places to lo
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
-from llmbench.catalog import Candidate, Condition, Modality, ModelSpec
+from llmbench.catalog import Candidate, Condition, Modality, ModelSpec, Policy
 from llmbench.config import Config, Environment, Override, TaskRule
 from llmbench.errors import RouteError
 from llmbench.messages import Route
@@ -44,7 +44,10 @@ class _Choice:
 
 
 def resolve(
-    config: Config, environment: Environment, wanted: Wanted, has_key: Callable[[ModelSpec], bool]
+    config: Config,
+    environment: Environment,
+    wanted: Wanted,
+    unreachable: Callable[[ModelSpec], str | None],
 ) -> Route:
     """The route of one call.
 
@@ -52,7 +55,7 @@ def resolve(
         config: the checked config folder.
         environment: slot, forced models, channel and env of the process.
         wanted: the call.
-        has_key: whether a model's provider can be called at all (its key is set).
+        unreachable: why a model's provider cannot be called at all (no key, no address), or None.
 
     Raises:
         RouteError: no candidate is left, or the task is unknown and the config forbids that.
@@ -65,7 +68,8 @@ def resolve(
         if key is None:
             choice.excluded.append((candidate.model, "no model, code or unique model id of that name"))
             continue
-        reason = _exclusion(config.models[key], candidate.condition, wanted, has_key)
+        spec = config.models[key]
+        reason = _exclusion(spec, candidate.condition, wanted) or unreachable(spec)
         if reason is not None:
             choice.excluded.append((key, reason))
         elif key not in kept:
@@ -77,7 +81,7 @@ def resolve(
             choice.excluded,
         )
     reasons = [tier_reason, f"candidates from {choice.source}"]
-    if choice.strict and len(kept) > 1 and not _fallback_allowed(config, environment, wanted, choice):
+    if _is_strict(config, environment, wanted, choice):
         choice.excluded += [(key, "strict choice: allow_fallback is off") for key in kept[1:]]
         kept = kept[:1]
         reasons.append("strict: only the first candidate, no fallback")
@@ -118,7 +122,7 @@ def _tier(config: Config, wanted: Wanted) -> tuple[str, str]:
     for name, tier in places:
         if tier:
             return tier, f"tier {tier} from {name}"
-    if task in config.router_tasks or task in config.task_overrides:
+    if any(rule is not None for rule in _rules(config, wanted)):
         return DEFAULT_TIER, f"tier {DEFAULT_TIER}: task {task!r} names no tier"
     if config.unknown_task == "error":
         known = ", ".join(config.task_names()) or "none"
@@ -204,9 +208,7 @@ def _with_fallback_model(config: Config, candidates: Sequence[Candidate]) -> tup
     return (*candidates, *(Candidate(tail) for tail in tails))
 
 
-def _exclusion(
-    spec: ModelSpec, condition: Condition, wanted: Wanted, has_key: Callable[[ModelSpec], bool]
-) -> str | None:
+def _exclusion(spec: ModelSpec, condition: Condition, wanted: Wanted) -> str | None:
     """Why a candidate cannot take this call, or None."""
     can = spec.capabilities
     need = wanted.input_tokens + wanted.output_tokens
@@ -224,21 +226,30 @@ def _exclusion(
             f"context {context or 'unknown'} is under the tier's {condition.min_context_tokens}",
         ),
         (
-            condition.structured_outputs is True and not can.structured_outputs,
-            "the tier asks for structured outputs",
+            condition.structured_outputs not in (None, can.structured_outputs),
+            f"the tier asks for structured_outputs: {str(condition.structured_outputs).lower()}",
         ),
-        (condition.reasoning is True and not can.reasoning, "the tier asks for reasoning"),
-        (not has_key(spec), f"no key or address for provider {spec.provider}"),
+        (
+            condition.reasoning not in (None, can.reasoning),
+            f"the tier asks for reasoning: {str(condition.reasoning).lower()}",
+        ),
     )
     return next((reason for applies, reason in problems if applies), None)
 
 
-def _fallback_allowed(config: Config, environment: Environment, wanted: Wanted, choice: _Choice) -> bool:
+def _is_strict(config: Config, environment: Environment, wanted: Wanted, choice: _Choice) -> bool:
+    """Whether only the first candidate may answer: a list chosen by hand, or a call that says so."""
     if wanted.allow_fallback is not None:
-        return wanted.allow_fallback
+        return not wanted.allow_fallback
     if choice.slot is not None and config.slots[choice.slot].allow_fallback:
-        return True
-    return environment.allow_fallback
+        return False
+    return choice.strict and not environment.allow_fallback
+
+
+def _rules(config: Config, wanted: Wanted) -> list[TaskRule | None]:
+    """What each file says of the task, the most specific first; None where it says nothing."""
+    rules = [override.tasks.get(wanted.task) for _, override in _overrides(config, wanted)]
+    return [*rules, config.task_overrides.get(wanted.task), config.router_tasks.get(wanted.task)]
 
 
 def option_layers(config: Config, wanted: Wanted, tier: str, spec: ModelSpec) -> list[Mapping[str, Any]]:
@@ -248,14 +259,18 @@ def option_layers(config: Config, wanted: Wanted, tier: str, spec: ModelSpec) ->
     channel < channel and env together.
     """
     limit = {} if spec.default_max_tokens is None else {"max_tokens": spec.default_max_tokens}
-    rules = [config.router_tasks.get(wanted.task), config.task_overrides.get(wanted.task)]
-    rules += [override.tasks.get(wanted.task) for _, override in reversed(list(_overrides(config, wanted)))]
-    task_layers = [rule.options for rule in rules if rule is not None]
-    return [config.tier_defaults.get(tier, {}), {**limit, **spec.defaults}, *task_layers]
+    tasks = [rule.options for rule in task_rules(config, wanted)]
+    return [config.tier_defaults.get(tier, {}), limit, spec.defaults, *reversed(tasks)]
 
 
 def task_rules(config: Config, wanted: Wanted) -> list[TaskRule]:
     """What the files say of a task besides its route, the most specific first."""
-    rules = [override.tasks.get(wanted.task) for _, override in _overrides(config, wanted)]
-    rules += [config.task_overrides.get(wanted.task), config.router_tasks.get(wanted.task)]
-    return [rule for rule in rules if rule is not None]
+    return [rule for rule in _rules(config, wanted) if rule is not None]
+
+
+def task_policy(config: Config, wanted: Wanted) -> Policy:
+    """The fallback policy with what the task's `retry_policy` changes, the most specific file winning."""
+    changes: dict[str, Any] = {}
+    for rule in reversed(task_rules(config, wanted)):
+        changes |= rule.policy
+    return replace(config.policy, **changes)

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 import time
 import weakref
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 from llmbench.catalog import ModelSpec, cost_of
-from llmbench.config import Config, load_config, read_environment
-from llmbench.errors import FallbackExhausted, LLMBenchError, ParamError, ProviderError
+from llmbench.config.environment import read_environment
+from llmbench.config.model import Config
+from llmbench.errors import LLMBenchError, ParamError, ProviderError
 from llmbench.messages import (
     Adjustment,
     Attempt,
@@ -25,25 +27,26 @@ from llmbench.messages import (
 )
 from llmbench.providers.base import HttpxTransport, Transport
 from llmbench.providers.hosts import Host, open_host
-from llmbench.providers.send import Sent, send_once, wire_for
+from llmbench.providers.send import Sent, send_once, speaks, wire_for
+from llmbench.routing.breaker import Circuits
 from llmbench.routing.fallback import Outcome, run_candidates
-from llmbench.routing.params import guard, normalise
-from llmbench.routing.resolve import Wanted, option_layers, resolve
+from llmbench.routing.params import guard, merge, normalise
+from llmbench.routing.resolve import Wanted, option_layers, resolve, task_policy
+from llmbench.structuring import as_output_schema
 from llmbench.telemetry import DEFAULT_LOG_PATH, Redactor, TelemetryLog, failure_line, success_line
 
 Prompt = str | Sequence[Message | Mapping[str, Any]]
-#: Output tokens assumed for a route's filter and worst case when nothing limits them.
-ASSUMED_OUTPUT_TOKENS: Final = 256
 
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """One candidate's request, ready to send."""
+    """One candidate's request, ready to send. `max_tokens` is None when nothing limits the answer."""
 
     spec: ModelSpec
     body: Mapping[str, Any]
     adjustments: tuple[Adjustment, ...]
-    max_tokens: int
+    max_tokens: int | None
+    output_schema: OutputSchema | None = None
 
 
 class LLMRouter:
@@ -73,7 +76,7 @@ class LLMRouter:
         Raises:
             ConfigError: the folder or a provider's address cannot be used.
         """
-        self.config = configs if isinstance(configs, Config) else load_config(configs)
+        self.config = configs if isinstance(configs, Config) else _loaded(configs)
         self.environment = read_environment(variables)
         self._hosts: dict[str, Host] = {
             name: open_host(endpoint, self.environment) for name, endpoint in self.config.endpoints.items()
@@ -82,24 +85,32 @@ class LLMRouter:
         self._transports: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, Transport] = (
             weakref.WeakKeyDictionary()
         )
+        self._transports_guard = threading.Lock()
         names = [name for endpoint in self.config.endpoints.values() for name in endpoint.env_api_keys]
         self._redact = Redactor(value for name in names if (value := self.environment.secret(name)))
         path = log_path or self.environment.log_path or self.config.log_path or DEFAULT_LOG_PATH
         self.log = TelemetryLog(None if self.environment.log_disabled else path)
+        breaker = self.config.policy.breaker
+        self._circuits = None if breaker is None else Circuits(breaker)
 
     # ---- stages
 
     def wanted(self, request: Request, **choice: Any) -> Wanted:
-        """What the request asks of its route."""
+        """What the request asks of its route.
+
+        Raises:
+            ParamError: an option is unknown or has a wrong value.
+        """
+        options, _ = normalise(request.options)
         parts = [part for message in request.messages for part in _parts(message)]
         return Wanted(
             task=request.task,
             channel=request.channel,
             env=request.env,
             needs_vision=any(part.get("type") == "image_url" for part in parts),
-            needs_tools="tools" in request.options,
+            needs_tools="tools" in options,
             input_tokens=_estimated_tokens(request.messages),
-            output_tokens=int(request.options.get("max_tokens", 0)),
+            output_tokens=options.get("max_tokens", 0),
             **choice,
         )
 
@@ -109,12 +120,26 @@ class LLMRouter:
         Raises:
             RouteError: no candidate is left.
         """
-        return resolve(self.config, self.environment, wanted, self.is_reachable)
+        return resolve(self.config, self.environment, wanted, self._unreachable)
 
     def is_reachable(self, spec: ModelSpec) -> bool:
         """Whether a model's provider is known and has what a call needs."""
+        return self._unreachable(spec) is None
+
+    def _unreachable(self, spec: ModelSpec) -> str | None:
+        """Why a model cannot be called at all, or None."""
         host = self._hosts.get(spec.provider)
-        return host is not None and host.is_reachable(spec)
+        if not speaks(spec):
+            return f"this version does not speak its wire {spec.wire!r}"
+        if host is None:
+            return f"provider {spec.provider} is not in llm_router.yaml"
+        if host.is_reachable(spec):
+            return None
+        endpoint = self.config.endpoints.get(spec.provider)
+        if endpoint is None or endpoint.managed == "embedded":
+            return f"{spec.model_id} is not installed (llmbench models pull)"
+        named = [*endpoint.env_api_keys, *([endpoint.env_endpoint] if endpoint.env_endpoint else [])]
+        return f"no key or address for provider {spec.provider}: set {' or '.join(named)}"
 
     def model_version(self, key: str) -> str:
         """The version of a model as far as it is known before a call; its id when nothing more is."""
@@ -130,18 +155,15 @@ class LLMRouter:
             ConfigError: the model needs a wire that this version does not speak.
         """
         spec = self.config.models[key]
-        options: dict[str, Any] = {}
-        renamed: list[Adjustment] = []
-        for layer in (*option_layers(self.config, wanted, tier, spec), request.options):
-            canonical, changes = normalise(layer)
-            options |= canonical
-            renamed += changes
-        guarded = guard(spec, options, request.output_schema)
+        options, renamed = merge((*option_layers(self.config, wanted, tier, spec), request.options))
+        output_schema = request.output_schema or as_output_schema(options.get("response_format"))
+        guarded = guard(spec, options, output_schema)
         body = wire_for(spec).body(
             spec, request.messages, guarded.params, guarded.instruction, guarded.extra_body
         )
-        max_tokens = int(options.get("max_tokens", ASSUMED_OUTPUT_TOKENS))
-        return Prepared(spec, body, (*renamed, *guarded.adjustments), max_tokens)
+        limits = (options.get("max_tokens"), spec.capabilities.max_output_tokens)
+        max_tokens = min((limit for limit in limits if limit is not None), default=None)
+        return Prepared(spec, body, (*renamed, *guarded.adjustments), max_tokens, output_schema)
 
     def explain(self, request: Request, wanted: Wanted) -> Route:
         """The route with the body of every candidate and the worst case. No network."""
@@ -166,50 +188,71 @@ class LLMRouter:
         started = time.monotonic()
         route = Route(request.task, wanted.tier or "", (), ())
         prepared: dict[str, Prepared] = {}
+        attempts: list[Attempt] = []
         try:
             route = self.route(wanted)
 
             async def send(key: str) -> Sent:
                 prepared[key] = self.prepare(request, wanted, route.tier, key)
                 _refuse_changes(prepared[key], strict=strict)
-                return await self._send(prepared[key], request.output_schema)
+                return await self._send(prepared[key])
 
-            outcome = await run_candidates(route.candidates, self.config.policy, request.deadline_s, send)
+            outcome = await run_candidates(
+                route.candidates,
+                task_policy(self.config, wanted),
+                request.deadline_s,
+                send,
+                attempts=attempts,
+                circuits=self._circuits,
+            )
         except (LLMBenchError, asyncio.CancelledError) as error:
             changes = tuple(change for item in prepared.values() for change in item.adjustments)
-            self._log_failure(request, route, error, changes, (time.monotonic() - started) * 1000)
+            latency_ms = (time.monotonic() - started) * 1000
+            self._log_failure(request, route, error, tuple(attempts), changes, latency_ms)
             raise
         latency_ms = (time.monotonic() - started) * 1000
         response = _response(request, route, outcome, prepared[outcome.model], latency_ms)
         self.log.write(success_line(request, response, config_hash=self.config.hash))
         return response
 
-    async def _send(self, prepared: Prepared, output_schema: OutputSchema | None) -> Sent:
+    async def _send(self, prepared: Prepared) -> Sent:
         spec = prepared.spec
         endpoint = self.config.endpoints[spec.provider]
-        loop = asyncio.get_running_loop()
-        transport = self._transports.get(loop)
-        if transport is None:
-            transport = self._transports[loop] = self._make_transport()
         try:
             return await send_once(
-                spec, endpoint, self._hosts[spec.provider], transport, prepared.body, output_schema
+                spec,
+                endpoint,
+                self._hosts[spec.provider],
+                self._transport(),
+                prepared.body,
+                prepared.output_schema,
             )
         except ProviderError as error:
             error.args = (self._redact(str(error)),)
+            error.__cause__ = error.__context__ = (
+                None  # their text is in the message; they may quote a header
+            )
             raise
+
+    def _transport(self) -> Transport:
+        """This event loop's transport."""
+        loop = asyncio.get_running_loop()
+        with self._transports_guard:
+            transport = self._transports.get(loop)
+            if transport is None:
+                transport = self._transports[loop] = self._make_transport()
+            return transport
 
     def _log_failure(
         self,
         request: Request,
         route: Route,
         error: BaseException,
+        attempts: tuple[Attempt, ...],
         changes: tuple[Adjustment, ...],
         latency_ms: float,
     ) -> None:
         cause = error if isinstance(error, LLMBenchError) else ProviderError("cancelled", kind="cancelled")
-        made = cause.attempts if isinstance(cause, FallbackExhausted) else ()
-        attempts = tuple(attempt for attempt in made if isinstance(attempt, Attempt))
         line = failure_line(
             request,
             route,
@@ -224,10 +267,17 @@ class LLMRouter:
 
     async def aclose(self) -> None:
         """Close this loop's connections and the log."""
-        transport = self._transports.pop(asyncio.get_running_loop(), None)
+        with self._transports_guard:
+            transport = self._transports.pop(asyncio.get_running_loop(), None)
         if transport is not None:
             await transport.aclose()
         self.log.close()
+
+
+def _loaded(folder: str | Path) -> Config:
+    from llmbench.config.load import load_config  # pydantic and YAML: only where a folder is read
+
+    return load_config(folder)
 
 
 def _parts(message: Message) -> Sequence[Mapping[str, Any]]:
@@ -235,18 +285,28 @@ def _parts(message: Message) -> Sequence[Mapping[str, Any]]:
 
 
 def _estimated_tokens(messages: Iterable[Message]) -> int:
-    """A rough count: four ASCII characters a token, one token for any other character."""
-    texts = [m.content if isinstance(m.content, str) else str(list(m.content)) for m in messages]
+    """A rough count of the text: four ASCII characters a token, one token for any other character.
+
+    Images are not counted: their tokens depend on the model, and their encoded bytes say nothing of them.
+    """
+    texts = [m.content if isinstance(m.content, str) else "" for m in messages]
+    texts += [str(part.get("text", "")) for message in messages for part in _parts(message)]
     characters = "".join(texts)
     wide = sum(not character.isascii() for character in characters)
     return wide + (len(characters) - wide + 3) // 4
 
 
 def _worst_case_usd(prepared: Iterable[Prepared], input_tokens: int) -> float | None:
-    """Every candidate answers in full and fails; None when one of them has no token price."""
-    costs = [cost_of(item.spec, Usage(input_tokens, item.max_tokens))[0] for item in prepared]
-    known = [cost for cost in costs if cost is not None]
-    return sum(known) if len(known) == len(costs) else None
+    """Every candidate answers in full and fails; None when one of them has no token price or no limit."""
+    total = 0.0
+    for item in prepared:
+        if item.max_tokens is None:
+            return None
+        cost, _ = cost_of(item.spec, Usage(input_tokens, item.max_tokens))
+        if cost is None:
+            return None
+        total += cost
+    return total
 
 
 def _refuse_changes(prepared: Prepared, *, strict: bool) -> None:
@@ -280,4 +340,5 @@ def _response(
         model_version=sent.lease.version or sent.reply.served_model,
         cpu_s=sent.lease.cpu_s,
         load=sent.lease.load,
+        tool_calls=sent.reply.tool_calls,
     )
