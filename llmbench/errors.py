@@ -128,9 +128,13 @@ class FallbackExhausted(ExceptionGroup[ProviderError], LLMBenchError):
 
     Attributes:
         attempts: what each attempt met, as `llmbench.messages.Attempt` values.
+        adjustments: every parameter that was not sent verbatim, as `llmbench.messages.Adjustment` values.
+        call_id: the call's id in telemetry, or None outside a router.
     """
 
     attempts: tuple[object, ...] = ()
+    adjustments: tuple[object, ...] = ()
+    call_id: str | None = None
 
     @property
     def kind(self) -> ErrorKind:
@@ -140,7 +144,8 @@ class FallbackExhausted(ExceptionGroup[ProviderError], LLMBenchError):
     def derive(self, excs: Sequence[ProviderError]) -> FallbackExhausted:  # type: ignore[override]
         """Rebuild the group around a subset, as `except*` needs."""
         group = FallbackExhausted(self.message, excs)
-        group.attempts = self.attempts
+        group.attempts, group.adjustments = self.attempts, self.adjustments
+        group.call_id = self.call_id
         return group
 
 

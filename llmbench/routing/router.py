@@ -14,7 +14,7 @@ from typing import Any
 from llmbench.catalog import ModelSpec, cost_of
 from llmbench.config.environment import read_environment
 from llmbench.config.model import Config
-from llmbench.errors import LLMBenchError, ParamError, ProviderError
+from llmbench.errors import FallbackExhausted, LLMBenchError, ParamError, ProviderError
 from llmbench.messages import (
     Adjustment,
     Attempt,
@@ -208,6 +208,8 @@ class LLMRouter:
         except (LLMBenchError, asyncio.CancelledError) as error:
             changes = tuple(change for item in prepared.values() for change in item.adjustments)
             latency_ms = (time.monotonic() - started) * 1000
+            if isinstance(error, FallbackExhausted):
+                error.adjustments, error.call_id = changes, request.call_id
             self._log_failure(request, route, error, tuple(attempts), changes, latency_ms)
             raise
         latency_ms = (time.monotonic() - started) * 1000
