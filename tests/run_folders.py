@@ -239,6 +239,7 @@ def _ledger(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
         cell = f"{row['task']}/{row['sample_id']}/{row['model']}/{row['repeat']}"
         same = {
             "schema": 1,
+            "intent_id": f"intent-{row['fingerprint'][:16]}",
             "fingerprint": row["fingerprint"],
             "cell": cell,
             "run_id": row["run_id"],

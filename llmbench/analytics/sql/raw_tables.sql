@@ -12,7 +12,7 @@ create or replace table raw_results (
 );
 create or replace table raw_ledger (
     file varchar, line_no bigint,
-    schema varchar, type varchar, fingerprint varchar, cell varchar, run_id varchar, timestamp varchar,
+    schema varchar, type varchar, intent_id varchar, fingerprint varchar, cell varchar, run_id varchar, timestamp varchar,
     status varchar, error_kind varchar, latency_ms varchar, input_tokens varchar, output_tokens varchar,
     cost_usd varchar, call_id varchar
 );

@@ -8,7 +8,7 @@ with judged as (
             when coalesce(type, fingerprint, cell, run_id) is null then 'not_a_row'
             when schema is not null and schema <> '1' then 'unknown_schema'
             when type is null or fingerprint is null then 'missing_required'
-            when type not in ('intent', 'result') then 'unknown_type'
+            when type not in ('intent', 'result', 'pending') then 'unknown_type'
             when len(list_filter(
                 [latency_ms, input_tokens, output_tokens, cost_usd],
                 lambda v: v is not null and try_cast(v as double) is null)) > 0 then 'type_mismatch'

@@ -1,10 +1,11 @@
--- grain: one ledger line: an intent to call, or a paid-for result
+-- grain: one ledger line: an intent to call, or how that call ended
 -- key: file, line_no
 -- reads: raw_ledger
 -- columns:
 --   file: the ledger file
 --   line_no: 1-based line in that file
---   type: intent or result
+--   type: intent, result (paid for, never made again) or pending (to be made again)
+--   intent_id: the send that the line is about; the fingerprint where unnamed
 --   fingerprint: hash of what was sent
 --   cell: task/sample/model/repeat
 --   run_id: the run that wrote the line
@@ -21,6 +22,7 @@ with typed as (
         file,
         line_no,
         type,
+        coalesce(intent_id, fingerprint) as intent_id,
         fingerprint,
         cell,
         run_id,
