@@ -10,7 +10,7 @@ import os
 import shlex
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 from xml.etree.ElementTree import Element
 
 from llmbench.analytics import figures, wording
@@ -59,12 +59,31 @@ def render_report(run_dir: Path) -> Path:
     style = (TEMPLATES / "figure.css").read_text(encoding="utf-8")
     folder = run_dir / "figures"
     folder.mkdir(exist_ok=True)
+    for stale in folder.glob("*.svg"):
+        stale.unlink()
     for drawn in pictures.values():
         for name, svg in drawn.items():
             _write(folder / f"{name}.svg", figures.standalone(svg, style))
     _write(run_dir / "report.md", render_markdown(story))
     _write(run_dir / "report.html", render_html(story, pictures))
     return run_dir / "report.html"
+
+
+def draw_figures(run_dir: Path, recommendation: Mapping[str, Any] | None = None) -> dict[str, str]:
+    """The report's pictures as SVG texts by name, each with its own style sheet. Writes nothing.
+
+    Args:
+        run_dir: folder with plan.json and results.jsonl.
+        recommendation: the content of recommendation.json; read from the folder if None.
+
+    Raises:
+        WarehouseError: a file is missing or cannot be read.
+    """
+    with open_warehouse(run_dirs=[run_dir]) as warehouse:
+        story = read_story(run_dir, warehouse, recommendation)
+    style = (TEMPLATES / "figure.css").read_text(encoding="utf-8")
+    drawn = {name: svg for task in story.tasks for name, svg in _draw(story, task).items()}
+    return {name: figures.standalone(svg, style) for name, svg in drawn.items()}
 
 
 def render_html(story: Story, pictures: Mapping[int, Mapping[str, Element]]) -> str:

@@ -110,14 +110,15 @@ class Story:
     fewest_clusters: int | None
 
 
-def read_story(run_dir: Path, warehouse: Warehouse) -> Story:
+def read_story(run_dir: Path, warehouse: Warehouse, recommendation: Mapping[str, Any] | None = None) -> Story:
     """Put together what the report of a run tells.
 
     Raises:
         WarehouseError: plan.json or recommendation.json is missing or no JSON object.
     """
     plan = _read_object(run_dir / "plan.json", "run the sweep first")
-    recommendation = _read_object(run_dir / "recommendation.json", "make the recommendation first")
+    if recommendation is None:
+        recommendation = _read_object(run_dir / "recommendation.json", "make the recommendation first")
     run_id = str(plan.get("run_id") or run_dir.name)
     marts = _Marts(warehouse, run_id)
     entries = _objects(recommendation.get("tasks"))
