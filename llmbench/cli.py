@@ -9,19 +9,49 @@ import json
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any, Final, NoReturn
 
 import typer
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
+from typer.core import TyperGroup
 
 from llmbench.errors import LLMBenchError
 
 if TYPE_CHECKING:
     from llmbench.messages import Route
 
+#: Packages of the extra `lab`, as they are imported.
+_LAB: Final = frozenset(
+    {"duckdb", "ipykernel", "jinja2", "jupyter_client", "jupyter_core", "matplotlib", "nbclient", "nbformat"}
+    | {"numpy", "pandas", "papermill", "ruamel", "scipy"}
+)
+
+
+class _OneLine(TyperGroup):
+    """Verbs whose errors end in one line; click itself would say `Aborted!` and exit with 1."""
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run a verb.
+
+        Raises:
+            SystemExit: 1 after an error of llmbench, 130 after Ctrl-C.
+        """
+        try:
+            return super().invoke(ctx)
+        except LLMBenchError as error:
+            _fail(" ".join(str(error).split()), 1)
+        except ModuleNotFoundError as error:
+            if (error.name or "").split(".")[0] not in _LAB:
+                raise
+            _fail(f'this verb needs {error.name}: pip install "llmbench[lab]"', 1)
+        except KeyboardInterrupt:
+            _fail("interrupted; what was answered is kept, run it again to go on", 130)
+
+
 app = typer.Typer(
+    cls=_OneLine,
     name="llmbench",
     help="Route LLM tasks to tiers of models, and decide with evidence which model belongs in which tier.",
     no_args_is_help=True,
@@ -330,13 +360,8 @@ def _fail(message: str, code: int) -> NoReturn:
 
 
 def main() -> None:
-    """Run the command line; errors of llmbench end in one line and exit code 1."""
-    try:
-        app()
-    except LLMBenchError as error:
-        _fail(" ".join(str(error).split()), 1)
-    except KeyboardInterrupt:
-        _fail("interrupted; what was answered is kept, run it again to go on", 130)
+    """Run the command line."""
+    app()
 
 
 if __name__ == "__main__":

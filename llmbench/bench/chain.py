@@ -11,14 +11,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from llmbench.bench.ledger import DEFAULT_LEDGER
+from llmbench.bench.ledger import DEFAULT_LEDGER, Ledger
 from llmbench.bench.notebooks import NotebookRun, run_chain
-from llmbench.bench.plan import Plan, make_plan, read_plan_file
+from llmbench.bench.plan import Plan, checked_run_id, make_plan, read_plan_file
 from llmbench.bench.progress import read_progress
+from llmbench.bench.results import write_whole
 from llmbench.bench.sweep import DEFAULT_REPORTS
 from llmbench.config import load_config
+from llmbench.config.environment import read_environment
 from llmbench.errors import SweepError
-from llmbench.providers.scripted import OfflineHost
+from llmbench.providers import local_models
+from llmbench.providers.scripted import OfflineHost, replaying
 from llmbench.routing.client import LLMClient
 from llmbench.telemetry import DEFAULT_LOG_PATH
 
@@ -76,7 +79,7 @@ def find_plan(project: Project, name: str, choice: Choice, client: LLMClient) ->
     Raises:
         SweepError: there is no such plan, or it cannot be used.
     """
-    path = Path(name) if name.endswith(".yaml") else project.configs / "sweeps" / f"{name}.yaml"
+    path = Path(name) if _is_path(name) else project.configs / "sweeps" / f"{name}.yaml"
     return make_plan(
         read_plan_file(path),
         client,
@@ -85,6 +88,10 @@ def find_plan(project: Project, name: str, choice: Choice, client: LLMClient) ->
         limit=choice.limit,
         seed=choice.seed,
     )
+
+
+def _is_path(name: str) -> bool:
+    return name.endswith((".yaml", ".yml"))
 
 
 def run_plan(project: Project, name: str, plan: Plan, choice: Choice, watch: Watch) -> list[NotebookRun]:
@@ -99,16 +106,18 @@ def run_plan(project: Project, name: str, plan: Plan, choice: Choice, watch: Wat
 
     Raises:
         NotebookError: a notebook did not end with every cell run; its copy is kept.
-        SweepError: the notebooks are missing.
+        SweepError: the notebooks are missing, the run id cannot be used, or another sweep is running.
     """
     missing = [notebook for notebook in NOTEBOOKS if not (project.notebooks / notebook).is_file()]
     if missing:
         raise SweepError(f"{project.notebooks / missing[0]} is missing; run this in the project's folder")
-    run_dir = project.reports / (choice.run_id or plan.run_id)
+    run_dir = project.reports / checked_run_id(choice.run_id or plan.run_id)
+    if choice.replay is None:  # before anything of a running sweep's folder is touched
+        Ledger(project.ledger).refuse_if_busy()
     root = project.root.absolute()
     shared: dict[str, object] = {"root": str(root)}
     sweep_parameters = shared | {
-        "plan": name,
+        "plan": str(Path(name).absolute()) if _is_path(name) else name,  # the kernel runs in another folder
         "tasks": list(choice.tasks),
         "limit": choice.limit,
         "seed": choice.seed,
@@ -154,9 +163,29 @@ def open_client(project: Project, *, is_replay: bool = False) -> LLMClient:
     """
     config = load_config(project.configs)
     if not is_replay:
-        return LLMClient(config)
-    hosts = {name: OfflineHost() for name in config.endpoints}
+        # A path of the project, not of the folder that this runs in: a notebook runs in its own.
+        log_path = project.root / (read_environment().log_path or config.log_path or DEFAULT_LOG_PATH)
+        return LLMClient(config, log_path=log_path)
+    versions = {name: local_models.model_version(name) for name in local_models.MODELS}
+    hosts = {name: OfflineHost(versions) for name in config.endpoints}
     return LLMClient(config, hosts=hosts, variables={"LLM_ROUTER_LOG_DISABLE": "1"})
+
+
+def open_tour(project: Project, *, log: Path, recording: Path | None) -> LLMClient:
+    """A client for a notebook that shows calls: recorded answers, or the project's models if None.
+
+    Args:
+        project: whose config folder is used.
+        log: the telemetry file of the notebook's calls.
+        recording: answers as `scripted.recording` keeps them; nothing is sent then.
+
+    Raises:
+        ConfigError: the config folder or the recording cannot be used.
+    """
+    config = load_config(project.configs)
+    if recording is None:
+        return LLMClient(config, log_path=log)
+    return LLMClient(config, log_path=log, variables={}, **replaying(config, recording))
 
 
 def summary(project: Project, plan: Plan, choice: Choice) -> dict[str, Any]:
@@ -220,13 +249,18 @@ def decide_run(project: Project, run_dir: Path) -> dict[str, Any]:
             raise SweepError(f"{path} is missing; run the sweep first")
     config = load_config(project.configs)
     text = results.read_bytes()
+    try:
+        rows = [json.loads(line) for line in text.splitlines() if line.strip()]
+        plan = json.loads(plan_file.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise SweepError(f"{run_dir} holds a line that is not JSON ({error}); run the sweep again") from error
     tiers = {name: [entry.model for entry in entries] for name, entries in config.all_tiers().items()}
     files = {
         path.name: path.read_text(encoding="utf-8") for path in sorted(project.configs.glob("llm_*.yaml"))
     }
     return recommend(
-        pd.DataFrame.from_records([json.loads(line) for line in text.splitlines() if line.strip()]),
-        json.loads(plan_file.read_text(encoding="utf-8")),
+        pd.DataFrame.from_records(rows),
+        plan,
         tiers=tiers,
         task_tiers=dict(config.mapping),
         configs={name: body for name, body in files.items() if not name.endswith(".local.yaml")},
@@ -242,6 +276,6 @@ def write_recommendation(project: Project, run_dir: Path) -> dict[str, Any]:
     """
     decided = decide_run(project, run_dir)
     text = json.dumps(decided, ensure_ascii=False, indent=2, allow_nan=False)
-    (run_dir / "recommendation.json").write_text(text + "\n", encoding="utf-8")
-    (run_dir / "recommendation.diff").write_text(decided["diff"], encoding="utf-8")
+    write_whole(run_dir / "recommendation.json", [text, "\n"])
+    write_whole(run_dir / "recommendation.diff", [decided["diff"]])
     return decided

@@ -11,7 +11,7 @@ import contextlib
 import fcntl
 import hashlib
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Container, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -22,6 +22,7 @@ from llmbench.telemetry import JsonlWriter, read_jsonl, utc_now
 
 DEFAULT_LEDGER: Final = Path("workspaces/ledger.jsonl")
 _KINDS: Final = frozenset({"intent", "result", "pending"})
+_ENDINGS: Final = frozenset({"ok", "error", "timeout"})
 
 
 def fingerprint(
@@ -41,21 +42,39 @@ def fingerprint(
 
 @dataclass(slots=True)
 class LedgerState:
-    """What a ledger holds.
+    """What a ledger holds of the cells that were asked for.
 
     Attributes:
         results: fingerprint -> its result line; the first one wins.
-        orphans: call ids of intents that have neither result nor pending line, with their lines.
+        pending: fingerprint -> the last line that says why the cell has no result yet.
+        orphans: intent id -> its line, of intents that have neither result nor pending line.
         bad_lines: (line number, reason) of torn or foreign lines, which are left as they are.
     """
 
     results: dict[str, dict[str, Any]] = field(default_factory=dict)
+    pending: dict[str, dict[str, Any]] = field(default_factory=dict)
     orphans: dict[str, dict[str, Any]] = field(default_factory=dict)
     bad_lines: list[tuple[int, str]] = field(default_factory=list)
 
+    def take(self, record: dict[str, Any]) -> None:
+        """Take in one line, in the ledger's order."""
+        if record["type"] == "intent":
+            self.orphans[record["intent_id"]] = record
+            return
+        self.orphans.pop(record["intent_id"], None)
+        if record["type"] == "result":
+            self.results.setdefault(record["fingerprint"], record)
+            self.pending.pop(record["fingerprint"], None)
+        elif record["fingerprint"] not in self.results:
+            self.pending[record["fingerprint"]] = record
 
-def read_ledger(path: Path) -> LedgerState:
+
+def read_ledger(path: Path, wanted: Container[str] | None = None) -> LedgerState:
     """Read a ledger that may be missing, torn at its end, or hold foreign lines.
+
+    Args:
+        path: the ledger.
+        wanted: the fingerprints to keep; a ledger of many runs need not fit into memory. All if None.
 
     Raises:
         SweepError: the file cannot be opened.
@@ -65,18 +84,25 @@ def read_ledger(path: Path) -> LedgerState:
         return state
     try:
         for line in read_jsonl(path):
-            record = line.record
-            if record is None or record.get("type") not in _KINDS or "fingerprint" not in record:
-                state.bad_lines.append((line.number, line.reason or "foreign"))
-            elif record["type"] == "intent":
-                state.orphans[str(record.get("intent_id"))] = record
-            else:
-                state.orphans.pop(str(record.get("intent_id")), None)
-                if record["type"] == "result":
-                    state.results.setdefault(record["fingerprint"], record)
+            problem = line.reason if line.record is None else _problem(line.record)
+            if line.record is None or problem is not None:
+                state.bad_lines.append((line.number, problem or "foreign"))
+            elif wanted is None or line.record["fingerprint"] in wanted:
+                state.take(line.record)
     except OSError as error:
         raise SweepError(f"the ledger {path} cannot be read: {error.strerror}") from error
     return state
+
+
+def _problem(record: Mapping[str, Any]) -> str | None:
+    """Why an object is no line of a ledger, or None."""
+    if record.get("type") not in _KINDS:
+        return "foreign"
+    if not all(isinstance(record.get(key), str) for key in ("fingerprint", "intent_id")):
+        return "no fingerprint or intent_id"
+    if record["type"] == "result" and record.get("status") not in _ENDINGS:
+        return "a result without a known status"
+    return None
 
 
 class Ledger:
@@ -88,14 +114,37 @@ class Ledger:
         self._writer = JsonlWriter(path)
 
     @contextlib.contextmanager
-    def opened(self) -> Iterator[Ledger]:
-        """Hold the ledger's lock and read what it has.
+    def opened(self, wanted: Container[str] | None = None) -> Iterator[Ledger]:
+        """Hold the ledger's lock and read what it has of the wanted fingerprints.
 
         Raises:
             SweepError: another sweep holds it, or it cannot be read.
         """
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        lock = os.open(self.path.with_suffix(".lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        with self._lock():
+            self.state = read_ledger(self.path, wanted)
+            try:
+                yield self
+            finally:
+                self._writer.close()
+
+    def refuse_if_busy(self) -> None:
+        """Say at once that another sweep holds the ledger, before anything is prepared for a second one.
+
+        Raises:
+            SweepError: another sweep holds it, or its folder cannot be used.
+        """
+        with self._lock():
+            pass
+
+    @contextlib.contextmanager
+    def _lock(self) -> Iterator[None]:
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            lock = os.open(
+                self.path.with_name(self.path.name + ".lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600
+            )
+        except OSError as error:
+            raise SweepError(f"the ledger {self.path} cannot be used: {error.strerror}") from error
         try:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -103,10 +152,8 @@ class Ledger:
                 raise SweepError(
                     f"another sweep is writing to {self.path}; wait for it, or use another ledger"
                 ) from error
-            self.state = read_ledger(self.path)
-            yield self
+            yield
         finally:
-            self._writer.close()
             os.close(lock)
 
     def intent(self, mark: Mapping[str, Any]) -> None:
@@ -115,14 +162,19 @@ class Ledger:
 
     def result(self, mark: Mapping[str, Any], facts: Mapping[str, Any]) -> None:
         """Record how a call ended; it is never made again."""
-        line = self._append({"type": "result", **mark, **facts})
-        self.state.results.setdefault(line["fingerprint"], line)
+        self._append({"type": "result", **mark, **facts})
 
     def pending(self, mark: Mapping[str, Any], facts: Mapping[str, Any]) -> None:
         """Record a call that ended for our own reasons; it will be made again."""
         self._append({"type": "pending", **mark, **facts})
 
-    def _append(self, line: Mapping[str, Any]) -> dict[str, Any]:
+    def _append(self, line: Mapping[str, Any]) -> None:
+        """Write a line, then take it in as a reader would.
+
+        Raises:
+            SweepError: the file cannot be written.
+            ValueError: the line holds something that is not JSON; nothing was written.
+        """
         record = {"schema": 1, "timestamp": utc_now(), **line}
         try:
             self._writer.append(record)
@@ -130,4 +182,4 @@ class Ledger:
             raise SweepError(
                 f"the ledger {self.path} cannot be written: {error.strerror}; nothing more is sent"
             ) from error
-        return record
+        self.state.take(record)

@@ -6,14 +6,16 @@ before the first call.
 
 from __future__ import annotations
 
+import difflib
 import hashlib
 import html
 import os
 import platform
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 
 from pydantic import BaseModel, ConfigDict, Field, StrictStr, ValidationError
 
@@ -27,12 +29,26 @@ from llmbench.providers import local_models
 from llmbench.routing.client import LLMClient
 
 Share = Annotated[float, Field(gt=0, lt=1)]
+_RUN_ID: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+
+
+def checked_run_id(run_id: str) -> str:
+    """A run id that is safe as the name of a folder.
+
+    Raises:
+        SweepError: it is not; a path would lead out of the reports folder.
+    """
+    if _RUN_ID.fullmatch(run_id) is None or ".." in run_id:
+        raise SweepError(
+            f"run id {run_id!r} cannot be a folder's name; use up to 64 letters, digits, '.', '_' and '-'"
+        )
+    return run_id
 
 
 class TaskPlanFile(BaseModel):
     """One task of a plan file."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
     dataset: StrictStr | None = None
     limit: Annotated[int, Field(ge=1)] | None = None
     candidates: list[StrictStr] | None = None
@@ -41,7 +57,7 @@ class TaskPlanFile(BaseModel):
 class PlanFile(BaseModel):
     """A plan file."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
     name: Annotated[str, Field(pattern=r"\A[A-Za-z0-9][A-Za-z0-9_-]{0,40}\z")]
     description: StrictStr = ""
     seed: int = 0
@@ -177,12 +193,21 @@ def read_plan_file(path: Path) -> PlanFile:
         return PlanFile.model_validate(source.data)
     except ValidationError as error:
         problem = error.errors(include_url=False)[0]
-        line = source.line(problem["loc"])
-        where = ".".join(str(part) for part in problem["loc"])
+        where = tuple(problem["loc"])
+        _, line = source.place(where)
         place = f"{path.name}:{line}" if line else path.name
-        known = ", ".join(PlanFile.model_fields)
-        hint = f"; known keys: {known}" if problem["type"] == "extra_forbidden" else ""
-        raise SweepError(f"{place}: {where}: {problem['msg'].lower()}{hint}") from error
+        raise SweepError(f"{place}: {'.'.join(map(str, where))}: {_what_is_wrong(problem)}") from error
+
+
+def _what_is_wrong(problem: Mapping[str, Any]) -> str:
+    """One finding of the check in words; an unknown key gets a guess at what was meant."""
+    if problem["type"] != "extra_forbidden":
+        message = str(problem["msg"])
+        return message[0].lower() + message[1:]
+    shape = PlanFile if len(problem["loc"]) == 1 else TaskPlanFile
+    close = difflib.get_close_matches(str(problem["loc"][-1]), shape.model_fields, n=1)
+    guess = f"did you mean {close[0]!r}?" if close else f"known here: {', '.join(shape.model_fields)}"
+    return f"unknown key; {guess}"
 
 
 def make_plan(
@@ -251,7 +276,7 @@ def _chosen_tasks(file: PlanFile, tasks: Sequence[str] | None) -> dict[str, Task
     if unknown:
         known = ", ".join(file.tasks)
         raise SweepError(f"plan {file.name!r} has no task {unknown[0]!r}; it has: {known}")
-    return {task: file.tasks[task] for task in tasks}
+    return {task: entry for task, entry in file.tasks.items() if task in tasks}
 
 
 def _usable(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import time
@@ -58,13 +59,17 @@ class ProgressFile:
         self._last = 0.0
 
     def show(self, progress: Progress, *, now: bool = False) -> None:
-        """Write the file if it is due, or now; then tell the watcher."""
+        """Write the file if it is due, or now; then tell the watcher.
+
+        A file that cannot be written stays as it is: what it shows is in the ledger too.
+        """
         if not now and time.monotonic() - self._last < _EVERY_S:
             return
         self._last = time.monotonic()
         temporary = self._path.with_suffix(f".{os.getpid()}.tmp")
-        temporary.write_text(json.dumps(progress.facts()) + "\n", encoding="utf-8")
-        temporary.replace(self._path)
+        with contextlib.suppress(OSError):
+            temporary.write_text(json.dumps(progress.facts()) + "\n", encoding="utf-8")
+            temporary.replace(self._path)
         if self._watch is not None:
             self._watch(progress)
 

@@ -12,7 +12,9 @@ from pathlib import Path
 from typing import Any, Final
 
 from llmbench.bench.cells import Cell
+from llmbench.bench.ledger import LedgerState
 from llmbench.bench.scorers import Score, score
+from llmbench.errors import SweepError
 
 #: What a ledger line knows of a call and a row repeats.
 CALL_FIELDS: Final = (
@@ -39,8 +41,12 @@ CALL_FIELDS: Final = (
 )
 
 
+#: What a pending line says of a cell; its figures are of no call that counts.
+_PENDING_FIELDS: Final = ("error_kind", "error")
+
+
 def result_row(run_id: str, cell: Cell, model_id: str, line: Mapping[str, Any] | None) -> dict[str, Any]:
-    """One row: the cell, what its call gave, and its score. `line` is None for a cell still to be run."""
+    """One row: the cell, what its call gave, and its score. `line` is None for a cell never called."""
     row: dict[str, Any] = {
         "schema": 1,
         "run_id": run_id,
@@ -57,8 +63,10 @@ def result_row(run_id: str, cell: Cell, model_id: str, line: Mapping[str, Any] |
         "target": cell.sample.target,
         "fingerprint": cell.fingerprint,
     }
-    row |= {name: (line or {}).get(name) for name in CALL_FIELDS}
-    row["status"] = row["status"] or "harness"
+    known = {} if line is None else line
+    if known.get("type") != "result":
+        known = {name: known.get(name) for name in _PENDING_FIELDS} | {"status": "harness"}
+    row |= {name: known.get(name) for name in CALL_FIELDS}
     given = _score(cell, row)
     row["score"] = None if given is None else given.value
     row["score_details"] = {} if given is None else dict(given.details)
@@ -78,19 +86,37 @@ def _score(cell: Cell, row: Mapping[str, Any]) -> Score | None:
 
 
 def result_rows(
-    run_id: str,
-    cells: Sequence[Cell],
-    results: Mapping[str, Mapping[str, Any]],
-    model_ids: Mapping[str, str],
+    run_id: str, cells: Sequence[Cell], state: LedgerState, model_ids: Mapping[str, str]
 ) -> list[dict[str, Any]]:
-    """Every cell of a plan as a row, in plan order."""
-    return [result_row(run_id, cell, model_ids[cell.model], results.get(cell.fingerprint)) for cell in cells]
+    """Every cell of a plan as a row, in plan order; a cell without a result says why if that is known."""
+    rows = []
+    for cell in cells:
+        line = state.results.get(cell.fingerprint) or state.pending.get(cell.fingerprint)
+        rows.append(result_row(run_id, cell, model_ids[cell.model], line))
+    return rows
 
 
 def write_rows(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
-    """Write rows as JSONL, whole or not at all."""
-    temporary = path.with_suffix(f".{os.getpid()}.tmp")
-    with temporary.open("w", encoding="utf-8", newline="\n") as file:
-        for row in rows:
-            file.write(json.dumps(row, ensure_ascii=False, allow_nan=False) + "\n")
-    temporary.replace(path)
+    """Write rows as JSONL, whole or not at all.
+
+    Raises:
+        SweepError: the file cannot be written.
+    """
+    lines = (json.dumps(row, ensure_ascii=False, allow_nan=False) + "\n" for row in rows)
+    write_whole(path, lines)
+
+
+def write_whole(path: Path, texts: Iterable[str]) -> None:
+    """Write a file whole or not at all. A lone surrogate, which UTF-8 has no form for, becomes an escape.
+
+    Raises:
+        SweepError: the file cannot be written.
+    """
+    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
+    try:
+        with temporary.open("w", encoding="utf-8", errors="backslashreplace", newline="\n") as file:
+            file.writelines(texts)
+        temporary.replace(path)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise SweepError(f"{path} cannot be written: {error.strerror}") from error

@@ -10,17 +10,18 @@ import asyncio
 import json
 import uuid
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
 
 from llmbench.bench.cells import Cell, first_of_each, lanes, make_cells
+from llmbench.bench.facts import answer_facts, failure_facts, own_failure_facts
 from llmbench.bench.ledger import DEFAULT_LEDGER, Ledger, LedgerState, read_ledger
-from llmbench.bench.plan import Plan
+from llmbench.bench.plan import Plan, checked_run_id
 from llmbench.bench.progress import Progress, ProgressFile
-from llmbench.bench.results import result_rows, write_rows
-from llmbench.errors import ErrorKind, FallbackExhausted, LLMBenchError, ProviderError, SweepError
-from llmbench.messages import Adjustment, Attempt, Response
+from llmbench.bench.results import result_rows, write_rows, write_whole
+from llmbench.catalog import Endpoint
+from llmbench.errors import FallbackExhausted, LLMBenchError, SweepError
 from llmbench.providers.embedded import ensure_server
 from llmbench.routing.background_loop import BackgroundLoop
 from llmbench.routing.client import LLMClient
@@ -28,16 +29,17 @@ from llmbench.routing.client import LLMClient
 DEFAULT_REPORTS: Final = Path("reports")
 #: The run's own lines of the ledger: with them a run folder can be replayed anywhere.
 CALLS_FILE: Final = "calls.jsonl"
+#: Calls at once at a remote provider that names no `limits.concurrency`.
 DEFAULT_CONCURRENCY: Final = 4
-#: Our own throttling and interruptions: never a model's result.
-_OURS: Final[frozenset[ErrorKind]] = frozenset({"rate_limit", "circuit_open", "cancelled"})
-#: At a server that we run ourselves, a connection that fails is our failure too.
-_OURS_WHEN_MANAGED: Final[frozenset[ErrorKind]] = frozenset({"connect", "auth", "model_not_found"})
 
 
 @dataclass(frozen=True, slots=True)
 class SweepRun:
-    """A finished sweep: its folder and its counts. `calls` were sent now, `cached` came from the ledger."""
+    """A finished sweep: its folder and its counts.
+
+    `calls` cells were sent now and `cached` came from the ledger; retries and warm-up calls are in the
+    ledger alone.
+    """
 
     run_dir: Path
     cells: int
@@ -56,13 +58,19 @@ class SweepRun:
 
 @dataclass(slots=True)
 class _Work:
-    """One sweep under way."""
+    """One sweep under way. `places` bounds the calls at once of all lanes of one local provider."""
 
     plan: Plan
+    run_id: str
     client: LLMClient
     ledger: Ledger
     progress: Progress
     file: ProgressFile
+    places: dict[str, asyncio.Semaphore] = field(default_factory=dict)
+
+    def endpoint(self, cell: Cell) -> Endpoint:
+        """Where a cell is sent."""
+        return self.client.config.endpoints[self.client.config.models[cell.model].provider]
 
 
 def run_sweep(
@@ -90,60 +98,77 @@ def run_sweep(
         watch: told of the progress up to four times a second.
 
     Raises:
-        SweepError: the ledger cannot be used, or a replay misses a cell.
+        SweepError: the run id or the ledger cannot be used, or a replay misses a cell.
         EmbeddedServerError: a local model's server cannot be started.
         RouteError: a candidate cannot take a task's samples.
     """
+    run_id = checked_run_id(plan.run_id if run_id is None else run_id)
     cells = make_cells(plan, client)
-    run_dir = reports / (run_id or plan.run_id)
-    run_dir.mkdir(parents=True, exist_ok=True)
+    run_dir = reports / run_id
+    try:
+        run_dir.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise SweepError(f"the run folder {run_dir} cannot be made: {error.strerror}") from error
+    file = ProgressFile(run_dir / "progress.json", watch)
+    wanted = {cell.fingerprint for cell in cells}
     if replay:
-        state = read_ledger(ledger)
+        state = read_ledger(ledger, wanted)
         _refuse_misses(cells, state, ledger)
         progress = Progress(len(cells), len(cells), state="done")
-        return _finish(plan, cells, state, run_dir, progress, run_id)
-    with Ledger(ledger).opened() as opened:
-        missing = [cell for cell in cells if cell.fingerprint not in opened.state.results]
-        progress = Progress(planned=len(cells), cached=len(cells) - len(missing))
-        work = _Work(plan, client, opened, progress, ProgressFile(run_dir / "progress.json", watch))
-        work.file.show(progress, now=True)
-        _write_json(run_dir / "plan.json", _header(plan, run_id))
+        file.show(progress, now=True)
+        return _finish(plan, run_id, cells, state, run_dir, progress)
+    with Ledger(ledger).opened(wanted) as opened:
+        cached = sum(cell.fingerprint in opened.state.results for cell in cells)
+        progress = Progress(planned=len(cells), cached=cached)
+        work = _Work(plan, run_id, client, opened, progress, file)
+        notices = _notices(plan, opened.state)
+        file.show(progress, now=True)
+        _write_plan(run_dir, plan, run_id)
         try:
-            if missing:
-                _send_all(work, missing)
+            if cached < len(cells):
+                _send_all(work, cells)
             progress.state = "done"
         except BaseException:
             progress.state = "stopped"
             raise
         finally:
-            work.file.show(progress, now=True)
-        return _finish(plan, cells, opened.state, run_dir, progress, run_id)
+            file.show(progress, now=True)
+        return _finish(plan, run_id, cells, opened.state, run_dir, progress, notices)
 
 
-def _send_all(work: _Work, missing: list[Cell]) -> None:
+def _send_all(work: _Work, cells: list[Cell]) -> None:
     loop = BackgroundLoop()
     try:
-        loop.run(_run_lanes(work, missing))
+        loop.run(_run_lanes(work, cells))
     finally:
         loop.close()
 
 
-async def _run_lanes(work: _Work, missing: list[Cell]) -> None:
-    """All lanes at once, each with its own concurrency."""
+async def _run_lanes(work: _Work, cells: list[Cell]) -> None:
+    """All lanes at once, each with its own concurrency; the first lane that cannot go on ends the others."""
+    waiting = lanes(cells, finished=frozenset(work.ledger.state.results))
     try:
         async with asyncio.TaskGroup() as group:
-            for waiting in lanes(missing).values():
-                group.create_task(_run_lane(work, waiting))
-    except* LLMBenchError as errors:
-        raise errors.exceptions[0] from None
+            for lane in waiting.values():
+                group.create_task(_run_lane(work, lane))
+    except BaseExceptionGroup as errors:
+        raise _first_error(errors) from None
     finally:
         await work.client.aclose()
 
 
+def _first_error(error: BaseException) -> BaseException:
+    """The first error of nested groups; one that was raised on purpose before any other."""
+    if not isinstance(error, BaseExceptionGroup) or isinstance(error, LLMBenchError):
+        return error
+    found = [_first_error(inner) for inner in error.exceptions]
+    return next((inner for inner in found if isinstance(inner, LLMBenchError)), found[0])
+
+
 async def _run_lane(work: _Work, waiting: list[Cell]) -> None:
-    spec = work.client.config.models[waiting[0].model]
-    endpoint = work.client.config.endpoints[spec.provider]
+    endpoint = work.endpoint(waiting[0])
     if endpoint.managed:
+        spec = work.client.config.models[waiting[0].model]
         await asyncio.to_thread(ensure_server, spec.model_id)  # a server that cannot start ends the sweep
         await _run_local_lane(work, waiting)
         return
@@ -164,12 +189,15 @@ async def _run_local_lane(work: _Work, waiting: list[Cell]) -> None:
     The first call compiles the grammar and fills the prompt cache with the examples: seconds that a
     server in use pays once, and that would stand in the first sample's latency and cost.
     """
+    endpoint = work.endpoint(waiting[0])
+    most = endpoint.limits.concurrency or len(work.plan.candidates)
+    place = work.places.setdefault(endpoint.name, asyncio.Semaphore(most))
     warm = first_of_each(waiting)
     for cell in waiting:
-        key = (cell.task.task, cell.model)
-        if warm.get(key) is cell:
-            await _warm_up(work, cell)
-        await _run_cell(work, cell)
+        async with place:
+            if warm[cell.task.task, cell.model] is cell:
+                await _warm_up(work, cell)
+            await _run_cell(work, cell)
 
 
 async def _warm_up(work: _Work, cell: Cell) -> None:
@@ -199,19 +227,15 @@ async def _send(work: _Work, cell: Cell) -> Mapping[str, Any]:
         "intent_id": uuid.uuid4().hex,
         "fingerprint": cell.fingerprint,
         "cell": cell.name,
-        "run_id": work.plan.run_id,
+        "run_id": work.run_id,
     }
     work.ledger.intent(mark)
-    version = work.plan.models[cell.model]["version"]
     try:
-        response = await work.client.acall(**cell.call(), run_id=work.plan.run_id, cell=cell.name)
-        facts = _answer_facts(response, version)
-    except FallbackExhausted as error:
-        managed = work.client.config.endpoints[work.client.config.models[cell.model].provider].managed
-        facts = _failure_facts(error, version, is_managed=managed is not None)
+        facts = await _call(work, cell)
+        if facts["status"] != "harness":
+            json.dumps(facts, allow_nan=False)  # a provider's figure that is no number must not end the sweep
     except Exception as error:  # noqa: BLE001 -- the cell boundary: one broken cell must not end a sweep
-        problem = f"{type(error).__name__}: {error}"
-        facts = {**_NO_CALL, "model_version": version, "status": "harness", "error": problem}
+        facts = own_failure_facts(error)
     if facts["status"] == "harness":
         work.ledger.pending(mark, facts)
     else:
@@ -219,72 +243,21 @@ async def _send(work: _Work, cell: Cell) -> Mapping[str, Any]:
     return facts
 
 
-_NO_CALL: Final[Mapping[str, Any]] = {
-    "error_kind": None,
-    "output": None,
-    "finish_reason": None,
-    "latency_ms": None,
-    "queued_ms": None,
-    "ttft_ms": None,
-    **dict.fromkeys(("input_tokens", "output_tokens", "cached_tokens", "reasoning_tokens")),
-    "cost_usd": None,
-    "cost_source": "unknown",
-    "cpu_s": None,
-    "load": None,
-    "adjustments": [],
-    "call_id": None,
-    "calls": 0,
-}
-
-
-def _answer_facts(response: Response, version: str) -> dict[str, Any]:
-    facts = _attempt_facts(response.attempts, version, response.adjustments)
-    return facts | {
-        "status": "ok",
-        "error_kind": None,
-        "error": None,
-        "output": response.text,
-        "ttft_ms": response.ttft_ms,
-        "call_id": response.call_id,
-        "model_version": response.model_version or version,
-    }
-
-
-def _failure_facts(error: FallbackExhausted, version: str, *, is_managed: bool) -> dict[str, Any]:
-    last = error.exceptions[-1]
-    kind = last.kind if isinstance(last, ProviderError) else error.kind
-    ours = kind in _OURS or (is_managed and kind in _OURS_WHEN_MANAGED)
-    attempts = tuple(attempt for attempt in error.attempts if isinstance(attempt, Attempt))
-    return _attempt_facts(attempts, version, ()) | {
-        "status": "harness" if ours else "timeout" if kind == "timeout" else "error",
-        "error_kind": kind,
-        "error": str(last),
-    }
-
-
-def _attempt_facts(
-    attempts: tuple[Attempt, ...], version: str, adjustments: tuple[Adjustment, ...]
-) -> dict[str, Any]:
-    """What the last attempt measured; `calls` counts every request that was sent."""
-    last = attempts[-1]
-    facts = {
-        **_NO_CALL,
-        "model_version": version,
-        "calls": len(attempts),
-        "output": last.output,
-        "finish_reason": last.finish_reason,
-        "latency_ms": round(last.latency_ms, 3),
-        "queued_ms": round(last.queued_ms, 3),
-        "cost_usd": last.cost_usd,
-        "cost_source": last.cost_source or "unknown: no answer came",
-        "cpu_s": last.cpu_s,
-        "load": None if last.load is None else dict(last.load),
-        "adjustments": [adjustment.as_dict() for adjustment in adjustments],
-    }
-    return facts if last.usage is None else facts | last.usage.as_dict()
+async def _call(work: _Work, cell: Cell) -> Mapping[str, Any]:
+    facts = work.plan.models[cell.model]
+    try:
+        response = await work.client.acall(**cell.call(), run_id=work.run_id, cell=cell.name)
+    except FallbackExhausted as error:
+        is_managed = work.endpoint(cell).managed is not None
+        return failure_facts(error, facts["version"], facts["model_id"], is_managed=is_managed)
+    return answer_facts(response, facts["version"])
 
 
 def _refuse_misses(cells: list[Cell], state: LedgerState, ledger: Path) -> None:
+    if not ledger.is_file():
+        raise SweepError(
+            f"replay: there is no recorded ledger {ledger}; a run folder has one in {CALLS_FILE}"
+        )
     missing = [cell for cell in cells if cell.fingerprint not in state.results]
     if missing:
         raise SweepError(
@@ -293,28 +266,39 @@ def _refuse_misses(cells: list[Cell], state: LedgerState, ledger: Path) -> None:
         )
 
 
-def _header(plan: Plan, run_id: str | None) -> dict[str, Any]:
-    return plan.facts() | {"run_id": run_id or plan.run_id}
-
-
-def _finish(
-    plan: Plan,
-    cells: list[Cell],
-    state: LedgerState,
-    run_dir: Path,
-    progress: Progress,
-    run_id: str | None,
-) -> SweepRun:
-    model_ids = {key: str(facts["model_id"]) for key, facts in plan.models.items()}
-    rows = result_rows(run_id or plan.run_id, cells, state.results, model_ids)
-    _write_json(run_dir / "plan.json", _header(plan, run_id))
-    write_rows(run_dir / "results.jsonl", rows)
-    calls = (state.results.get(cell.fingerprint) for cell in cells)
-    write_rows(run_dir / CALLS_FILE, (line for line in calls if line is not None))
+def _notices(plan: Plan, state: LedgerState) -> tuple[str, ...]:
+    """What the ledger's state before the first call has to say."""
     notices = list(plan.notices)
     if state.bad_lines:
         number, reason = state.bad_lines[0]
         notices.append(f"{len(state.bad_lines)} ledger lines were skipped (first: line {number}, {reason})")
+    again = [line for line in state.orphans.values() if line["fingerprint"] not in state.results]
+    if again:
+        notices.append(f"{len(again)} calls were under way when a sweep was stopped; they are made again")
+    return tuple(notices)
+
+
+def _write_plan(run_dir: Path, plan: Plan, run_id: str) -> None:
+    header = plan.facts() | {"run_id": run_id}
+    text = json.dumps(header, ensure_ascii=False, allow_nan=False, indent=2)
+    write_whole(run_dir / "plan.json", [text, "\n"])
+
+
+def _finish(
+    plan: Plan,
+    run_id: str,
+    cells: list[Cell],
+    state: LedgerState,
+    run_dir: Path,
+    progress: Progress,
+    notices: tuple[str, ...] | None = None,
+) -> SweepRun:
+    model_ids = {key: str(facts["model_id"]) for key, facts in plan.models.items()}
+    rows = result_rows(run_id, cells, state, model_ids)
+    _write_plan(run_dir, plan, run_id)
+    write_rows(run_dir / "results.jsonl", rows)
+    calls = (state.results.get(cell.fingerprint) for cell in cells)
+    write_rows(run_dir / CALLS_FILE, (line for line in calls if line is not None))
     return SweepRun(
         run_dir=run_dir,
         cells=len(cells),
@@ -322,10 +306,5 @@ def _finish(
         cached=progress.cached,
         failed=sum(row["status"] in ("error", "timeout") for row in rows),
         pending=sum(row["status"] == "harness" for row in rows),
-        notices=tuple(notices),
+        notices=_notices(plan, state) if notices is None else notices,
     )
-
-
-def _write_json(path: Path, value: Mapping[str, Any]) -> None:
-    text = json.dumps(value, ensure_ascii=False, allow_nan=False, indent=2)
-    path.write_text(text + "\n", encoding="utf-8")
