@@ -21,8 +21,8 @@ from llmbench.messages import canonical_json
 from llmbench.telemetry import JsonlWriter, read_jsonl, utc_now
 
 DEFAULT_LEDGER: Final = Path("workspaces/ledger.jsonl")
-_KINDS: Final = frozenset({"intent", "result", "pending"})
-_ENDINGS: Final = frozenset({"ok", "error", "timeout"})
+_KINDS: Final = ("intent", "result", "pending")  # tuples: a foreign line may hold what cannot be hashed
+_ENDINGS: Final = ("ok", "error", "timeout")
 
 
 def fingerprint(
@@ -102,6 +102,8 @@ def _problem(record: Mapping[str, Any]) -> str | None:
         return "no fingerprint or intent_id"
     if record["type"] == "result" and record.get("status") not in _ENDINGS:
         return "a result without a known status"
+    if not isinstance(record.get("output"), str | None):
+        return "an output that is no text"
     return None
 
 
