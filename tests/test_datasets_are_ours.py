@@ -1,11 +1,13 @@
 """The committed datasets: made by their own build script, balanced, short, free of copies and addresses."""
 
+import dataclasses
 import itertools
 import json
 import re
 import shutil
 import subprocess
 import sys
+import unicodedata
 from collections import Counter
 from pathlib import Path
 
@@ -17,6 +19,7 @@ from llmbench.bench.scorers import check_dataset, score
 
 ROOT = Path(__file__).parents[1]
 FULL = {"fact_extract": 160, "comment_classify": 160}
+SHARED = 0.3  # of the trigrams: two sentences of ours lie below, two fillings of one far above
 NAMES = sorted(p.parent.name for p in (ROOT / "datasets").glob("*/card.yaml"))
 
 
@@ -127,6 +130,61 @@ def test_no_two_samples_differ_by_numbers_alone(dataset):
     for (one, left), (two, right) in itertools.combinations(seen, 2):
         if one.lang == two.lang:
             assert len(left & right) / len(left | right) < 0.85, (one.input, two.input)
+
+
+NAMED = re.compile(
+    r"「[^」]*」|(?<!\w)'[^']*'(?!\w)"  # a quoted title
+    r"|(?:mon|tues|wednes|thurs|fri|satur|sun)day|[月火水木金土日]曜|\d[\d,]*",
+    re.IGNORECASE,
+)
+
+
+def skeletons(samples):
+    """What is left of each text when titles, days, numbers and every name that is a target are one sign."""
+    targets = (s.target.values() for s in samples if isinstance(s.target, dict))
+    names = sorted({v for values in targets for v in values if isinstance(v, str)}, key=len, reverse=True)
+    name = re.compile("|".join(map(re.escape, names)) or r"(?!)")
+    for sample in samples:
+        yield normalise(name.sub("0", NAMED.sub("0", unicodedata.normalize("NFKC", sample.input))))
+
+
+def closest(texts):
+    """The highest Jaccard similarity of the character trigrams of two of the texts, and the two."""
+    seen = [(text, {text[i : i + 3] for i in range(len(text) - 2)}) for text in texts]
+    pairs = itertools.combinations(seen, 2)
+    return max((len(a & b) / len(a | b), one, two) for (one, a), (two, b) in pairs)
+
+
+@pytest.mark.parametrize("lang", ["en", "ja"])
+@pytest.mark.parametrize("name", sorted(FULL))
+def test_no_two_samples_of_a_full_size_set_share_their_base_sentence(name, lang):
+    samples = load_dataset(ROOT / "datasets" / name).samples
+    assert len({s.cluster for s in samples}) == len(samples)
+    kept = [text for text, sample in zip(skeletons(samples), samples, strict=True) if sample.lang == lang]
+    assert len(kept) >= 80
+    assert closest(kept)[0] < SHARED, closest(kept)
+
+
+REFILLED = {
+    "en": [
+        ("Sold out on Friday! 'Tin Rain' in Tampa adds a Sunday show at $56.", "Tampa"),
+        ("Sold out on Monday! 'Owl Hour' in Lisbon adds one more Friday show at $1,007.", "Lisbon"),
+    ],
+    "ja": [
+        ("雨のため月曜の「霧の橋」は土曜に延期、仙台で3,900円です。", "仙台"),
+        ("雨のため、木曜の「ふくろうの時計塔」は日曜に延期し、宇都宮で800円です。", "宇都宮"),
+    ],
+}
+
+
+@pytest.mark.parametrize("lang", ["en", "ja"])
+def test_two_fillings_of_one_sentence_are_seen_as_one_even_when_a_word_differs(lang):
+    whole = load_dataset(ROOT / "datasets" / "fact_extract").samples
+    fillings = [
+        dataclasses.replace(whole[0], lang=lang, input=text, target={"city": city})
+        for text, city in REFILLED[lang]
+    ]
+    assert closest(skeletons(fillings))[0] > 2 * SHARED
 
 
 def test_labels_are_level():

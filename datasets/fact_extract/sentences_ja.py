@@ -1,0 +1,110 @@
+"""The Japanese sentences of fact_extract and the names that fill them. A line is kind|sentence."""
+
+SENTENCES = """
+plain|秋の夜長に「{event}」はいかが。{day}、{city}にて、料金{price}円です。
+plain|天気予報のあとは「{event}」の話題。今週{day}、{city}でチケット{price}円です。
+plain|{city}の「{event}」、{day}日夜の回は{price}円で入れます。
+plain|{price}円で楽しめる「{event}」が{day}日、{city}にやって来ます。
+plain|{day}夜の生中継、今日の話題は{city}の「{event}」。窓口では{price}円です。
+plain|{city}図書館便り。{day}の工作教室「{event}」は、参加費{price}円を集めます。
+plain|定員{n}名、「{event}」は{city}にて{day}日開催、{price}円。
+plain|{day}の朝市に続けて、{city}の境内で「{event}」を奉納。拝観は{price}円。
+plain|客席{n}、司会は店長。「{event}」の夜、{city}の喫茶店は席代{price}円です。
+plain|{city}の河川敷に白い幕を張り、「{event}」を{day}の日没から映します。{price}円。
+plain|こんばんは、{city}放送局です。今夜ご案内するのは入場{price}円の催し、「{event}」。
+plain|回覧板：{city}公民館にて「{event}」を行います。材料費込み{price}円をご持参ください。
+plain|{price}円を握りしめて並んだ甲斐がありました、{city}の「{event}」。
+plain|{city}の古い映画館。{price}円の切符で、少年は「{event}」に出会う。
+plain|動画の最後に告知です。{city}にて「{event}」を開きます、お一人様{price}円！
+plain|商店街より。福引所の隣、{city}名物「{event}」は、どなたでも{price}円で見られます。
+two_prices|前は{high}円出した「{event}」、{city}の大家さんの計らいで{price}円に。{day}です。
+two_prices|会員証を忘れても大丈夫。{day}の「{event}」は{city}で誰でも{price}円、{high}円は昔の話。
+two_prices|ちらしの{price2}円は昨年の数字でした。{city}の「{event}」は{day}、{price}円で承ります。
+two_prices|弁当{small}円、雨具は無料、「{event}」の席は{price}円。{day}の{city}球場で。
+two_prices|{day}は「{event}」の日。{city}の受付で{price}円、記念の判子は{small}円で押せます。
+two_prices|祖父の頃は{small}円だったという「{event}」も、いまや{city}で{price}円。{day}に出かけます。
+two_prices|寄付を含む{high}円の券もありますが、「{event}」は{price}円で入場できます。{day}、{city}。
+two_prices|{low}円の先着割引は終了し、{city}の「{event}」は現在{price}円です。
+two_prices|棚卸しにつき、{city}店の「{event}」入場券は{high}円の旧券を回収、新券は{price}円です。
+two_prices|楽屋見学{small}円は満員御礼。「{event}」の客席なら{price}円で、{city}の川沿いです。
+two_prices|{city}市の補助で、本来{high}円かかる「{event}」に{price}円で参加できます。
+two_prices|貸し浴衣が{price2}円、それとは別に「{event}」の木戸銭が{price}円。粋ですね、{city}。
+two_prices|物価高でも据え置きと思いきや、{city}の「{event}」は{low}円から{price}円へ値上がり。
+two_prices|{total}万円の赤字を抱えつつ、「{event}」は今季も{city}で{price}円を守ります。
+two_prices|財布に{high}円、{city}で「{event}」に{price}円払って、残りはたこ焼きに消えた。
+two_days|{day2}と書いたのは私の早合点。「{event}」は{day}、{city}の講堂で{price}円でした。
+two_days|{city}の「{event}」、{day2}の席は学校貸切。一般は{day}に{price}円でどうぞ。
+two_days|{day2}に整理券、{day}に入場という二段構え。{city}の「{event}」は{price}円です。
+two_days|主役の風邪で{day2}は幕が上がらず、{city}の「{event}」は{day}仕切り直し、{price}円。
+two_days|{day2}の月例会は休みます。代わりに{day}、{city}の「{event}」へ各自{price}円で集合。
+two_days|切符の日付が{day2}の方も、{day}に{city}の「{event}」へ入れます。新たに買う場合は{price}円。
+two_days|{date}に生まれた子馬の名も決まり、{date2}は{city}牧場で「{event}」、{price}円。
+two_days|掲示板の{day2}は先月のもの。今月の「{event}」は{day}、{city}の寺で{price}円です。
+two_days|子ども神輿が{day2}、「{event}」が{day}。{city}駅前で{price}円の腕輪をお求めください。
+two_days|締切は{date}正午。{price}円を振り込めば、{date2}に{city}で「{event}」を体験できます。
+two_days|{day2}に届いた招待状を{day}まで温め、いざ{city}へ。「{event}」は会費{price}円。
+two_days|{day2}の放送で言い忘れました、「{event}」は{city}の体育館、{day}の{hour}時から、{price}円です。
+two_cities|{city2}行きの最終に乗り遅れたら、{city}で「{event}」を。{day}は{price}円で朝まで。
+two_cities|看板に{city2}とあるのは古い住所。「{event}」は{day}、{city}の新しい小屋で{price}円。
+two_cities|{city2}の蔵元も屋台を出す「{event}」。{city}の中央広場で{day}、{price}円です。
+two_cities|{city2}の姉妹都市、{city}では「{event}」が{day}の恒例。今回も{price}円です。
+two_cities|{city2}の友人に頼まれ、{city}の「{event}」を{day}に録画してきます。私は{price}円払う側。
+two_cities|{city2}で三日迷って{city}にした、と座長。「{event}」は{day}、{price}円で旗揚げです。
+two_cities|{city2}生まれの監督が、{city}の港で「{event}」を一夜だけ上演。入場料は{price}円。
+two_cities|{city2}からの中継車が到着。{city}の広場では、{price}円を払った人が「{event}」に夢中です。
+two_cities|{city2}支店は休業、{city}本店では「{event}」を{price}円で実演いたします。
+two_cities|昼は{city2}で釣り、夜は{city}で「{event}」。{price}円の贅沢に大満足でした。
+two_cities|{city2}経由の夜行に乗って着いた{city}、「{event}」の受付で{price}円を払う。旅は続く。
+two_cities|本社は{city2}ですが、「{event}」の舞台は{city}。社員も一般も同じ{price}円です。
+two_titles|「{event2}」と間違えて入った「{event}」が大当たり。{city}で{price}円、いい勘してる。
+two_titles|二階は「{event2}」の控え室です。{city}会館の一階、「{event}」は{price}円でどうぞ。
+two_titles|客席に「{event2}」の衣装の人がちらほら。いえ、今夜の{city}は「{event}」、{price}円です。
+two_titles|同時上映はありません。{city}名画座、{price}円で見られるのは「{event}」のみ、「{event2}」は来月。
+two_titles|主題歌は「{event2}」、公演名は「{event}」。{city}の教会で、席料{price}円。
+mixed|巡業表：{day2}{city2}へ移動、{day}{city}「{event}」{price}円、翌日休み。
+mixed|{high}円の大箱より、{n}人で埋まる{city}の「{event}」。{day}、{price}円で十分です。
+mixed|再生{n}万回の「{event}」を生で見る。{day}、{city}、{price}円、帽子を忘れずに。
+mixed|{n}段の石段の上、{city}の「{event}」は{day}、{price}円。茶店の甘酒{small}円もぜひ。
+mixed|{city2}の{high}円の席は取れず、{day}に{city}で{price}円の「{event}」を見ることに。
+mixed|よく聞かれますが、{city2}ではやりません。「{event}」は{city}だけ、{day}、{price}円。
+mixed|{hour}時の時報とともに「{event}」開始。{city}は{day}が初日、{price}円、{n}分間の旅です。
+mixed|{date}、{city2}発の船が{n}人を乗せて{city}へ。港の「{event}」は乗船券と別に{price}円。
+mixed|抽選に外れた{n}名様へ。{city}の「{event}」は{day}、桟敷席{high}円のほか一般席{price}円が出ます。
+mixed|{city2}で借りた照明を積んで{day2}に出発、{day}の{hour}時に{city}で「{event}」開演、{price}円。
+mixed|築{n}年の{city}の銭湯で「{event}」。入浴{small}円とは別に、観覧料{price}円を番台へ。
+mixed|{date}号の表紙は{city2}の灯台、特集は{city}の「{event}」。入場{price}円、本誌{small}円。
+mixed|ランキング{n}位から急上昇、「{event}」！{city2}組も遠征する{city}の現場は、{day}、{price}円。
+casual|推しが出る「{event}」、{city}、{day}、{price}円。有休の申請、いま出しました。
+casual|雑談配信でごめん、{day}は{city}で「{event}」だから休みます。{price}円もう払ったし。
+casual|うちの犬も吠えた「{event}」の予告。{city}は{day}、{price}円、犬は留守番です。
+casual|割り勘の続きだけど、{day}の{city}「{event}」は一人{price}円、幹事は私です。
+casual|{high}円の靴を我慢して、{day}の「{event}」に{price}円。{city}まで歩いて行こう。
+casual|{price}円で泣けるなら安いもの。{day}、{city}の「{event}」、手ぬぐい必携です。
+casual|ねえ聞いて、{city}の「{event}」が{price}円だって。ちょっと財布と相談してくる。
+casual|母に「{event}」の話をしたら、{price}円をくれて、{city}まで行っておいでと言われた。
+casual|眠い目をこすって{city}着。{price}円の「{event}」、これで三年連続の皆勤です。
+casual|誰か一緒に行きません？場所は{city}、{price}円、お目当ては「{event}」。
+casual|音響やばい。{city}の「{event}」、{price}円であの迫力は反則でしょ。
+"""
+
+EVENTS = (
+    "月夜の紙芝居|青い編集室|港町フィルム祭|小さなロケット展|深夜の台所|銀の雨音|ゆっくり列車旅|"
+    "硝子の果樹園|字幕のない夜|借りた夏休み|段ボールの月|波音ラジオ|屋根裏シネマ|一コマ漫画展|"
+    "静かなリール|十三台のカメラ|猫と三脚|風の録音会|紙ふうせん劇場|最後の予告編|夜明けの配信塔|"
+    "人形たちの港|虹色テロップ|ひみつの試写会|雲の食堂|凧あげ日和|灯台ジャズ|ことり映像祭|琥珀スタジオ|"
+    "さかさま劇団|雪どけ上映会|まちかど人形座|みどりの楽屋|海辺のテープ|ぽんこつアンテナ|となりの脚本家|"
+    "星くず縁日|こだまの庭|万華鏡ライブ|あかり横丁|豆本フェア|路地裏サーカス|砂時計の楽団|三丁目の怪獣|"
+    "眠らない図書室|湯けむり寄席|ほうき星合唱団|裏窓ミステリー|金魚すくい選手権|古着ランウェイ|"
+    "手回しオルゴール展|ペンギン商店街|七色の糸電話|豆電球コンサート|迷子の傘展|鉛筆けずり王|"
+    "真夜中の喫茶室|木漏れ日撮影会|空飛ぶ割烹着|冬眠明けライブ|石ころ美術館|からくり茶会|旅する人形箱|"
+    "潮騒フォーク|団地の宇宙人|影絵百物語|ほろ酔い落語夜|八月の予告状|氷の下の音楽|機織りワルツ|"
+    "折り紙動物園|ラジオ体操革命|畳の上のバンド|ねじまき時計祭|黄色いトロンボーン|靴下人形劇|"
+    "蛍光ペンの恋|夜更かし天文部|おばけ煙突|湯上がりラップ|味噌汁サミット|線路沿いの絵本|"
+    "あべこべ仮装夜会|ひなたぼっこ座"
+)
+
+CITIES = (
+    "札幌|仙台|横浜|名古屋|京都|大阪|神戸|広島|福岡|長崎|金沢|新潟|静岡|岡山|高松|松山|熊本|那覇|盛岡|"
+    "浜松|青森|秋田|山形|宇都宮|前橋|千葉|川崎|甲府|長野|岐阜|大津|姫路|鳥取|松江|徳島|高知|佐賀|大分|"
+    "宮崎|鹿児島"
+)
