@@ -61,6 +61,8 @@ class Shape(BaseModel):
     @model_validator(mode="before")
     @classmethod
     def _without_empty_keys(cls, data: object) -> object:
+        if data is None:
+            return {}
         if not isinstance(data, Mapping):
             return data
         return {key: value for key, value in data.items() if value is not None}

@@ -79,7 +79,7 @@ class RemoteHost:
     def version(self, spec: ModelSpec) -> str | None:
         """None: a remote host names the version only in its answer."""
         del spec
-        return None  # noqa: RET501 -- the other hosts return a version here
+        return None
 
     @asynccontextmanager
     async def lease(self, spec: ModelSpec) -> AsyncIterator[Lease]:

@@ -214,7 +214,7 @@ def _exclusion(spec: ModelSpec, condition: Condition, wanted: Wanted) -> str | N
     need = wanted.input_tokens + wanted.output_tokens
     context = can.context_tokens
     problems = (
-        (can.mode != wanted.modality, f"a {can.mode} model; the call is {wanted.modality}"),
+        (can.mode != wanted.modality, f"its mode is {can.mode}; the call is {wanted.modality}"),
         (wanted.needs_vision and not can.vision, "cannot see images (capabilities.vision)"),
         (wanted.needs_tools and not can.tools, "cannot use tools (capabilities.tools)"),
         (

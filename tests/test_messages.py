@@ -1,0 +1,117 @@
+"""Messages, routes and responses: values that drop nothing of what they were given."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+
+from llmbench.errors import ParamError
+from llmbench.messages import (
+    Adjustment,
+    Attempt,
+    Message,
+    Request,
+    Response,
+    Route,
+    Usage,
+    as_messages,
+    canonical_json,
+)
+
+
+def test_a_text_becomes_one_user_turn_after_the_system_prompt():
+    assert as_messages("hi", "be brief") == (Message("system", "be brief"), Message("user", "hi"))
+    assert as_messages("") == (Message("user", ""),)
+
+
+def test_the_further_keys_of_a_turn_are_sent_as_they_are():
+    call = {"id": "c1", "type": "function", "function": {"name": "f", "arguments": "{}"}}
+    turns = as_messages(
+        [
+            {"role": "user", "content": [{"type": "text", "text": "go"}], "name": "ann"},
+            {"role": "assistant", "content": None, "tool_calls": [call]},
+            {"role": "tool", "content": "42", "tool_call_id": "c1"},
+        ]
+    )
+    assert [turn.as_dict() for turn in turns] == [
+        {"role": "user", "content": [{"type": "text", "text": "go"}], "name": "ann"},
+        {"role": "assistant", "content": "", "tool_calls": [call]},
+        {"role": "tool", "content": "42", "tool_call_id": "c1"},
+    ]
+
+
+@pytest.mark.parametrize(
+    ("prompt", "said"),
+    [
+        ([], "the list is empty"),
+        ([{"role": "robot", "content": "x"}], "'robot' is none of system"),
+        ([{"role": "user"}], "content must be text"),
+        ([{"role": "user", "content": None}], "content must be text"),
+        ([{"role": "user", "content": ["x"]}], "content must be text"),
+        (["x"], "a message is a mapping"),
+        ({"role": "user", "content": "x"}, "a message is a mapping"),
+    ],
+)
+def test_a_prompt_that_is_none_is_refused_with_its_place(prompt, said):
+    with pytest.raises(ParamError, match=said):
+        as_messages(prompt)
+
+
+def test_values_are_frozen():
+    for value in (Usage(), Message("user", "x"), Attempt("a", 1.0)):
+        with pytest.raises(dataclasses.FrozenInstanceError):
+            setattr(value, dataclasses.fields(value)[0].name, "changed")
+
+
+def test_equal_prompts_have_equal_hashes_and_a_turn_more_another():
+    def hashed(*contents):
+        turns = tuple(Message("user", text) for text in contents)
+        return Request(task="t", messages=turns, call_id="x").prompt_sha256
+
+    assert hashed("字幕") == hashed("字幕") != hashed("字幕", "")
+
+
+def test_canonical_json_has_one_spelling_and_no_nan():
+    assert canonical_json({"b": "é", "a": [1, None]}) == '{"a":[1,null],"b":"é"}'
+    with pytest.raises(ValueError, match="Out of range"):
+        canonical_json(float("nan"))
+
+
+def route(**fields) -> Route:
+    return Route(task="caption", tier="cheap", candidates=("a", "b"), reasons=("tier cheap",), **fields)
+
+
+def test_a_route_tells_its_story_and_a_page_shows_it_escaped():
+    change = Adjustment("stop", "dropped", ["<b>"], None, "a: allow_stop")
+    told = str(route(excluded=(("c", "no key"),), adjustments={"a": (change,)}, worst_case_s=120.0))
+    assert told.splitlines() == [
+        "caption -> tier cheap -> a > b",
+        "  because tier cheap",
+        "  without c: no key",
+        "  a: stop dropped: ['<b>'] -> None (a: allow_stop)",
+        "  at worst 120 s and unknown",
+    ]
+    assert "<b>" not in route(adjustments={"a": (change,)})._repr_html_()
+
+
+def response(**fields) -> Response:
+    basic = {
+        "text": "<script>", "model": "b", "model_id": "m-b", "provider": "stub", "tier": "cheap",
+        "finish_reason": "stop", "usage": Usage(1, 1), "latency_ms": 5.0, "cost_usd": None,
+        "cost_source": "unknown: no price", "call_id": "c", "adjustments": (), "route": route(),
+        "attempts": (Attempt("a", 1.0, error_kind="rate_limit"), Attempt("a", 1.0, error_kind="timeout"),
+                     Attempt("b", 2.0)),
+    }  # fmt: skip
+    return Response(**{**basic, **fields})
+
+
+def test_the_chain_names_each_model_once_and_the_one_that_answered_last():
+    assert response().fallback_chain == ("a", "b")
+    assert response().reason == "tier cheap; a: rate_limit; a: timeout"
+
+
+def test_a_response_shows_its_text_and_never_runs_it():
+    assert str(response()) == "<script>"
+    assert "<script>" not in response()._repr_html_()
+    assert "unknown: no price" in response()._repr_html_()

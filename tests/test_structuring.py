@@ -1,0 +1,151 @@
+"""From reply text to data: fences, strict JSON, schemas that are checked before a reply is paid for."""
+
+from __future__ import annotations
+
+import json
+import time
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import BaseModel
+
+from llmbench.errors import ParamError, ProviderError
+from llmbench.messages import OutputSchema
+from llmbench.structuring import (
+    as_output_schema,
+    loads_strictly,
+    meets_strict_rules,
+    parse_structured,
+    unfence,
+)
+
+PERSON = {
+    "type": "object",
+    "properties": {"name": {"type": "string"}, "age": {"type": "integer", "minimum": 0}},
+    "required": ["name", "age"],
+    "additionalProperties": False,
+}
+
+
+@pytest.mark.parametrize(
+    ("text", "inside"),
+    [
+        ('```json\n{"a": 1}\n```', '{"a": 1}'),
+        ('  ```\n{"a": 1}```  ', '{"a": 1}'),
+        ('```json\r\n{"a": 1}\r\n```\r\n', '{"a": 1}'),
+        ("```c-sharp\n  x\n```", "  x"),
+    ],
+)
+def test_a_fence_around_the_whole_reply_is_taken_off(text, inside):
+    assert unfence(text) == inside
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        'Here:\n```json\n{"a": 1}\n```',
+        "```\na\n```\nand\n```\nb\n```",
+        "```json",
+        "``` a b ```",
+        "no fence",
+        "",
+    ],
+)
+def test_a_fence_inside_a_longer_reply_stays(text):
+    assert unfence(text) == text
+
+
+@given(st.recursive(st.none() | st.booleans() | st.integers() | st.text(), st.lists, max_leaves=5))
+def test_fenced_or_not_the_data_is_the_same(value):
+    text = json.dumps(value)
+    assert loads_strictly(unfence(f"```json\n{text}\n```")) == loads_strictly(unfence(text)) == value
+
+
+def test_a_reply_of_white_space_is_read_in_linear_time():
+    started = time.process_time()
+    unfence("```\n" + " \t" * 500_000 + "x")
+    assert time.process_time() - started < 1
+
+
+@pytest.mark.parametrize("text", ["NaN", "[Infinity]", "1e999", "{", "", "[" * 100_000])
+def test_what_the_standard_does_not_have_is_refused(text):
+    with pytest.raises(ValueError, match=r"JSON|double|deeply|Expecting"):
+        loads_strictly(text)
+
+
+def test_a_reply_that_meets_its_schema_becomes_data():
+    assert parse_structured('```json\n{"name": "Ann", "age": 3}\n```', OutputSchema(PERSON)) == {
+        "name": "Ann",
+        "age": 3,
+    }
+
+
+@pytest.mark.parametrize(
+    ("reply", "said"),
+    [
+        ("SECRET", "is not JSON"),
+        ('{"name": "SECRET", "age": -1}', "at age: must meet minimum 0"),
+        ('{"name": 1, "age": 1}', "at name: must meet type string"),
+        ('{"age": 1}', "'name' is a required property"),
+        ('{"name": "x", "age": 1, "SECRET": 2}', "must meet additionalProperties False"),
+        ("NaN", "NaN is not JSON"),
+    ],
+)
+def test_a_broken_reply_names_the_rule_and_not_its_own_content(reply, said):
+    with pytest.raises(ProviderError, match=said) as caught:
+        parse_structured(reply, OutputSchema(PERSON))
+    assert caught.value.kind == "invalid_output"
+    assert caught.value.output == reply
+    assert "SECRET" not in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_reply_that_is_nested_without_end_is_invalid_output():
+    tree = {"$ref": "#/$defs/n", "$defs": {"n": {"type": "array", "items": {"$ref": "#/$defs/n"}}}}
+    with pytest.raises(ProviderError) as caught:
+        parse_structured("[" * 900 + "]" * 900, OutputSchema(tree))
+    assert caught.value.kind == "invalid_output"
+
+
+class Person(BaseModel):
+    name: str
+
+
+def test_every_spelling_of_a_wish_for_structure_is_understood():
+    assert as_output_schema(None) is None
+    assert as_output_schema({"type": "text"}) is None
+    assert as_output_schema(PERSON) == OutputSchema(PERSON)
+    assert as_output_schema(Person) == OutputSchema(Person.model_json_schema(), name="Person")
+    assert as_output_schema({"type": "json_object"}) == OutputSchema({"type": "object"}, name="json_object")
+    nested = {"type": "json_schema", "json_schema": {"name": "p", "strict": False, "schema": PERSON}}
+    assert as_output_schema(nested) == OutputSchema(PERSON, name="p", strict=False)
+    assert as_output_schema({"type": "json_object", "schema": PERSON}) == OutputSchema(PERSON)
+
+
+@pytest.mark.parametrize(
+    ("wish", "said"),
+    [
+        (7, "not int"),
+        ("json", "not str"),
+        ({"type": "json_schema"}, "needs json_schema.schema"),
+        ({"foo": 1}, "is no JSON Schema"),
+        ({"type": "objekt"}, "not a valid JSON Schema"),
+        ({"type": "object", "properties": {"a": {"$ref": "#/$defs/missing"}}}, "leads nowhere"),
+        ({"$ref": "https://example.org/schema.json"}, "leads nowhere"),
+        ({"type": "object", "default": {1, 2}}, "not plain JSON"),
+    ],
+)
+def test_a_schema_that_cannot_be_used_is_refused_before_any_call(wish, said):
+    with pytest.raises(ParamError, match=said):
+        as_output_schema(wish)
+
+
+def test_strict_is_for_closed_objects_that_need_all_their_keys():
+    assert meets_strict_rules(PERSON)
+    assert not meets_strict_rules({**PERSON, "required": ["name"]})
+    assert not meets_strict_rules({**PERSON, "additionalProperties": True})
+    assert not meets_strict_rules({"type": "array", "items": PERSON})
+    inner = {"type": "object", "properties": {"x": {"type": "string"}}}
+    outer = {**PERSON, "properties": {"p": inner}, "required": ["p"]}
+    assert not meets_strict_rules(outer)

@@ -1,0 +1,223 @@
+"""The log: whole lines from many processes, nothing acknowledged ever lost, and never a failed call."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+import warnings
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from llmbench.telemetry import JsonlWriter, Redactor, TelemetryLog, read_jsonl
+
+#: Appends records of growing size until it is killed; prints the number of each one that was acknowledged.
+APPENDER = """
+import os, sys
+from llmbench.telemetry import JsonlWriter
+path, name, count, size = sys.argv[1], sys.argv[2], int(sys.argv[3]), int(sys.argv[4])
+writer = JsonlWriter(path)
+for number in range(count):
+    writer.append({"by": name, "number": number, "fill": name * size})
+    os.write(1, b"%d\\n" % number)
+"""
+
+
+def appender(path: Path, name: str, count: int, size: int) -> subprocess.Popen[bytes]:
+    command = [sys.executable, "-c", APPENDER, str(path), name, str(count), str(size)]
+    return subprocess.Popen(command, stdout=subprocess.PIPE)
+
+
+def test_eight_processes_interleave_nothing(tmp_path):
+    path = tmp_path / "log.jsonl"
+    writers = [appender(path, name, 200, 300) for name in "abcdefgh"]
+    assert [writer.wait(60) for writer in writers] == [0] * 8
+    for writer in writers:
+        writer.stdout.close()
+    lines = list(read_jsonl(path))
+    assert {line.reason for line in lines} == {None}
+    for name in "abcdefgh":
+        own = [line.record for line in lines if line.record["by"] == name]
+        assert [record["number"] for record in own] == list(range(200))
+        assert {record["fill"] for record in own} == {name * 300}
+
+
+def test_kill_9_in_the_middle_loses_no_acknowledged_record(tmp_path):
+    path = tmp_path / "log.jsonl"
+    chance, acknowledged = random.Random(7), set()
+    for turn in range(4):
+        writers = {name: appender(path, name, 100_000, 200_000) for name in (f"{turn}x", f"{turn}y")}
+        for writer in writers.values():
+            writer.stdout.readline()
+        time.sleep(chance.uniform(0.01, 0.1))
+        for name, writer in writers.items():
+            writer.send_signal(signal.SIGKILL)
+            numbers = [0, *map(int, writer.communicate()[0].split())]
+            acknowledged |= {(name, number) for number in numbers}
+    JsonlWriter(path).append({"by": "last", "number": 0})
+    lines = list(read_jsonl(path))
+    found = {(line.record["by"], line.record["number"]) for line in lines if line.record}
+    assert acknowledged <= found
+    assert ("last", 0) in found
+    assert len(acknowledged) >= 8
+
+
+@given(st.lists(st.dictionaries(st.text(), st.text() | st.integers()), min_size=1, max_size=4), st.data())
+def test_a_torn_line_is_kept_apart_whatever_byte_the_kill_fell_on(tmp_path_factory, records, data):
+    path = tmp_path_factory.mktemp("torn") / "log.jsonl"
+    writer = JsonlWriter(path)
+    for record in records:
+        writer.append(record)
+    whole = path.read_bytes()
+    cut = data.draw(st.integers(0, len(whole)))
+    path.write_bytes(whole[:cut])
+    writer.append({"after": True})
+    writer.close()
+    kept = whole[:cut].count(b"\n")
+    read = [line.record for line in read_jsonl(path) if line.record is not None]
+    assert read[:kept] == records[:kept]
+    assert read[-1] == {"after": True}
+
+
+def test_every_line_is_accounted_for_with_its_place(tmp_path):
+    path = tmp_path / "log.jsonl"
+    path.write_bytes(b'{"a": 1}\n\n[2]\nNaN\n\xff\xfe\n{"b": 1e999}\n{"torn": ')
+    lines = list(read_jsonl(path))
+    assert [(line.number, line.reason) for line in lines] == [
+        (1, None), (3, "not_object"), (4, "not_json"), (5, "not_utf8"), (6, "not_json"), (7, "torn"),
+    ]  # fmt: skip
+    content = path.read_bytes()
+    assert all(content[line.offset : line.offset + len(line.raw)] == line.raw for line in lines)
+
+
+def test_a_lone_surrogate_and_japanese_survive(tmp_path):
+    path = tmp_path / "log.jsonl"
+    record = {"text": "字幕 \ud83d \\ \n \u2028 end"}
+    JsonlWriter(path).append(record)
+    assert [line.record for line in read_jsonl(path)] == [record]
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), object(), {1, 2}, b"x"])
+def test_what_json_cannot_hold_is_a_value_error_and_leaves_no_trace(tmp_path, value):
+    path = tmp_path / "log.jsonl"
+    with pytest.raises(ValueError, match=r"JSON|float"):
+        JsonlWriter(path).append({"x": value})
+    assert not path.exists()
+
+
+def test_a_removed_or_rotated_file_is_opened_anew(tmp_path):
+    path = tmp_path / "logs" / "log.jsonl"
+    writer = JsonlWriter(path)
+    writer.append({"n": 1})
+    path.rename(path.with_suffix(".1"))
+    writer.append({"n": 2})
+    path.unlink()
+    path.parent.joinpath("log.1").unlink()
+    path.parent.rmdir()
+    writer.append({"n": 3})
+    assert [line.record for line in read_jsonl(path)] == [{"n": 3}]
+    assert path.stat().st_mode & 0o777 == 0o600
+
+
+def test_a_forked_child_locks_for_itself(tmp_path):
+    path = tmp_path / "log.jsonl"
+    writer = JsonlWriter(path)
+    writer.append({"by": "parent"})
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # other tests' threads make fork warn
+        child = os.fork()
+    if child == 0:
+        writer.append({"by": "child"})
+        same = os.path.samestat(os.fstat(writer._fd), path.stat())
+        os._exit(0 if same else 1)
+    assert os.waitpid(child, 0)[1] == 0
+    writer.append({"by": "parent"})
+    assert [line.record["by"] for line in read_jsonl(path)] == ["parent", "child", "parent"]
+
+
+def test_a_short_write_is_taken_back(tmp_path, monkeypatch):
+    path = tmp_path / "log.jsonl"
+    writer = JsonlWriter(path)
+    writer.append({"n": 1})
+    write = os.write
+    monkeypatch.setattr(os, "write", lambda fd, data: write(fd, data[:5]))  # as a full disk does it
+    with pytest.raises(OSError, match="No space left"):
+        writer.append({"n": 2})
+    monkeypatch.undo()
+    writer.append({"n": 3})
+    assert [line.record for line in read_jsonl(path)] == [{"n": 1}, {"n": 3}]
+
+
+def lines_to(path: Path | str, count: int = 3) -> TelemetryLog:
+    log = TelemetryLog(path)
+    for number in range(count):
+        log.write({"n": number})
+    return log
+
+
+def test_a_full_disk_is_counted_and_warned_of_once():
+    with pytest.warns(RuntimeWarning, match="telemetry cannot be written to /dev/full") as caught:
+        log = lines_to("/dev/full")
+    assert (log.dropped, len(caught)) == (3, 1)
+
+
+def test_a_read_only_folder_is_counted_and_warned_of_once(tmp_path):
+    tmp_path.chmod(0o500)
+    folder = Path("/proc") if os.geteuid() == 0 else tmp_path  # root may write anywhere but there
+    with pytest.warns(RuntimeWarning, match="calls go on") as caught:
+        log = lines_to(folder / "log.jsonl")
+    assert (log.dropped, len(caught)) == (3, 1)
+
+
+def test_a_file_where_a_folder_should_be_is_counted_and_warned_of_once(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.warns(RuntimeWarning, match="calls go on") as caught:
+        log = lines_to(tmp_path / "file" / "log.jsonl")
+    assert (log.dropped, len(caught)) == (3, 1)
+
+
+def test_a_line_that_is_no_json_is_dropped_and_the_next_one_written(tmp_path):
+    log = TelemetryLog(tmp_path / "log.jsonl")
+    with pytest.warns(RuntimeWarning, match="calls go on"):
+        log.write({"x": object()})
+    log.write({"n": 1})
+    assert log.dropped == 1
+    assert [line.record for line in read_jsonl(tmp_path / "log.jsonl")] == [{"n": 1}]
+
+
+def test_not_even_warnings_as_errors_fail_a_call():
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert lines_to("/dev/full").dropped == 3
+
+
+def test_known_values_and_key_shapes_are_hidden_and_model_keys_are_not():
+    redact = Redactor(["hunter2hunter2", "hunter2", "tiny"])
+    assert redact("key hunter2hunter2, hunter2") == "key ***, ***"
+    assert redact("tiny") == "tiny"  # too short to be a key, and too common to hide
+    keys = [
+        "sk-proj-" + "aB3" * 10,
+        "AIza" + "x" * 30,
+        "gsk_" + "Z9" * 12,
+        "fw_" + "q7" * 12,
+        "xai-" + "k" * 20,
+    ]
+    for key in keys:
+        assert redact(f"refused: {key}!") == "refused: ***!"
+    assert redact("authorization: Bearer abcdefghijklmnop") == "authorization: Bearer ***"
+    for name in ("or_small_instruct_2507", "fw_deep_seek_v3_large", "hf_llama_3_instruct", "gpt-5-mini"):
+        assert redact(f"{name}: timeout") == f"{name}: timeout"
+
+
+def test_the_file_is_json_a_line_with_a_space_after_each_comma(tmp_path):
+    path = tmp_path / "log.jsonl"
+    JsonlWriter(path).append({"a": 1, "b": [1, 2]})
+    assert path.read_text() == '{"a": 1, "b": [1, 2]}\n'
+    assert json.loads(path.read_text())
