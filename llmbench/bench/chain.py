@@ -9,10 +9,9 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from llmbench.bench.ledger import DEFAULT_LEDGER, Ledger
-from llmbench.bench.notebooks import NotebookRun, run_chain
 from llmbench.bench.plan import Plan, checked_run_id, make_plan, read_plan_file
 from llmbench.bench.progress import read_progress
 from llmbench.bench.results import write_whole
@@ -24,6 +23,9 @@ from llmbench.providers import local_models
 from llmbench.providers.scripted import OfflineHost, replaying
 from llmbench.routing.client import LLMClient
 from llmbench.telemetry import DEFAULT_LOG_PATH
+
+if TYPE_CHECKING:
+    from llmbench.bench.notebooks import NotebookRun
 
 NOTEBOOKS: Final = ("01_sweep.ipynb", "03_compare_models.ipynb", "04_recommend_tiers.ipynb")
 _POLL_S: Final = 0.3
@@ -108,6 +110,10 @@ def run_plan(project: Project, name: str, plan: Plan, choice: Choice, watch: Wat
         NotebookError: a notebook did not end with every cell run; its copy is kept.
         SweepError: the notebooks are missing, the run id cannot be used, or another sweep is running.
     """
+    from llmbench.bench.notebooks import (
+        run_chain,
+    )  # seconds of imports that the notebooks themselves need not
+
     missing = [notebook for notebook in NOTEBOOKS if not (project.notebooks / notebook).is_file()]
     if missing:
         raise SweepError(f"{project.notebooks / missing[0]} is missing; run this in the project's folder")

@@ -35,6 +35,14 @@ _NO_CALL: Final[Mapping[str, Any]] = {
     "call_id": None,
     "calls": 0,
 }
+#: A call broken off by Ctrl-C, or because another lane cannot go on. It was sent once at most.
+INTERRUPTED: Final[Mapping[str, Any]] = {
+    **_NO_CALL,
+    "status": "harness",
+    "error_kind": "cancelled",
+    "error": "the sweep was stopped before the answer came",
+    "calls": 1,
+}
 
 
 def answer_facts(response: Response, version: str) -> dict[str, Any]:

@@ -7,6 +7,7 @@ result (score 0, with its kind); what went wrong on our side is pending and sent
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import uuid
 from collections.abc import Callable, Mapping
@@ -15,7 +16,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from llmbench.bench.cells import Cell, first_of_each, lanes, make_cells
-from llmbench.bench.facts import answer_facts, failure_facts, own_failure_facts
+from llmbench.bench.facts import INTERRUPTED, answer_facts, failure_facts, own_failure_facts
 from llmbench.bench.ledger import DEFAULT_LEDGER, Ledger, LedgerState, read_ledger
 from llmbench.bench.plan import Plan, checked_run_id
 from llmbench.bench.progress import Progress, ProgressFile
@@ -234,6 +235,10 @@ async def _send(work: _Work, cell: Cell) -> Mapping[str, Any]:
         facts = await _call(work, cell)
         if facts["status"] != "harness":
             json.dumps(facts, allow_nan=False)  # a provider's figure that is no number must not end the sweep
+    except asyncio.CancelledError:
+        with contextlib.suppress(SweepError):  # the ledger itself may be why the sweep ends
+            work.ledger.pending(mark, INTERRUPTED)
+        raise
     except Exception as error:  # noqa: BLE001 -- the cell boundary: one broken cell must not end a sweep
         facts = own_failure_facts(error)
     if facts["status"] == "harness":
