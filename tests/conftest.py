@@ -13,6 +13,8 @@ import pytest
 import yaml
 from hypothesis import settings
 
+from llmbench import LLMClient
+from llmbench.telemetry import read_jsonl
 from tests.servers.chat_server import ChatServer
 
 # The same examples on every run, and no clock of their own: a slow machine is no failure.
@@ -121,3 +123,27 @@ def three_models(write_configs: Callable[..., Path], server: ChatServer) -> Call
 def variables() -> dict[str, str]:
     """The environment of a client in the tests: the provider's key and nothing else."""
     return {"STUB_KEY": CANARY}
+
+
+@pytest.fixture
+def open_client(
+    three_models: Callable[..., Path], variables: dict[str, str], tmp_path: Path
+) -> Iterator[Callable[..., LLMClient]]:
+    """Open clients on the three models; what they log is read by `log`."""
+    opened: list[LLMClient] = []
+
+    def opening(environment: dict[str, str] | None = None, **files: Files | str) -> LLMClient:
+        folder = three_models(**files)
+        client = LLMClient(folder, variables=variables | (environment or {}), log_path=tmp_path / "log.jsonl")
+        opened.append(client)
+        return client
+
+    yield opening
+    for client in opened:
+        client.close()
+
+
+@pytest.fixture
+def log(tmp_path: Path) -> Callable[[], list[dict[str, Any] | None]]:
+    """Read the telemetry of `open_client`'s clients."""
+    return lambda: [line.record for line in read_jsonl(tmp_path / "log.jsonl")]

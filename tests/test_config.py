@@ -135,7 +135,7 @@ DANGLING = [
     ),
     (
         "llm_tier_mapping",
-        "overrides:\n  channels:\n    C:\n      env:\n        prod:\n          tasks: {t: {models: [lrge]}}\n",
+        "overrides:\n  channels:\n    C:\n      env:\n        prod:\n          tasks: {t: {models: lrge}}\n",
         6,
         "did you mean 'large'?",
     ),

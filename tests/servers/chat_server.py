@@ -109,6 +109,11 @@ class ChatServer:
         return self
 
     def __exit__(self, *_: object) -> None:
+        if not self._loop.is_closed():
+            self.close()
+
+    def close(self) -> None:
+        """End the server; nothing listens on its port any more."""
         asyncio.run_coroutine_threadsafe(self._stop(), self._loop).result(10)
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join(10)
