@@ -1,4 +1,4 @@
-"""The notebook runner: real kernels, small notebooks."""
+"""Notebooks run in real kernels: copies, kernels, failures, interrupts, chains."""
 
 import asyncio
 import json
@@ -6,171 +6,17 @@ import os
 import signal
 import subprocess
 import sys
-import tempfile
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import nbformat
 import pytest
-from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
+from nbformat.v4 import new_markdown_cell
 
-from llmbench.bench.notebook_parameters import checked_notebook
 from llmbench.bench.notebooks import run_chain, run_notebook
 from llmbench.errors import NotebookError
-
-REPOSITORY = Path(__file__).parents[1]
-DEFAULTS = """n: int = 3
-rate = 0.5
-label = "a=b"
-names: list[str] = []
-mode: Literal["fast", "slow"] = "fast"
-limit: int | None = None
-anything = None"""
-
-
-def notebook(path, *sources, parameters="n: int = 1", metadata=None):
-    cells = [new_code_cell(source) for source in sources]
-    if parameters is not None:
-        cells.insert(0, new_code_cell(parameters, metadata={"tags": ["parameters"]}))
-    nbformat.write(new_notebook(cells=cells, metadata=metadata or {}), path)
-    return path
-
-
-def read(path):
-    return nbformat.read(path, as_version=4)
-
-
-def printed(nb):
-    return "".join(
-        out.text for cell in nb.cells for out in cell.get("outputs", []) if out.output_type == "stream"
-    )
-
-
-def alive(pid):
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except FileNotFoundError:
-        return False
-
-
-def gone_within(pid, seconds):
-    end = time.monotonic() + seconds
-    while time.monotonic() < end:
-        if not alive(pid):
-            return True
-        time.sleep(0.05)
-    return False
-
-
-def wait_for(path, seconds=30):
-    end = time.monotonic() + seconds
-    while time.monotonic() < end:
-        if path.exists() and path.read_text().endswith("\n"):
-            return path.read_text().split()
-        time.sleep(0.05)
-    raise AssertionError(f"{path} did not appear")
-
-
-@pytest.fixture
-def sockets(tmp_path_factory, monkeypatch):
-    """A folder of its own for the kernels' sockets, short enough for them."""
-    with tempfile.TemporaryDirectory(prefix="t") as folder:
-        monkeypatch.setattr(tempfile, "tempdir", folder)
-        yield Path(folder)
-
-
-def refused(tmp_path, values, parameters=DEFAULTS):
-    source = notebook(tmp_path / "in.ipynb", parameters=parameters)
-    with pytest.raises(NotebookError) as caught:
-        run_notebook(source, tmp_path / "out.ipynb", values)
-    assert not (tmp_path / "out.partial.ipynb").exists()
-    assert "\n" not in str(caught.value)
-    return str(caught.value)
-
-
-# --- parameters ---
-
-
-def test_an_unknown_parameter_is_refused_with_the_near_name_and_the_known_ones(tmp_path):
-    assert refused(tmp_path, {"lable": "x"}) == (
-        "in.ipynb: unknown parameter `lable`; did you mean `label`? "
-        "(known: n, rate, label, names, mode, limit, anything)"
-    )
-
-
-@pytest.mark.parametrize(
-    ("name", "value", "wanted"),
-    [
-        ("n", "3", "int"),
-        ("n", 3.5, "int"),
-        ("n", True, "int"),
-        ("rate", "fast", "float"),
-        ("label", 1, "str"),
-        ("names", "a", "list[str]"),
-        ("names", ["a", 1], "list[str]"),
-        ("mode", "medium", "Literal['fast', 'slow']"),
-        ("limit", "all", "int | None"),
-    ],
-)
-def test_a_value_of_the_wrong_type_is_refused_with_got_and_wanted(tmp_path, name, value, wanted):
-    text = refused(tmp_path, {name: value})
-    assert f"`{name}`" in text
-    assert f"got {str(value)!r} ({type(value).__name__})" in text
-    assert text.endswith(f"wanted {wanted}")
-
-
-@pytest.mark.parametrize("value", [Path("x"), float("nan"), {1, 2}, object()])
-def test_a_value_that_the_copy_could_not_hold_as_json_is_refused(tmp_path, value):
-    assert "wanted finite JSON values" in refused(tmp_path, {"anything": value})
-
-
-def test_values_that_fit_are_taken(tmp_path):
-    source = notebook(tmp_path / "in.ipynb", parameters=DEFAULTS)
-    given = {
-        "n": 4,
-        "rate": 1,
-        "label": "c=d",
-        "names": ("x",),
-        "mode": "slow",
-        "limit": None,
-        "anything": {"a": [1]},
-    }
-    _, values = checked_notebook(source, tmp_path / "out.ipynb", given)
-    assert values == given | {"names": ["x"]}
-
-
-def test_a_parameter_without_default_must_be_given(tmp_path):
-    assert "`run_dir` has no default" in refused(tmp_path, {}, parameters="run_dir: str")
-
-
-@pytest.mark.parametrize("name", ["SOME_API_KEY", "SOME_TOKEN", "SOME_SECRET"])
-def test_the_value_of_a_secret_is_refused_and_not_repeated(tmp_path, monkeypatch, name):
-    monkeypatch.setenv(name, "canary-5417")
-    for value in ("canary-5417", ["canary-5417"], {"a": {"b": "canary-5417"}}):
-        text = refused(tmp_path, {"anything": value})
-        assert f"${name}" in text
-        assert "canary" not in text
-
-
-def test_a_missing_or_broken_notebook_is_named(tmp_path):
-    out = tmp_path / "out.ipynb"
-    with pytest.raises(NotebookError, match=r"none\.ipynb: cannot be read"):
-        run_notebook(tmp_path / "none.ipynb", out, {})
-    (tmp_path / "torn.ipynb").write_text('{"cells": [')
-    with pytest.raises(NotebookError, match=r"torn\.ipynb: is not a notebook"):
-        run_notebook(tmp_path / "torn.ipynb", out, {})
-    (tmp_path / "old.ipynb").write_text('{"nbformat": 3, "worksheets": []}')
-    with pytest.raises(NotebookError, match=r"old\.ipynb: is not a format 4 notebook"):
-        run_notebook(tmp_path / "old.ipynb", out, {})
-    plain = notebook(tmp_path / "plain.ipynb", "1", parameters=None)
-    with pytest.raises(NotebookError, match="no cell is tagged `parameters`"):
-        run_notebook(plain, out, {})
-    with pytest.raises(NotebookError, match="would overwrite its source"):
-        run_notebook(plain, plain, {})
-
-
-# --- a run that ends well ---
+from tests.small_notebooks import REPOSITORY, gone_within, notebook, printed, read, sockets, wait_for  # noqa: F401
 
 
 def test_the_same_parameters_give_the_same_bytes_and_nothing_of_this_machine(tmp_path, sockets):
