@@ -310,11 +310,14 @@ def _print_table(columns: Sequence[str], rows: Any) -> None:
     table = Table(*columns, header_style="bold")
     for row in rows:
         table.add_row(*(escape("" if cell is None else str(cell)) for cell in row))
-    out.print(table)
+    out.print(table, width=None if out.is_terminal else 1000)  # a pipe has no edge to cut columns at
 
 
 class _progress_bar:  # noqa: N801 -- used as a function in a with statement
-    """A bar for the sweep's calls: rate, failures, cost so far and time left."""
+    """A bar for the sweep's calls: rate, failures, cost so far and time left.
+
+    It appears with the first figures and is gone in the end: what is said then is an error, or the result.
+    """
 
     def __init__(self) -> None:
         from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
@@ -326,17 +329,21 @@ class _progress_bar:  # noqa: N801 -- used as a function in a with statement
             TextColumn("{task.fields[facts]}"),
             TimeElapsedColumn(),
             console=err,
+            transient=True,
         )
         self._task = self._bar.add_task("sweep", total=None, facts="starting")
 
     def __enter__(self) -> Any:
-        self._bar.start()
         return self._show
 
     def __exit__(self, *_: object) -> None:
-        self._bar.stop()
+        if self._bar.live.is_started:
+            self._bar.stop()
 
     def _show(self, facts: Mapping[str, Any]) -> None:
+        if not err.is_interactive:
+            return
+        self._bar.start()  # nothing when it has started
         parts = [f"{facts['rate']:.1f}/s", f"${facts['cost_usd']:.5f}"]
         if facts["failed"]:
             parts.append(f"{facts['failed']} failed")

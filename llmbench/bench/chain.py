@@ -108,7 +108,8 @@ def run_plan(project: Project, name: str, plan: Plan, choice: Choice, watch: Wat
 
     Raises:
         NotebookError: a notebook did not end with every cell run; its copy is kept.
-        SweepError: the notebooks are missing, the run id cannot be used, or another sweep is running.
+        SweepError: a notebook or the ledger to replay is missing, the run id cannot be used, or another
+            sweep is running.
     """
     from llmbench.bench.notebooks import (
         run_chain,
@@ -120,6 +121,8 @@ def run_plan(project: Project, name: str, plan: Plan, choice: Choice, watch: Wat
     run_dir = project.reports / checked_run_id(choice.run_id or plan.run_id)
     if choice.replay is None:  # before anything of a running sweep's folder is touched
         Ledger(project.ledger).refuse_if_busy()
+    elif not choice.replay.is_file():
+        raise SweepError(f"there is no recorded ledger {choice.replay} to replay")
     root = project.root.absolute()
     shared: dict[str, object] = {"root": str(root)}
     sweep_parameters = shared | {
@@ -195,9 +198,16 @@ def open_tour(project: Project, *, log: Path, recording: Path | None) -> LLMClie
 
 
 def summary(project: Project, plan: Plan, choice: Choice) -> dict[str, Any]:
-    """What a finished chain has to say: a sentence a task, the counts, and where the report is."""
+    """What a finished chain has to say: a sentence a task, the counts, and where the report is.
+
+    Raises:
+        SweepError: the notebooks wrote no recommendation.
+    """
     run_dir = project.reports / (choice.run_id or plan.run_id)
-    recommendation = json.loads((run_dir / "recommendation.json").read_text(encoding="utf-8"))
+    try:
+        recommendation = json.loads((run_dir / "recommendation.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise SweepError(f"{run_dir} has no readable recommendation.json: {error}") from error
     progress = read_progress(run_dir / "progress.json") or {}
     called = int(progress.get("done", 0)) + int(progress.get("pending", 0))
     return {
