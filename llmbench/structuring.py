@@ -186,10 +186,12 @@ def _validator(schema_json: str) -> Validator:
     registry: Registry[Any] = Registry()
     resolver = registry.resolver_with_root(DRAFT202012.create_resource(schema))
     for node in _nodes(schema):
-        reference = node.get("$ref")
-        try:
-            if isinstance(reference, str):
-                resolver.lookup(reference)
-        except Unresolvable as error:
-            raise ParamError(f"response_format: $ref {reference!r} leads nowhere in the schema") from error
+        for reference in (node.get("$ref"), node.get("$dynamicRef")):
+            try:
+                if isinstance(reference, str):
+                    resolver.lookup(reference)
+            except Unresolvable as error:
+                raise ParamError(
+                    f"response_format: $ref {reference!r} leads nowhere in the schema"
+                ) from error
     return Draft202012Validator(schema, registry=registry)

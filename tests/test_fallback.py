@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from llmbench.catalog import Breaker, Policy
@@ -119,6 +119,18 @@ def test_a_wait_that_does_not_fit_is_not_begun():
         assert (script.sent, script.clock.waits) == (["a", "b"], [])
 
 
+def test_the_waits_of_a_call_count_together_and_so_do_its_attempts():
+    slow = [error("rate_limit", retry_after_s=6.0), None]
+    script = Script(Clock(), a=[slow[0]], b=slow)
+    assert run(script, Policy(max_total_wait_sec=10)).model == "c"
+    assert (script.sent, script.clock.waits) == (["a", "a", "b", "c"], [6.0])
+
+    script = Script(Clock(), a=[error("server_error")], b=[error("server_error")])
+    with pytest.raises(FallbackExhausted):
+        run(script, Policy(max_total_attempts=3, per_status_retry={500: 1}))
+    assert script.sent == ["a", "a", "b"]
+
+
 def test_the_last_candidate_may_use_all_the_time_that_is_left():
     script = Script(Clock(), a=[error("rate_limit", retry_after_s=60.0), None])
     assert run(script, Policy(max_total_wait_sec=1000), "a").model == "a"
@@ -197,6 +209,7 @@ policies = st.builds(
 )
 
 
+@settings(max_examples=300)
 @given(policies, steps, steps, steps, st.floats(0, 5), st.floats(0.5, 60))
 def test_deadline_caps_and_order_hold_for_every_script(policy, a, b, c, took_s, deadline_s):
     script = Script(Clock(), took_s, a=a, b=b, c=c)

@@ -6,7 +6,7 @@ import json
 import math
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from llmbench.catalog import PARAMETER_ALIASES, PARAMETERS, Capabilities, ModelSpec, ParamRules
@@ -66,6 +66,7 @@ def spec(**fields) -> ModelSpec:
     return ModelSpec("m", "p", "id", capabilities=can, params=ParamRules(**fields))
 
 
+@settings(max_examples=400)
 @given(specs, options, schemas)
 def test_every_option_is_sent_verbatim_or_has_an_adjustment(model, wanted, schema):
     guarded = guard(model, wanted, schema)
@@ -187,6 +188,14 @@ def test_a_reasoning_level_goes_to_the_nearest_allowed_one(level, allowed):
     distance = {name: abs(LEVELS.index(name) - LEVELS.index(level)) for name in allowed}
     assert distance[sent] == min(distance.values())
     assert any(change.action == "clamped" for change in guarded.adjustments) == (level not in allowed)
+
+
+def test_a_limit_over_the_models_is_clamped_and_told():
+    model = spec(capabilities=Capabilities(max_output_tokens=100))
+    guarded = guard(model, {"max_tokens": 500})
+    assert guarded.params == {"max_tokens": 100}
+    assert guarded.adjustments == (Adjustment("max_tokens", "clamped", 500, 100, "m: max output tokens 100"),)
+    assert guard(model, {"max_tokens": 100}).adjustments == ()
 
 
 def test_a_level_that_is_none_is_refused():

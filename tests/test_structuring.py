@@ -133,6 +133,7 @@ def test_every_spelling_of_a_wish_for_structure_is_understood():
         ({"type": "objekt"}, "not a valid JSON Schema"),
         ({"type": "object", "properties": {"a": {"$ref": "#/$defs/missing"}}}, "leads nowhere"),
         ({"$ref": "https://example.org/schema.json"}, "leads nowhere"),
+        ({"type": "array", "items": {"$dynamicRef": "https://example.org/schema.json"}}, "leads nowhere"),
         ({"type": "object", "default": {1, 2}}, "not plain JSON"),
     ],
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import random
@@ -126,20 +127,22 @@ def test_a_removed_or_rotated_file_is_opened_anew(tmp_path):
     assert path.stat().st_mode & 0o777 == 0o600
 
 
-def test_a_forked_child_locks_for_itself(tmp_path):
+def test_a_forked_child_waits_for_its_parents_lock(tmp_path):
     path = tmp_path / "log.jsonl"
     writer = JsonlWriter(path)
     writer.append({"by": "parent"})
+    fcntl.flock(writer._fd, fcntl.LOCK_EX)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)  # other tests' threads make fork warn
         child = os.fork()
     if child == 0:
         writer.append({"by": "child"})
-        same = os.path.samestat(os.fstat(writer._fd), path.stat())
-        os._exit(0 if same else 1)
+        os._exit(0)
+    time.sleep(0.2)  # a child that does not wait is done long before
+    os.write(writer._fd, b'{"by": "parent"}\n')
+    fcntl.flock(writer._fd, fcntl.LOCK_UN)
     assert os.waitpid(child, 0)[1] == 0
-    writer.append({"by": "parent"})
-    assert [line.record["by"] for line in read_jsonl(path)] == ["parent", "child", "parent"]
+    assert [line.record["by"] for line in read_jsonl(path)] == ["parent", "parent", "child"]
 
 
 def test_a_short_write_is_taken_back(tmp_path, monkeypatch):

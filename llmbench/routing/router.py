@@ -231,9 +231,7 @@ class LLMRouter:
             )
         except ProviderError as error:
             error.args = (self._redact(str(error)),)
-            error.__cause__ = error.__context__ = (
-                None  # their text is in the message; they may quote a header
-            )
+            error.__cause__ = error.__context__ = None  # the message has their text; they may quote a header
             raise
 
     def _transport(self) -> Transport:
