@@ -7,11 +7,13 @@ import json
 import subprocess
 import sys
 import time
+import traceback
 
 import pytest
 
-from llmbench import FallbackExhausted, LLMClient, ParamError, RouteError
+from llmbench import FallbackExhausted, LLMClient, ParamError, ProviderError, RouteError
 from llmbench.config import load_config
+from llmbench.providers.scripted import ScriptedTransport
 from tests.conftest import CANARY, models, provider
 from tests.servers.chat_server import Step, completion, failure
 
@@ -47,6 +49,14 @@ def test_explain_shows_what_the_server_receives(open_client, server):
     server.answer = lambda _: Step(completion('{"tag": "x"}'))
     response = client.call("caption", "写真の題 ✓", **asked)
     assert server.received[0].json == route.bodies["a"]
+    assert {key: value for key, value in route.bodies["a"].items() if key != "messages"} == {
+        "model": "m-a",
+        "stop": ["\n"],
+        "temperature": 0.5,
+        "max_completion_tokens": 9,
+        "z": 1,
+    }
+    assert [turn["role"] for turn in route.bodies["a"]["messages"]] == ["system", "user"]
     assert server.received[0].path == "/v1/chat/completions"
     assert route.candidates == ("a", "b", "c")
     assert route.adjustments["a"] == response.adjustments
@@ -294,6 +304,22 @@ def test_a_key_appears_in_no_error_log_or_repr(open_client, server, tmp_path, ca
     assert server.received[0].headers["authorization"] == f"Bearer {CANARY}"
     assert "HTTP 401: key ***" in str(caught.value)
     assert not [text for text in seen if CANARY in text]
+
+
+def test_what_a_transport_met_is_not_carried_along_with_its_error(three_models, variables, tmp_path):
+    def answer(_: object) -> ProviderError:
+        error = ProviderError(f"bad header {CANARY}", kind="connect")
+        error.__cause__ = error.__context__ = ValueError(f"Illegal header value b'Bearer {CANARY}'")
+        return error
+
+    options = {"variables": variables, "log_path": tmp_path / "log.jsonl"}
+    client = LLMClient(three_models(), transport=lambda: ScriptedTransport(answer), **options)
+    with client, pytest.raises(FallbackExhausted) as caught:
+        client.call("caption", "x")
+    told = "".join(traceback.format_exception(caught.value))
+    assert "bad header ***" in told
+    assert CANARY not in told
+    assert [error.__cause__ for error in caught.value.exceptions] == [None] * 3
 
 
 # ---- cost of importing
