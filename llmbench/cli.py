@@ -310,7 +310,8 @@ def _print_table(columns: Sequence[str], rows: Any) -> None:
     table = Table(*columns, header_style="bold")
     for row in rows:
         table.add_row(*(escape("" if cell is None else str(cell)) for cell in row))
-    out.print(table, width=None if out.is_terminal else 1000)  # a pipe has no edge to cut columns at
+    wide = out if out.is_terminal else Console(width=1000, soft_wrap=True)  # a pipe has no edge to cut at
+    wide.print(table)
 
 
 class _progress_bar:  # noqa: N801 -- used as a function in a with statement

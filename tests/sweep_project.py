@@ -14,7 +14,7 @@ from typing import Any
 
 import yaml
 
-from llmbench.bench.chain import Project
+from llmbench.bench.chain import NOTEBOOKS, Project
 from llmbench.bench.plan import Plan, PlanFile, make_plan
 from llmbench.bench.sweep import SweepRun, run_sweep
 from llmbench.routing.client import LLMClient
@@ -181,7 +181,7 @@ PROGRAM = """
 import sys
 from pathlib import Path
 from tests.sweep_project import sweep
-from llmbench.bench.chain import Project
+from llmbench.bench.chain import NOTEBOOKS, Project
 print(sweep(Project(Path(sys.argv[1]))), flush=True)
 """
 
@@ -196,3 +196,30 @@ def start_sweep(project: Project, **options: Any) -> subprocess.Popen[str]:
         text=True,
         **options,
     )
+
+
+def copy_notebooks(project: Project, *, changed: dict[str, str] | None = None, is_short: bool = True) -> None:
+    """The project's own copies of the shipped notebooks.
+
+    Args:
+        project: where they go.
+        changed: a piece of a cell's source -> what the whole cell becomes.
+        is_short: leave out the cells that only show something; each costs seconds of imports.
+    """
+    import nbformat
+
+    needed = ("run_sweep(", "find_plan(", "write_recommendation(")
+    project.notebooks.mkdir()
+    for name in NOTEBOOKS:
+        notebook = nbformat.read(ROOT / "notebooks" / name, as_version=4)
+        if is_short:
+            notebook.cells = [
+                cell
+                for cell in notebook.cells
+                if "parameters" in cell.metadata.get("tags", []) or any(w in cell.source for w in needed)
+            ]
+        for piece, source in (changed or {}).items():
+            for cell in notebook.cells:
+                if piece in cell.source:
+                    cell.source = source
+        nbformat.write(notebook, project.notebooks / name)

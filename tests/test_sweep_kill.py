@@ -24,7 +24,7 @@ from tests.sweep_project import (
 )
 
 CONCURRENCY = 4
-SAMPLES = [f"question {number}" for number in range(45)]
+SAMPLES = [f"question {number}" for number in range(36)]
 LATENCY_MS = (20, 50)
 
 

@@ -1,0 +1,237 @@
+"""The main job around the notebooks: what is checked first, which files are used, what it has to say."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+
+import pytest
+import yaml
+
+from llmbench.bench import chain
+from llmbench.bench.ledger import Ledger
+from llmbench.errors import LLMBenchError, SweepError
+from tests.sweep_project import (
+    ROOT,
+    copy_notebooks,
+    frozen_plan,
+    open_project_client,
+    read_lines,
+    stub_provider,
+    sweep,
+    write_project,
+)
+
+
+@pytest.fixture(scope="module")
+def stub(tmp_path_factory):
+    with stub_provider(tmp_path_factory.mktemp("stub")) as running:
+        yield running
+
+
+@pytest.fixture
+def project(tmp_path, stub):
+    return write_project(tmp_path, stub.port, samples=["a", "b", "c", "#429"])
+
+
+def run(project, choice=None, name="small", watch=lambda _facts: None):
+    choice = choice or chain.Choice()
+    with chain.open_client(project, is_replay=choice.replay is not None) as client:
+        plan = chain.find_plan(project, name, choice, client)
+    chain.run_plan(project, name, plan, choice, watch)
+    return plan
+
+
+def test_importing_the_chain_does_not_load_what_runs_notebooks():
+    program = (
+        "import sys, llmbench.bench.chain\n"
+        "heavy = {'papermill', 'nbformat', 'nbclient', 'pandas', 'numpy', 'duckdb', 'scipy', 'matplotlib'}\n"
+        "assert not heavy & set(sys.modules), heavy & set(sys.modules)\n"
+    )
+    subprocess.run([sys.executable, "-c", program], check=True, cwd=ROOT)
+
+
+def test_a_busy_ledger_is_refused_before_the_running_sweeps_folder_is_touched(project):
+    copy_notebooks(project)
+    with open_project_client(project) as client:
+        run_dir = project.reports / frozen_plan(project, client).run_id
+    run_dir.mkdir(parents=True)
+    (run_dir / "progress.json").write_text('{"state": "running"}')
+    with Ledger(project.ledger).opened(), pytest.raises(SweepError, match="another sweep is writing"):
+        run(project)
+    assert [path.name for path in run_dir.iterdir()] == ["progress.json"]
+
+
+@pytest.mark.parametrize(
+    ("choice", "said"),
+    [
+        (chain.Choice(run_id="../x"), "cannot be a folder's name"),
+        (chain.Choice(tasks=("nope",)), "has no task 'nope'"),
+        (chain.Choice(replay=ROOT / "nowhere.jsonl"), "there is no recorded ledger"),
+    ],
+)
+def test_a_wrong_choice_is_refused_before_a_kernel_starts(project, choice, said):
+    copy_notebooks(project)
+    with pytest.raises(SweepError, match=said):
+        run(project, choice)
+    assert not project.reports.exists()
+
+
+def test_a_project_without_its_notebooks_is_told_where_to_run(project):
+    with pytest.raises(SweepError, match=r"01_sweep\.ipynb is missing; run this in the project's folder"):
+        run(project)
+
+
+def test_a_plan_is_found_by_name_and_by_path(project, tmp_path):
+    other = tmp_path / "elsewhere.yml"
+    other.write_bytes((project.configs / "sweeps" / "small.yaml").read_bytes())
+    with open_project_client(project) as client:
+        found = [chain.find_plan(project, name, chain.Choice(), client) for name in ("small", str(other))]
+        assert found[0].run_id == found[1].run_id
+        with pytest.raises(SweepError, match=r"no sweep plan nope\.yaml in .*; there are: small"):
+            chain.find_plan(project, "nope", chain.Choice(), client)
+
+
+# ---- clients
+
+
+def test_the_log_lies_in_the_project_wherever_this_runs(project, monkeypatch, tmp_path):
+    for value, wanted in (
+        (None, project.root / "workspaces" / "logs" / "llm_usage.jsonl"),
+        ("logs/own.jsonl", project.root / "logs" / "own.jsonl"),
+        (str(tmp_path / "abs.jsonl"), tmp_path / "abs.jsonl"),
+    ):
+        if value is None:
+            monkeypatch.delenv("LLM_ROUTER_LOG_PATH")
+        else:
+            monkeypatch.setenv("LLM_ROUTER_LOG_PATH", value)
+        with chain.open_client(project) as client:
+            assert client.router.log.path == wanted
+
+
+def test_a_replay_needs_no_key_no_model_and_cannot_send(tmp_path, stub):
+    project = write_project(tmp_path, stub.port, samples=["a", "b"])
+    first = sweep(project)
+    router = project.configs / "llm_router.yaml"
+    config = yaml.safe_load(router.read_text())
+    config["providers"]["stub"]["env_api_key"] = "NOT_SET"
+    router.write_text(yaml.safe_dump(config))
+    with (
+        open_project_client(project) as client,
+        pytest.raises(SweepError, match="no candidate can be called"),
+    ):
+        frozen_plan(project, client)
+    seen = stub.count
+    from llmbench.bench.sweep import run_sweep
+
+    with chain.open_client(project, is_replay=True) as client:
+        plan = frozen_plan(project, client)
+        again = run_sweep(
+            plan, client, ledger=first.run_dir / "calls.jsonl", reports=tmp_path / "r", replay=True
+        )
+        with pytest.raises(LLMBenchError):
+            client.call("labels", "is anybody there?")
+    assert (again.run_dir / "results.jsonl").read_bytes() == (first.run_dir / "results.jsonl").read_bytes()
+    assert stub.count == seen
+
+
+def test_a_replay_of_the_shipped_plan_knows_the_local_models_by_their_pinned_versions():
+    from llmbench.bench.cells import make_cells
+
+    project = chain.Project(ROOT)
+    with chain.open_client(project, is_replay=True) as client:
+        plan = chain.find_plan(project, "default", chain.Choice(limit=2), client)
+        assert all(facts["version"].startswith("sha256:") for facts in plan.models.values())
+        assert {cell.model for cell in make_cells(plan, client)} == set(plan.candidates)
+
+
+def test_a_tour_answers_from_its_recording(project, tmp_path, stub):
+    from llmbench.config import load_config
+    from llmbench.providers.scripted import recording
+    from llmbench.routing.client import LLMClient
+
+    kept = tmp_path / "tour.jsonl"
+    with LLMClient(
+        load_config(project.configs), log_path=tmp_path / "l", **recording(load_config(project.configs), kept)
+    ) as client:
+        first = client.call("labels", "a tour")
+    seen = stub.count
+    with chain.open_tour(project, log=tmp_path / "tour_log.jsonl", recording=kept) as client:
+        assert client.call("labels", "a tour").text == first.text
+    assert stub.count == seen
+    assert len(read_lines(tmp_path / "tour_log.jsonl")) == 1
+    with chain.open_tour(project, log=tmp_path / "tour_log.jsonl", recording=None) as client:
+        client.call("labels", "a tour")
+    assert stub.count == seen + 1
+
+
+# ---- what a run folder is for
+
+
+def test_a_run_folder_that_lacks_its_rows_or_holds_no_json_is_one_line(project):
+    finished = sweep(project)
+    for name in ("results.jsonl", "plan.json"):
+        text = (finished.run_dir / name).read_bytes()
+        (finished.run_dir / name).write_bytes(text[: len(text) // 2])
+        with pytest.raises(SweepError, match="not JSON"):
+            chain.decide_run(project, finished.run_dir)
+        (finished.run_dir / name).unlink()
+        with pytest.raises(SweepError, match="is missing; run the sweep first"):
+            chain.decide_run(project, finished.run_dir)
+        (finished.run_dir / name).write_bytes(text)
+    with pytest.raises(SweepError, match=r"no readable recommendation\.json"):
+        chain.summary(project, None, chain.Choice(run_id=finished.run_dir.name))
+
+
+def test_a_recommendation_counts_the_pending_cells_and_is_written_whole(project):
+    finished = sweep(project)
+    assert finished.pending == 2
+    decided = chain.write_recommendation(project, finished.run_dir)
+    assert json.loads((finished.run_dir / "recommendation.json").read_text()) == decided
+    assert (finished.run_dir / "recommendation.diff").read_text() == decided["diff"]
+    assert decided["tasks"][0]["pending"] == 2
+
+
+def test_the_warehouse_reads_all_runs_or_those_named(project):
+    first = sweep(project)
+    second = sweep(project, run_id="second")
+    everything = chain.warehouse_sources(project)
+    assert set(everything.run_dirs) == {first.run_dir, second.run_dir}
+    assert everything.ledgers == (project.ledger,)
+    assert everything.telemetry == (project.root / "workspaces" / "logs" / "llm_usage.jsonl",)
+    assert chain.warehouse_sources(project, ["second"]).run_dirs == (second.run_dir,)
+    assert chain.warehouse_sources(project, [str(first.run_dir)]).run_dirs == (first.run_dir,)
+    for runs, logs in ((["nope"], []), ([], [project.root / "nope.jsonl"])):
+        with pytest.raises(SweepError, match=r"nope.* does not exist"):
+            chain.warehouse_sources(project, runs, logs)
+
+
+def test_the_warehouse_and_the_servers_count_agree(tmp_path):
+    from llmbench.analytics.warehouse import open_warehouse
+
+    with stub_provider(tmp_path) as stub:
+        project = write_project(tmp_path, stub.port, samples=["a", "b", "#401", "#500"])
+        sweep(project)
+        sweep(project)
+        sources = chain.warehouse_sources(project)
+        with open_warehouse(
+            run_dirs=sources.run_dirs, ledgers=sources.ledgers, telemetry=sources.telemetry
+        ) as warehouse:
+            (books,) = warehouse.rows("select * from mart_reconciliation")
+        assert books["intents"] == books["telemetry_lines"] == stub.count == 10
+        assert (books["results"], books["given_back"], books["orphans"], books["unannounced"]) == (6, 4, 0, 0)
+        assert (books["rows"], books["pending"]) == (8, 2)
+
+
+def test_progress_is_passed_on_while_the_notebooks_run_and_once_more_in_the_end(tmp_path):
+    path, seen = tmp_path / "progress.json", []
+    with chain._watched(path, seen.append):
+        path.write_text("torn {")
+        path.write_text('{"done": 1}')
+        while not seen:
+            time.sleep(0.01)
+        path.write_text('{"done": 2}')
+    assert seen[0] == {"done": 1}
+    assert seen[-1] == {"done": 2}
