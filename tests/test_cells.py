@@ -60,6 +60,18 @@ def test_candidates_take_turns(samples, candidates, repeats):
     assert [cell.model for cell in ordered] == models * (samples * repeats)
 
 
+@given(candidates=st.integers(2, 6), more=st.integers(0, 9))
+def test_two_calls_of_one_sample_lie_two_turns_apart(candidates, more):
+    """A server's prompt cache has seen other prompts in between."""
+    models = [f"m{n}" for n in range(candidates)]
+    ordered = lanes(grid(["t"], 1, 4 * candidates + more, models))["one"]
+    places = {}
+    for place, cell in enumerate(ordered):
+        places.setdefault(cell.sample.id, []).append(place)
+    gaps = [b - a for found in places.values() for a, b in itertools.pairwise(found)]
+    assert min(gaps) == 2 * candidates - 1
+
+
 @given(data=st.data(), **sizes)
 def test_a_stopped_sweep_goes_on_in_the_order_it_began_with(data, samples, candidates, repeats):
     cells = grid(["t", "u"], repeats, samples, [f"m{n}" for n in range(candidates)])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import os
 import threading
 from pathlib import Path
@@ -70,7 +71,7 @@ def test_every_cell_is_a_row_in_plan_order_and_the_server_saw_each_once(tmp_path
 
 def test_an_intent_stands_in_the_ledger_before_each_result_and_in_telemetry(tmp_path, stub):
     project = write_project(tmp_path, stub.port)
-    run = sweep(project)
+    run = sweep(project, run_id="named")
     lines = read_lines(project.ledger)
     seen = set()
     for line in lines:
@@ -80,7 +81,7 @@ def test_an_intent_stands_in_the_ledger_before_each_result_and_in_telemetry(tmp_
             assert line["intent_id"] in seen
     telemetry = read_lines(telemetry_path(project))
     assert len(telemetry) == len(seen) == run.cells
-    assert {line["run_id"] for line in (*lines, *telemetry)} == {run.run_dir.name}
+    assert {line["run_id"] for line in (*lines, *telemetry)} == {"named"}
     ledger_calls = {line["call_id"]: line["cell"] for line in lines if line["type"] == "result"}
     assert {line["call_id"]: line["cell"] for line in telemetry} == ledger_calls
 
@@ -279,9 +280,11 @@ def test_a_folder_that_cannot_be_made_is_one_clear_error(tmp_path, stub):
 
 def test_a_provider_never_sees_more_calls_at_once_than_its_limit(tmp_path):
     with stub_provider(tmp_path, (5, 15)) as stub:
-        sweep(write_project(tmp_path, stub.port, samples=[f"q {n}" for n in range(25)], concurrency=3))
-        at_once = [line["open"] for line in stub.requests()]
-    assert max(at_once) == 3
+        project = write_project(tmp_path, stub.port, samples=[f"q {n}" for n in range(25)], concurrency=3)
+        sweep(project)
+        assert max(line["open"] for line in stub.requests()) == 3
+    steps = (1 if line["type"] == "intent" else -1 for line in read_lines(project.ledger))
+    assert max(itertools.accumulate(steps)) == 3, "no intent stands longer than its call takes"
 
 
 def test_progress_adds_up_at_every_moment(tmp_path, stub):
