@@ -1,4 +1,4 @@
-"""Write fact_extract: each hand-written sentence is filled once, each event name is asked for once."""
+"""Write fact_extract: each hand-written sentence is filled once, with an event name of its own."""
 
 import random
 import sys
@@ -64,7 +64,7 @@ def sentence(base, lang, event, event2, rng):
         **dates(rng, lang),
         **{key: format(amount, style) for key, amount in money.items()},
     }
-    return base.format(**words), {"event": event, "city": city, "price": money["price"]}
+    return base.format(**words), {"city": city, "price": money["price"]}
 
 
 def rows():
