@@ -6,7 +6,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 LLMBENCH := $(BIN)/llmbench
 PLAN ?= default
 
-.PHONY: sweep test test-all bench lab example lock clean
+.PHONY: sweep test test-all lab example notebooks lock clean
 
 sweep: $(VENV)/.sweep            ## run the default sweep on the embedded models; print where the report is
 	$(LLMBENCH) sweep $(PLAN)
@@ -27,6 +27,10 @@ lab: $(VENV)/.dev                ## JupyterLab on the tour
 example: $(VENV)/.sweep          ## run the sweep whose report is committed under reports/example
 	$(LLMBENCH) sweep default --run-id example
 
+notebooks: $(VENV)/.dev          ## run the committed notebooks on recorded answers and keep their outputs
+	cd notebooks && ../$(BIN)/jupyter nbconvert --to notebook --execute --inplace \
+		--ExecutePreprocessor.record_timing=False 0*.ipynb
+
 lock: $(VENV)/.dev               ## pin every dependency with its hashes, without naming an index
 	$(PIP) install --quiet uv
 	$(BIN)/uv export --quiet --no-emit-project --no-header --no-annotate --no-dev \
@@ -40,7 +44,7 @@ clean:                           ## remove the environment, caches and everythin
 	find reports -mindepth 1 -maxdepth 1 ! -name example ! -name bench -exec rm -rf {} +
 
 $(VENV)/bin/python:
-	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "llmbench needs Python 3.11 or later")'
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "llmbench needs Python 3.11 or later")'
 	$(PYTHON) -m venv $(VENV)
 
 $(VENV)/.sweep: requirements/sweep.txt pyproject.toml | $(VENV)/bin/python

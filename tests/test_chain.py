@@ -18,7 +18,6 @@ from tests.sweep_project import (
     copy_notebooks,
     frozen_plan,
     open_project_client,
-    read_lines,
     stub_provider,
     sweep,
     write_project,
@@ -145,26 +144,6 @@ def test_a_replay_of_the_shipped_plan_knows_the_local_models_by_their_pinned_ver
         plan = chain.find_plan(project, "default", chain.Choice(limit=2), client)
         assert all(facts["version"].startswith("sha256:") for facts in plan.models.values())
         assert {cell.model for cell in make_cells(plan, client)} == set(plan.candidates)
-
-
-def test_a_tour_answers_from_its_recording(project, tmp_path, stub):
-    from llmbench.config import load_config
-    from llmbench.providers.scripted import recording
-    from llmbench.routing.client import LLMClient
-
-    kept = tmp_path / "tour.jsonl"
-    with LLMClient(
-        load_config(project.configs), log_path=tmp_path / "l", **recording(load_config(project.configs), kept)
-    ) as client:
-        first = client.call("labels", "a tour")
-    seen = stub.count
-    with chain.open_tour(project, log=tmp_path / "tour_log.jsonl", recording=kept) as client:
-        assert client.call("labels", "a tour").text == first.text
-    assert stub.count == seen
-    assert len(read_lines(tmp_path / "tour_log.jsonl")) == 1
-    with chain.open_tour(project, log=tmp_path / "tour_log.jsonl", recording=None) as client:
-        client.call("labels", "a tour")
-    assert stub.count == seen + 1
 
 
 # ---- what a run folder is for

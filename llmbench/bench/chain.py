@@ -20,7 +20,7 @@ from llmbench.config import load_config
 from llmbench.config.environment import read_environment
 from llmbench.errors import SweepError
 from llmbench.providers import local_models
-from llmbench.providers.scripted import OfflineHost, replaying
+from llmbench.providers.scripted import OfflineHost
 from llmbench.routing.client import LLMClient
 from llmbench.telemetry import DEFAULT_LOG_PATH
 
@@ -178,23 +178,6 @@ def open_client(project: Project, *, is_replay: bool = False) -> LLMClient:
     versions = {name: local_models.model_version(name) for name in local_models.MODELS}
     hosts = {name: OfflineHost(versions) for name in config.endpoints}
     return LLMClient(config, hosts=hosts, variables={"LLM_ROUTER_LOG_DISABLE": "1"})
-
-
-def open_tour(project: Project, *, log: Path, recording: Path | None) -> LLMClient:
-    """A client for a notebook that shows calls: recorded answers, or the project's models if None.
-
-    Args:
-        project: whose config folder is used.
-        log: the telemetry file of the notebook's calls.
-        recording: answers as `scripted.recording` keeps them; nothing is sent then.
-
-    Raises:
-        ConfigError: the config folder or the recording cannot be used.
-    """
-    config = load_config(project.configs)
-    if recording is None:
-        return LLMClient(config, log_path=log)
-    return LLMClient(config, log_path=log, variables={}, **replaying(config, recording))
 
 
 def summary(project: Project, plan: Plan, choice: Choice) -> dict[str, Any]:

@@ -101,7 +101,7 @@ class TaskPlan:
         }
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Plan:
     """A sweep, fixed before its first call. Margin and alpha are shares (0.10 is ten points)."""
 
@@ -126,6 +126,10 @@ class Plan:
     def candidates(self) -> tuple[str, ...]:
         """Every model key of the plan, in order of appearance."""
         return tuple(dict.fromkeys(key for task in self.tasks for key in task.candidates))
+
+    def __repr__(self) -> str:
+        counts = ", ".join(f"{task.task} {len(task.samples)}x{len(task.candidates)}" for task in self.tasks)
+        return f"Plan({self.run_id}: {counts})"
 
     def _repr_html_(self) -> str:
         """A table of the tasks, for notebooks."""
