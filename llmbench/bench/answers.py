@@ -5,17 +5,16 @@ All pure; none raises on any text.
 
 from __future__ import annotations
 
-import json
 import re
 import unicodedata
 from collections.abc import Mapping
 from typing import Any, Final
 
 from llmbench.bench.card import schema_error
+from llmbench.structuring import loads_strictly, unfence
 
 _CJK: Final = r"\u3005-\u3007\u3040-\u30ff\u31f0-\u31ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff"
 _KEPT_PUNCTUATION: Final = frozenset("%&@#/")
-_FENCE: Final = re.compile(r"```[A-Za-z0-9_-]*[ \t]*\r?\n(.*?)\r?\n?[ \t]*```", re.DOTALL)
 NUMBER: Final = re.compile(r"-?\d+(?:\.\d+)?")
 
 
@@ -50,16 +49,10 @@ def read_json(output: str) -> Any:
 
     One Markdown fence around the whole reply is taken off.
     """
-    text = output.strip()
-    fenced = _FENCE.fullmatch(text)
     try:
-        return json.loads(fenced.group(1) if fenced else text, parse_constant=_refuse_constant)
-    except (ValueError, RecursionError):
+        return loads_strictly(unfence(output))
+    except ValueError:
         return None
-
-
-def _refuse_constant(name: str) -> Any:
-    raise ValueError(f"{name} is not JSON")
 
 
 def read_object(

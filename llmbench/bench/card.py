@@ -16,6 +16,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from llmbench.errors import DatasetError
+from llmbench.messages import canonical_json
 
 CARD_FILE: Final = "card.yaml"
 DATA_FILE: Final = "data.jsonl"
@@ -198,16 +199,6 @@ def _validator(schema_json: str) -> Any:
     from jsonschema.validators import Draft202012Validator
 
     return Draft202012Validator(json.loads(schema_json))
-
-
-def canonical_json(value: Any) -> str:
-    """JSON with sorted keys, no blanks and no NaN: equal values have equal text.
-
-    Raises:
-        ValueError: the value holds a NaN or an infinity.
-        TypeError: the value is not JSON.
-    """
-    return json.dumps(value, ensure_ascii=False, sort_keys=True, separators=(",", ":"), allow_nan=False)
 
 
 def _decode(raw: bytes, path: Path, first_line: int) -> str:

@@ -20,13 +20,13 @@ from llmbench.bench.card import (
     DATA_FILE,
     Card,
     Row,
-    canonical_json,
     check_schema,
     read_bytes,
     read_card,
     read_row,
 )
 from llmbench.errors import DatasetError
+from llmbench.messages import canonical_json
 
 
 @dataclass(frozen=True, slots=True)
