@@ -43,6 +43,17 @@ _KEY_VARIABLES: Final[Mapping[str, str]] = {
     "openrouter": "OPENROUTER_API_KEY",
     "gemini": "GEMINI_API_KEY",
 }
+#: What a wire's API takes, where it is not as Chat Completions: the rules of a model that names none.
+#: Source: the Responses API has no field for stop, seed and penalties.
+_WIRE_RULES: Final[Mapping[Wire, ParamRules]] = {
+    "responses": ParamRules(
+        max_tokens_key="max_output_tokens",
+        reasoning_key="reasoning",
+        allow_stop=False,
+        allow_seed=False,
+        allow_penalties=False,
+    ),
+}
 
 
 def build_endpoint(name: str, shape: ProviderShape) -> Endpoint:
@@ -76,15 +87,16 @@ def build_endpoint(name: str, shape: ProviderShape) -> Endpoint:
 def build_model(key: str, shape: ModelShape, endpoint: Endpoint | None, fallback: str | None) -> ModelSpec:
     """One model of the registry. A model without an id is served under its key."""
     price = shape.price
+    wire = _wire(shape, endpoint)
     return ModelSpec(
         key=key,
         provider=shape.provider,
         model_id=shape.deployment or shape.model_id or key,
-        wire=_wire(shape, endpoint),
+        wire=wire,
         family=shape.family,
         api_version=shape.api_version,
         capabilities=_capabilities(shape),
-        params=_params(shape),
+        params=_params(shape, wire),
         price=None if price is None else Price(**price.model_dump(include=set(type(price).model_fields))),
         cost_tier=shape.cost_tier,
         default_max_tokens=shape.default_max_completion_tokens,
@@ -128,8 +140,8 @@ def _capabilities(shape: ModelShape) -> Capabilities:
     )
 
 
-def _params(shape: ModelShape) -> ParamRules:
-    given, basic = shape.params, ParamRules()
+def _params(shape: ModelShape, wire: Wire) -> ParamRules:
+    given, basic = shape.params, _WIRE_RULES.get(wire, ParamRules())
 
     def first(*values: bool | None, default: bool) -> bool:
         return next((value for value in values if value is not None), default)
@@ -143,17 +155,21 @@ def _params(shape: ModelShape) -> ParamRules:
     )
     reasoning_key = given.reasoning_key
     if reasoning_key is None and first(shape.allow_reasoning_effort, default=shape.capabilities.reasoning):
-        reasoning_key = "reasoning_effort"
+        reasoning_key = basic.reasoning_key if wire in _WIRE_RULES else "reasoning_effort"
+    max_tokens_key = basic.max_tokens_key
+    if wire not in _WIRE_RULES and shape.capabilities.max_completion_tokens:
+        max_tokens_key = "max_completion_tokens"
     return ParamRules(
-        max_tokens_key=given.max_tokens_key
-        or ("max_completion_tokens" if shape.capabilities.max_completion_tokens else basic.max_tokens_key),
+        max_tokens_key=given.max_tokens_key or max_tokens_key,
         reasoning_key=reasoning_key,
         response_format_support=support,
-        allow_temperature=first(given.allow_temperature, shape.allow_temperature, default=True),
-        allow_top_p=first(given.allow_top_p, default=True),
-        allow_stop=first(given.allow_stop, shape.allow_stop, default=True),
-        allow_seed=first(given.allow_seed, default=True),
-        allow_penalties=first(given.allow_penalties, default=True),
+        allow_temperature=first(
+            given.allow_temperature, shape.allow_temperature, default=basic.allow_temperature
+        ),
+        allow_top_p=first(given.allow_top_p, default=basic.allow_top_p),
+        allow_stop=first(given.allow_stop, shape.allow_stop, default=basic.allow_stop),
+        allow_seed=first(given.allow_seed, default=basic.allow_seed),
+        allow_penalties=first(given.allow_penalties, default=basic.allow_penalties),
     )
 
 

@@ -13,9 +13,10 @@ from llmbench.messages import OutputSchema
 from llmbench.providers.base import Reply, Transport, Wire, post_json
 from llmbench.providers.chat import ChatWire
 from llmbench.providers.hosts import Host, Lease
+from llmbench.providers.responses import ResponsesWire
 from llmbench.structuring import parse_structured
 
-_WIRES: Final[Mapping[str, Wire]] = {"chat": ChatWire()}
+_WIRES: Final[Mapping[str, Wire]] = {"chat": ChatWire(), "responses": ResponsesWire()}
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,335 @@
+"""The Responses wire: POST {base}/responses, of OpenAI, of Azure and of llama.cpp.
+
+Nothing is stored at the provider and no reasoning item is sent back: every call stands alone. llama.cpp
+takes the form, but enforces no schema on this path; Chat Completions is the better wire for it.
+Source of the forms: the OpenAI and Azure API references, requests recorded from the official SDK, and
+replies recorded from llama.cpp.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+from urllib.parse import quote
+
+from llmbench.catalog import Endpoint, ModelSpec
+from llmbench.errors import ConfigError, ErrorKind, ParamError, ProviderError
+from llmbench.messages import FinishReason, Message, Usage
+from llmbench.providers.base import Reply, error_from
+
+#: The first dated Azure version that has the Responses API. Source: the 400 that an older one answers.
+FIRST_AZURE_VERSION: Final = "2025-03-01-preview"
+_DATED: Final = re.compile(r"(\d{4}-\d{2}-\d{2})(-preview)?")
+#: Body keys that are this wire's own; `extra_body` must not replace them.
+_RESERVED: Final = ("input", "instructions")
+
+
+class ResponsesWire:
+    """POST {base}/responses; at Azure below /openai/v1, or below /openai with a dated API version."""
+
+    def path(self, spec: ModelSpec, endpoint: Endpoint) -> str:
+        """The path below the base URL. The deployment of an Azure resource stands in the body alone.
+
+        Raises:
+            ConfigError: the Azure API version is older than the Responses API, or no date.
+        """
+        version = spec.api_version or endpoint.api_version
+        if endpoint.type != "azure" or (endpoint.base_url or "").rstrip("/").endswith("/v1"):
+            return "/responses"
+        if version is None:
+            return "/openai/v1/responses"
+        dated = _DATED.fullmatch(version)
+        if dated is None or dated[1] < FIRST_AZURE_VERSION[: len("2025-03-01")]:
+            message = (
+                f"model {spec.key!r}: api_version {version!r} has no Responses API; "
+                f"use {FIRST_AZURE_VERSION} or later, or an address that ends in /openai/v1"
+            )
+            raise ConfigError(message)
+        return f"/openai/responses?api-version={quote(version, safe='')}"
+
+    def body(
+        self,
+        spec: ModelSpec,
+        messages: tuple[Message, ...],
+        params: Mapping[str, Any],
+        instruction: str | None,
+        extra_body: Mapping[str, Any],
+    ) -> dict[str, Any]:
+        """The request body. Leading system messages and the instruction become `instructions`.
+
+        A parameter without a form of its own on this wire is sent as it is: what the API lacks is dropped
+        by the guard, which says so, and never here.
+
+        Raises:
+            ParamError: `extra_body` sets the input, the instructions, or asks the provider to store.
+        """
+        _check_extra(extra_body)
+        head = _leading_system(messages)
+        instructions = [_plain_text(message.content) or "" for message in messages[:head]]
+        instructions += [] if instruction is None else [instruction]
+        body: dict[str, Any] = {"model": spec.model_id}
+        if instructions:
+            body["instructions"] = "\n\n".join(instructions)
+        body["input"] = [item for message in messages[head:] for item in _items(message)]
+        for name, value in (*_fields(params), *extra_body.items()):
+            is_joined = name in ("text", "reasoning") and isinstance(value, Mapping)
+            body[name] = {**_mapping(body.get(name)), **value} if is_joined else value
+        return {**body, "store": False}
+
+    def parse(self, payload: Mapping[str, Any], headers: Mapping[str, str]) -> Reply:
+        """The output items of a response: text, refusal and function calls; reasoning is not read.
+
+        Raises:
+            ProviderError: the response failed, is not finished, or holds no output.
+        """
+        status = payload.get("status") or "completed"
+        if status not in ("completed", "incomplete"):
+            raise _failure(str(status), payload, headers)
+        output = payload.get("output")
+        if not isinstance(output, list):
+            raise ProviderError("the answer holds no output", kind="malformed", status_code=200)
+        items = [item for item in output if isinstance(item, Mapping)]
+        parts = [
+            part
+            for item in items
+            if item.get("type") == "message"
+            for part in _list(item.get("content"))
+            if isinstance(part, Mapping)
+        ]
+        refusal = _joined(parts, "refusal", "refusal")
+        text = _joined(parts, "output_text", "text") or refusal or ""
+        calls = tuple(_chat_call(item) for item in items if item.get("type") == "function_call")
+        finish = _finish(payload, has_text=bool(text), has_calls=bool(calls), has_refused=refusal is not None)
+        request_id = (
+            headers.get("x-request-id") or headers.get("apim-request-id") or _optional_text(payload.get("id"))
+        )
+        return Reply(
+            text=text,
+            finish_reason=finish,
+            usage=_usage(payload.get("usage")),
+            request_id=request_id,
+            served_model=_optional_text(payload.get("model")),
+            tool_calls=calls,
+            problem=_problem(finish, text, request_id),
+        )
+
+
+# ---- the request
+
+
+def _check_extra(extra_body: Mapping[str, Any]) -> None:
+    if taken := [key for key in _RESERVED if key in extra_body]:
+        raise ParamError(f"extra_body must not set {', '.join(taken)}: the messages do")
+    if extra_body.get("store", False) is not False:
+        raise ParamError("extra_body must not set store: no answer is stored at a provider; remove it")
+
+
+def _leading_system(messages: Sequence[Message]) -> int:
+    """How many messages at the start are instructions. The last message never is: input must not be empty."""
+    count = 0
+    for message in messages[:-1]:
+        if message.role != "system" or message.extra or _plain_text(message.content) is None:
+            break
+        count += 1
+    return count
+
+
+def _plain_text(content: str | tuple[Mapping[str, Any], ...]) -> str | None:
+    """The text of a content that is text alone, or None."""
+    if isinstance(content, str):
+        return content
+    texts = [part.get("text") if set(part) == {"type", "text"} else None for part in content]
+    return "".join(map(str, texts)) if all(isinstance(text, str) for text in texts) else None
+
+
+def _items(message: Message) -> list[dict[str, Any]]:
+    """One turn as input items: the message, and an item for each tool call or result."""
+    if message.role == "tool":
+        extra = {key: value for key, value in message.extra.items() if key != "tool_call_id"}
+        output = message.content if isinstance(message.content, str) else _parts(message)
+        call_id = message.extra.get("tool_call_id")
+        return [{"type": "function_call_output", "call_id": call_id, "output": output, **extra}]
+    extra = {key: value for key, value in message.extra.items() if key != "tool_calls"}
+    calls = [_call_item(call) for call in _list(message.extra.get("tool_calls")) if isinstance(call, Mapping)]
+    if not message.content and calls:
+        return calls
+    item = {"role": message.role, "content": _parts(message), **extra}
+    if message.role == "assistant":
+        item["type"] = "message"  # llama.cpp answers 400 to an assistant turn that does not name its type
+    return [item, *calls]
+
+
+def _parts(message: Message) -> list[dict[str, Any]]:
+    text_type = "output_text" if message.role == "assistant" else "input_text"
+    if isinstance(message.content, str):
+        return [{"type": text_type, "text": message.content}]
+    return [_part(part, text_type) for part in message.content]
+
+
+def _part(part: Mapping[str, Any], text_type: str) -> dict[str, Any]:
+    """One content part of the Chat form in this wire's form; any other part as it is."""
+    kind = part.get("type")
+    if kind == "text":
+        return {**part, "type": text_type}
+    if kind == "image_url":
+        image = part.get("image_url")
+        given = {"image_url": image} if isinstance(image, str) else dict(_mapping(image))
+        if "url" in given:
+            given["image_url"] = given.pop("url")
+        return {**part, "type": "input_image", **given}
+    if kind == "file":
+        rest = {key: value for key, value in part.items() if key != "file"}
+        return {**rest, "type": "input_file", **_mapping(part.get("file"))}
+    return dict(part)
+
+
+def _call_item(call: Mapping[str, Any]) -> dict[str, Any]:
+    function = _mapping(call.get("function"))
+    return {
+        "type": "function_call",
+        "call_id": call.get("id"),
+        "name": function.get("name"),
+        "arguments": function.get("arguments"),
+    }
+
+
+def _fields(params: Mapping[str, Any]) -> list[tuple[str, Any]]:
+    """The guarded parameters in this wire's layout."""
+    return [_field(name, value) for name, value in params.items()]
+
+
+def _field(name: str, value: Any) -> tuple[str, Any]:
+    if name in ("reasoning", "reasoning_effort"):
+        return "reasoning", value if isinstance(value, Mapping) else {"effort": value}
+    if name == "verbosity":
+        return "text", {"verbosity": value}
+    if name == "response_format" and isinstance(value, Mapping):
+        inner = {key: part for key, part in value.items() if key != "json_schema"}
+        return "text", {"format": {**inner, **_mapping(value.get("json_schema"))}}
+    if name == "tools":
+        return name, [_tool(tool) for tool in value] if isinstance(value, list | tuple) else value
+    if name == "tool_choice" and isinstance(value, Mapping):
+        return name, _flat_function(value)
+    return name, value
+
+
+def _tool(tool: Any) -> Any:
+    """A tool in the flat form. `strict` is written out: this API is strict by default, Chat is not."""
+    if not isinstance(tool, Mapping) or not isinstance(tool.get("function"), Mapping):
+        return tool
+    return {"strict": False, **_flat_function(tool)}
+
+
+def _flat_function(value: Mapping[str, Any]) -> dict[str, Any]:
+    outer = {key: part for key, part in value.items() if key != "function"}
+    return {**outer, **_mapping(value.get("function"))}
+
+
+# ---- the answer
+
+#: `error.code` of a response that failed -> kind. Source: the API's list of response error codes.
+_FAILURES: Final[Mapping[str, ErrorKind]] = {
+    "rate_limit_exceeded": "rate_limit",
+    "server_error": "server_error",
+    "invalid_prompt": "bad_request",
+    "vector_store_timeout": "timeout",
+    "image_content_policy_violation": "content_filter",
+}
+
+
+def _failure(status: str, payload: Mapping[str, Any], headers: Mapping[str, str]) -> ProviderError:
+    """Why a response holds no answer: it failed, was cancelled or is not finished."""
+    if not payload.get("error"):
+        message = f"the provider reports status {status[:40]!r} and no answer"
+        return ProviderError(message, kind="server_error", status_code=200)
+    error = error_from(200, headers, payload)
+    code = str(_mapping(payload.get("error")).get("code"))
+    error.kind = _FAILURES.get(code, "bad_request" if "image" in code else error.kind)
+    return error
+
+
+def _finish(
+    payload: Mapping[str, Any], *, has_text: bool, has_calls: bool, has_refused: bool
+) -> FinishReason:
+    """The normalised finish reason; an answer without content is `empty` unless something cut it off."""
+    if has_refused:
+        return "refusal"
+    if payload.get("status") == "incomplete":
+        reason = _mapping(payload.get("incomplete_details")).get("reason")
+        return "content_filter" if reason == "content_filter" else "length"
+    if _is_cut_silently(payload):
+        return "length"
+    if has_calls:
+        return "tool_calls"
+    return "stop" if has_text else "empty"
+
+
+def _is_cut_silently(payload: Mapping[str, Any]) -> bool:
+    """Whether a host without `incomplete_details` used up its output limit: llama.cpp says `completed`.
+
+    The limit is `max_output_tokens` of the payload. llama.cpp does not repeat it there: unless the sender
+    adds it from the body, such an answer counts as whole.
+    """
+    limit = _count(payload.get("max_output_tokens"))
+    used = _count(_mapping(payload.get("usage")).get("output_tokens"))
+    return "incomplete_details" not in payload and 0 < limit <= used
+
+
+_PROBLEMS: Final[Mapping[FinishReason, tuple[ErrorKind, str]]] = {
+    "refusal": ("refusal", "the model refused to answer"),
+    "content_filter": ("content_filter", "the provider's filter stopped the answer"),
+    "length": ("truncated", "the answer was cut off at its output limit; raise max_tokens"),
+    "empty": ("empty", "the answer holds no text and no tool call"),
+}
+
+
+def _problem(finish: FinishReason, text: str, request_id: str | None) -> ProviderError | None:
+    """Why an answer that came is none, or None."""
+    if finish not in _PROBLEMS:
+        return None
+    kind, what = _PROBLEMS[finish]
+    return ProviderError(what, kind=kind, status_code=200, request_id=request_id, output=text or None)
+
+
+def _joined(parts: Sequence[Mapping[str, Any]], kind: str, key: str) -> str | None:
+    """The text of all parts of one kind, or None when there is no such part."""
+    found = [part.get(key) for part in parts if part.get("type") == kind]
+    return "".join(text for text in found if isinstance(text, str)) if found else None
+
+
+def _chat_call(item: Mapping[str, Any]) -> dict[str, Any]:
+    """A function call in the Chat form, so that a caller reads one form from every wire."""
+    function = {"name": item.get("name"), "arguments": item.get("arguments")}
+    return {"id": item.get("call_id") or item.get("id"), "type": "function", "function": function}
+
+
+def _usage(value: object) -> Usage:
+    usage = _mapping(value)
+    inputs, outputs = (
+        _mapping(usage.get("input_tokens_details")),
+        _mapping(usage.get("output_tokens_details")),
+    )
+    tokens_in, tokens_out = _count(usage.get("input_tokens")), _count(usage.get("output_tokens"))
+    return Usage(
+        input_tokens=tokens_in,
+        output_tokens=tokens_out,
+        cached_tokens=min(_count(inputs.get("cached_tokens")), tokens_in),
+        reasoning_tokens=min(_count(outputs.get("reasoning_tokens")), tokens_out),
+    )
+
+
+def _mapping(value: object) -> Mapping[str, Any]:
+    return value if isinstance(value, Mapping) else {}
+
+
+def _list(value: object) -> list[Any]:
+    return list(value) if isinstance(value, list | tuple) else []
+
+
+def _count(value: object) -> int:
+    return value if isinstance(value, int) and not isinstance(value, bool) and value > 0 else 0
+
+
+def _optional_text(value: object) -> str | None:
+    return value if isinstance(value, str) and value else None
