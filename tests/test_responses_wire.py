@@ -25,6 +25,7 @@ SCHEMA = {
     "required": ["answer", "score"],
     "additionalProperties": False,
 }
+REFUSAL = "I'm sorry, I can't help with that."
 RECORD = '{"answer":"42","score":1}'
 
 
@@ -291,13 +292,7 @@ def test_azures_v1_address_takes_no_version(ask, server):
             "content_filter",
             Usage(31, 90, 0, 64),
         ),
-        (
-            "azure-responses-refusal",
-            "I'm sorry, I can't help with that.",
-            "refusal",
-            "refusal",
-            Usage(31, 90, 0, 64),
-        ),
+        ("azure-responses-refusal", REFUSAL, "refusal", "refusal", Usage(31, 90, 0, 64)),
     ],
 )
 def test_recorded_replies_are_read_for_what_they_are(name, said, finish, kind, usage):
@@ -372,6 +367,12 @@ def test_a_payload_without_output_is_malformed(payload):
     assert caught.value.kind == "malformed"
 
 
+def test_a_recorded_failure_is_read_as_one():
+    with pytest.raises(ProviderError, match="failed to generate") as caught:
+        WIRE.parse(capture("azure-responses-failed")["response"]["body"], {})
+    assert caught.value.kind == "server_error"
+
+
 def test_odd_items_and_figures_do_no_harm():
     odd = answer(
         "x", message(), {"type": "message", "content": "x"}, message(text("ok")), usage={"input_tokens": -1}
@@ -381,14 +382,16 @@ def test_odd_items_and_figures_do_no_harm():
 
 
 def test_a_failure_inside_a_200_is_no_answer_for_the_client(ask, server):
-    server.answer = lambda _: Step(capture("azure-responses-failed")["response"]["body"])
-    with pytest.raises(FallbackExhausted, match=r"server_error .*failed to generate"):
+    failed = {"code": "server_error", "message": "It failed."}
+    server.answer = lambda _: Step(answer(status="failed", error=failed))
+    with pytest.raises(FallbackExhausted, match=r"server_error .*It failed"):
         ask()
 
 
 def test_a_refusal_and_a_cut_answer_reach_the_caller_as_such(ask, server):
-    server.answer = lambda _: Step(capture("azure-responses-refusal")["response"]["body"])
+    server.answer = lambda _: Step(answer(message({"type": "refusal", "refusal": "No."})))
     assert ask().finish_reason == "refusal"
-    server.answer = lambda _: Step(capture("azure-responses-incomplete-max-tokens")["response"]["body"])
+    cut = {"status": "incomplete", "incomplete_details": {"reason": "max_output_tokens"}}
+    server.answer = lambda _: Step(answer(**cut))
     with pytest.raises(FallbackExhausted, match="a: truncated"):
         ask()
