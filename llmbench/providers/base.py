@@ -203,18 +203,41 @@ def error_from(
         f"HTTP {status}: {message}",
         kind=classify(status, _codes(detail, metadata), f"{message} {str(metadata.get('raw', ''))[:500]}"),
         status_code=status,
-        retry_after_s=retry_after_s(headers),
+        retry_after_s=_first_known(retry_after_s(headers), _retry_delay_s(detail)),
         request_id=headers.get("x-request-id") or headers.get("apim-request-id"),
     )
 
 
 def _codes(detail: Mapping[str, Any], metadata: Mapping[str, Any]) -> set[str]:
-    """Every code word in an error body: OpenAI, Azure (innererror), OpenRouter (metadata)."""
+    """Every code word of an error: OpenAI, Azure (innererror), OpenRouter (metadata), Gemini (details)."""
     found = [detail.get(name) for name in ("code", "type", "status", "error_type")]
     found += [_mapping(detail.get("innererror")).get("code"), metadata.get("error_type")]
     if metadata.get("flagged_input") or metadata.get("reasons") or metadata.get("patterns"):
         found.append("content_filter")  # OpenRouter's moderation and guardrails have no code of their own
+    for item in _details(detail):
+        found.append(item.get("reason"))
+        if any("PerDay" in str(quota.get("quotaId")) for quota in _mappings(item.get("violations"))):
+            found.append("quota_per_day")  # the code of Gemini's 429 for a day's quota is that for a minute's
     return {str(code) for code in found if code is not None}
+
+
+def _details(detail: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """The typed details of a Gemini error: ErrorInfo, QuotaFailure, RetryInfo."""
+    return _mappings(detail.get("details"))
+
+
+def _retry_delay_s(detail: Mapping[str, Any]) -> float | None:
+    """Seconds from a RetryInfo such as `"retryDelay": "38.2s"`: Gemini sends no retry-after."""
+    delays = (_seconds(str(item.get("retryDelay", "")).removesuffix("s")) for item in _details(detail))
+    return next((delay for delay in delays if delay is not None), None)
+
+
+def _first_known(first: float | None, second: float | None) -> float | None:
+    return second if first is None else first
+
+
+def _mappings(value: object) -> list[Mapping[str, Any]]:
+    return [item for item in value if isinstance(item, Mapping)] if isinstance(value, list) else []
 
 
 def _mapping(value: object) -> Mapping[str, Any]:
@@ -235,6 +258,9 @@ _BY_CODE: Final[Mapping[str, ErrorKind]] = {
     "model_not_found": "model_not_found",
     "NoCapacity": "server_error",
     "invalid_api_key": "auth",
+    "API_KEY_INVALID": "auth",
+    "FAILED_PRECONDITION": "auth",
+    "quota_per_day": "quota",
 }
 _BY_STATUS: Final[Mapping[int, ErrorKind]] = {
     401: "auth",
@@ -247,13 +273,16 @@ _BY_STATUS: Final[Mapping[int, ErrorKind]] = {
     504: "timeout",
 }
 #: What hosts say where they have no code for it: status, part of the text, kind.
-#: Source: error bodies of OpenRouter, and of llama.cpp, whose 500 for an image is no server error.
+#: Source: error bodies of OpenRouter, Gemini, and llama.cpp, whose 500 for an image is no server error.
 _BY_TEXT: Final[tuple[tuple[int, str, ErrorKind], ...]] = (
     (400, "maximum context length", "context_length"),
     (400, "is not a valid model id", "model_not_found"),
     (400, "unsupported parameter", "unsupported_param"),
     (400, "unsupported value", "unsupported_param"),
     (400, "unknown parameter", "unsupported_param"),
+    (400, "unknown name", "unsupported_param"),
+    (400, "penalty is not enabled", "unsupported_param"),
+    (400, "exceeds the maximum number of tokens allowed", "context_length"),
     (429, "free-models-per-day", "quota"),
     (500, "input is not supported", "bad_request"),
 )
@@ -262,7 +291,7 @@ _BY_TEXT: Final[tuple[tuple[int, str, ErrorKind], ...]] = (
 def classify(status: int, codes: set[str], text: str = "") -> ErrorKind:
     """One word for a failure: from the provider's code, else from known texts, else from the status.
 
-    Source: the error classes of OpenAI, Azure, OpenRouter and llama.cpp. Texts count only where the
+    Source: the error classes of OpenAI, Azure, OpenRouter, Gemini and llama.cpp. Texts count only where the
     host has no code for the case.
     """
     for code in sorted(codes):
