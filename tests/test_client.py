@@ -214,10 +214,10 @@ def test_strict_refuses_what_would_be_changed_and_sends_nothing(open_client, ser
 
 
 def test_a_model_of_a_wire_that_is_not_spoken_is_left_out_and_the_next_answers(open_client):
-    mixed = {"models": {**models("a", wire="gemini"), **models("b", "c")}}
+    mixed = {"models": {**models("a", wire="images"), **models("b", "c")}}
     response = open_client(llm_model_registry=mixed).call("caption", "x")
     assert response.model == "b"
-    assert dict(response.route.excluded)["a"] == "this version does not speak its wire 'gemini'"
+    assert dict(response.route.excluded)["a"] == "this version does not speak its wire 'images'"
 
 
 # ---- time

@@ -45,6 +45,8 @@ _KEY_VARIABLES: Final[Mapping[str, str]] = {
 }
 #: What a wire's API takes, where it is not as Chat Completions: the rules of a model that names none.
 #: Source: the Responses API has no field for stop, seed and penalties.
+#: Most Gemini models refuse penalties, and whether one takes thinkingLevel or thinkingBudget only its own
+#: entry can say.
 _WIRE_RULES: Final[Mapping[Wire, ParamRules]] = {
     "responses": ParamRules(
         max_tokens_key="max_output_tokens",
@@ -53,6 +55,7 @@ _WIRE_RULES: Final[Mapping[Wire, ParamRules]] = {
         allow_seed=False,
         allow_penalties=False,
     ),
+    "gemini": ParamRules(max_tokens_key="maxOutputTokens", allow_penalties=False),
 }
 
 

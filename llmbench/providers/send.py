@@ -12,11 +12,12 @@ from llmbench.errors import ConfigError, EmbeddedServerError, ProviderError
 from llmbench.messages import OutputSchema
 from llmbench.providers.base import Reply, Transport, Wire, post_json
 from llmbench.providers.chat import ChatWire
+from llmbench.providers.gemini import GeminiWire
 from llmbench.providers.hosts import Host, Lease
 from llmbench.providers.responses import ResponsesWire
 from llmbench.structuring import parse_structured
 
-_WIRES: Final[Mapping[str, Wire]] = {"chat": ChatWire(), "responses": ResponsesWire()}
+_WIRES: Final[Mapping[str, Wire]] = {"chat": ChatWire(), "responses": ResponsesWire(), "gemini": GeminiWire()}
 
 
 @dataclass(frozen=True, slots=True)
