@@ -17,7 +17,7 @@ from rich.markup import escape
 from rich.table import Table
 from typer.core import TyperGroup
 
-from llmbench.errors import LLMBenchError
+from llmbench.errors import FallbackExhausted, LLMBenchError
 
 if TYPE_CHECKING:
     from llmbench.messages import Route
@@ -40,6 +40,8 @@ class _OneLine(TyperGroup):
         """
         try:
             return super().invoke(ctx)
+        except FallbackExhausted as error:
+            _fail(" ".join(error.message.split()), 1)  # without Python's count of sub-exceptions
         except LLMBenchError as error:
             _fail(" ".join(str(error).split()), 1)
         except ModuleNotFoundError as error:
@@ -104,6 +106,8 @@ def sweep(
     if as_json:
         _print_json(summary)
         return
+    for notice in summary["notices"]:
+        err.print(f"note: {escape(notice)}")
     for sentence in summary["sentences"]:
         out.print(f"- {escape(sentence)}")
     out.print(f"{summary['counts']}\nreport: {summary['report']}")

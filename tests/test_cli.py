@@ -151,6 +151,13 @@ def test_a_process_says_an_error_in_one_line_without_a_traceback(project):
     assert "told to fail with 500" in one_line(done.stderr)
 
 
+def shipped_project(folder):
+    """The shipped files with a ledger and reports of the test's own."""
+    for name in ("configs", "datasets", "notebooks"):
+        (folder / name).symlink_to(ROOT / name)
+    return folder
+
+
 @pytest.mark.parametrize(
     ("package", "args", "said"),
     [
@@ -161,12 +168,19 @@ def test_a_process_says_an_error_in_one_line_without_a_traceback(project):
             ["call", "x", "hi"],
             'the engine of the local models is missing: run `pip install "llmbench[local]"`',
         ),
+        (
+            "xllamacpp",
+            ["sweep", "default", "--task", "caption", "--limit", "1", "--run-id", "never"],
+            'the engine of the local models is missing: run `pip install "llmbench[local]"`',
+        ),
     ],
 )
 def test_a_missing_extra_is_named(project, tmp_path, package, args, said):
     """The package's import is refused in the process itself, as where it is not installed."""
-    if package == "xllamacpp":
+    if args[0] == "call":
         args = [*args, "--configs", str(ROOT / "configs"), "--models", "smol_free"]
+    elif package == "xllamacpp":
+        args = [*args, "--project", str(shipped_project(tmp_path))]
     else:
         args = [*args, "--project", str(project.root)]
         if package == "papermill" and not project.notebooks.exists():
@@ -195,7 +209,8 @@ def test_a_missing_extra_is_named(project, tmp_path, package, args, said):
         env=environment,
     )
     assert done.returncode == 1
-    assert said in one_line(done.stderr)
+    told = [line for line in done.stderr.splitlines(keepends=True) if not line.startswith("note: ")]
+    assert said in one_line("".join(told))
 
 
 # ---- verbs that work

@@ -355,3 +355,26 @@ def test_nothing_half_written_is_left_in_a_run_folder(tmp_path, stub):
     names = {path.name for path in Path(run.run_dir).iterdir()}
     assert names == {"plan.json", "results.jsonl", "calls.jsonl", "progress.json"}
     assert os.listdir(run.run_dir.parent) == [run.run_dir.name]  # noqa: PTH208
+
+
+def test_a_run_folder_of_another_plan_is_not_written_over(tmp_path, stub):
+    project = write_project(tmp_path, stub.port)
+    run = sweep(project, run_id="mine")
+    kept = (run.run_dir / "results.jsonl").read_bytes()
+    with open_project_client(project) as client:
+        other = frozen_plan(project, client, limit=2)
+        with pytest.raises(SweepError, match="mine holds a run of another plan"):
+            run_sweep(other, client, ledger=project.ledger, reports=project.reports, run_id="mine")
+    assert (run.run_dir / "results.jsonl").read_bytes() == kept
+    assert sweep(project, run_id="mine").calls == 0  # the same plan goes on in its own folder
+
+
+def test_lines_that_are_no_records_are_told_with_the_progress(tmp_path, stub):
+    project = write_project(tmp_path, stub.port)
+    sweep(project)
+    with project.ledger.open("ab") as file:
+        file.write(b'{"torn": ')
+    run = sweep(project)
+    (notice,) = run.notices
+    assert "1 ledger lines were skipped" in notice
+    assert read_progress(run.run_dir / "progress.json")["notices"] == [notice]

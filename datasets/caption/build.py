@@ -1,4 +1,4 @@
-"""Write caption: hand-written sentences with a reference; a line is tag|required;words|sentence|caption.
+"""Write caption: sentences with a reference; a line is tag|required;words|sentence|caption.
 
 Required words are separated by `;`, accepted spellings of one by `/`.
 """

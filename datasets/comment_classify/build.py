@@ -1,4 +1,4 @@
-"""Write comment_classify: every comment is written by hand; a line is label|tags|text."""
+"""Write comment_classify: every comment is a text of its own; a line is label|tags|text."""
 
 import sys
 from pathlib import Path

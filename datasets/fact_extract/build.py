@@ -1,4 +1,4 @@
-"""Write fact_extract: each hand-written sentence is filled once, with an event name of its own."""
+"""Write fact_extract: each sentence is filled once, with an event name of its own."""
 
 import random
 import sys

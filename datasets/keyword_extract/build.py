@@ -1,4 +1,4 @@
-"""Write keyword_extract: hand-written descriptions; a line is tag|keyword;keyword;keyword|text.
+"""Write keyword_extract: descriptions; a line is tag|keyword;keyword;keyword|text.
 
 A keyword's accepted spellings are separated by `/`; the first is the one in the target.
 """

@@ -1,4 +1,4 @@
-"""Write runtime_math: each hand-written problem is set in English and Japanese with other numbers.
+"""Write runtime_math: each problem is set in English and Japanese with other numbers.
 
 The answers are computed."""
 

@@ -1,4 +1,4 @@
-"""Write translate_line: hand-written subtitle lines; a line is tag|term;term|number;number|line|translation.
+"""Write translate_line: subtitle lines; a line is tag|term;term|number;number|line|translation.
 
 Accepted spellings of a term or number are separated by `/`. Numbers may be absent.
 """

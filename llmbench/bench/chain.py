@@ -15,11 +15,12 @@ from llmbench.bench.ledger import DEFAULT_LEDGER, Ledger
 from llmbench.bench.plan import Plan, checked_run_id, make_plan, read_plan_file
 from llmbench.bench.progress import read_progress
 from llmbench.bench.results import write_whole
-from llmbench.bench.sweep import DEFAULT_REPORTS
+from llmbench.bench.sweep import DEFAULT_REPORTS, refuse_other_run
 from llmbench.config import load_config
 from llmbench.config.environment import read_environment
 from llmbench.errors import SweepError
 from llmbench.providers import local_models
+from llmbench.providers.embedded import require_engine
 from llmbench.providers.scripted import OfflineHost
 from llmbench.routing.client import LLMClient
 from llmbench.telemetry import DEFAULT_LOG_PATH
@@ -121,6 +122,8 @@ def run_plan(project: Project, name: str, plan: Plan, choice: Choice, watch: Wat
     run_dir = project.reports / checked_run_id(choice.run_id or plan.run_id)
     if choice.replay is None:  # before anything of a running sweep's folder is touched
         Ledger(project.ledger).refuse_if_busy()
+        refuse_other_run(run_dir, plan)
+        _require_engines(plan)
     elif not choice.replay.is_file():
         raise SweepError(f"there is no recorded ledger {choice.replay} to replay")
     root = project.root.absolute()
@@ -139,6 +142,13 @@ def run_plan(project: Project, name: str, plan: Plan, choice: Choice, watch: Wat
     (run_dir / "progress.json").unlink(missing_ok=True)
     with _watched(run_dir / "progress.json", watch):
         return run_chain(steps, run_dir / "notebooks", cwd=project.notebooks, timeout_s=24 * 3600)
+
+
+def _require_engines(plan: Plan) -> None:
+    """Say what is missing before a kernel starts: a notebook's error is harder to read."""
+    for facts in plan.models.values():
+        if facts["is_local"]:
+            require_engine(str(facts["model_id"]))
 
 
 @contextmanager
@@ -193,12 +203,16 @@ def summary(project: Project, plan: Plan, choice: Choice) -> dict[str, Any]:
         raise SweepError(f"{run_dir} has no readable recommendation.json: {error}") from error
     progress = read_progress(run_dir / "progress.json") or {}
     called = int(progress.get("done", 0)) + int(progress.get("pending", 0))
+    warm_ups = int(progress.get("warm_ups", 0))
+    beside = f" (and {warm_ups} to warm the local servers up)" if warm_ups else ""
     return {
         "run_id": run_dir.name,
         "report": str(run_dir / "report.html"),
         "calls": called,
         "cached": int(progress.get("cached", 0)),
-        "counts": f"{called} calls made now, {progress.get('cached', 0)} answers from the ledger",
+        "warm_ups": warm_ups,
+        "counts": f"{called} calls made now{beside}, {progress.get('cached', 0)} answers from the ledger",
+        "notices": [notice for notice in progress.get("notices", ()) if notice not in plan.notices],
         "sentences": [task["sentence"] for task in recommendation["tasks"]],
     }
 

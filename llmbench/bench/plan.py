@@ -349,6 +349,7 @@ def _model_facts(client: LLMClient, spec: ModelSpec) -> dict[str, Any]:
         "version": client.router.model_version(spec.key),
         "label": local_models.local_model(spec.model_id).label if is_local else spec.model_id,
         "response_format": spec.params.response_format_support,
+        "is_local": is_local,
     }
     if spec.price is not None:
         facts["price_per_core_hour"] = spec.price.per_core_hour

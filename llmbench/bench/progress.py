@@ -16,17 +16,22 @@ _EVERY_S: Final = 0.25
 
 @dataclass(slots=True)
 class Progress:
-    """Counts of one sweep. `planned` cells in all, `cached` of them found in the ledger at the start."""
+    """Counts of one sweep. `planned` cells in all, `cached` of them found in the ledger at the start.
+
+    `warm_ups` are calls to a local model before its first cell of a task; they are in no result.
+    """
 
     planned: int
     cached: int
     done: int = 0
     failed: int = 0
     pending: int = 0
+    warm_ups: int = 0
     cost_usd: float = 0.0
     cost_unknown: int = 0
     current: str = ""
     state: str = "running"
+    notices: tuple[str, ...] = ()
     started: float = field(default_factory=time.monotonic)
 
     def facts(self) -> dict[str, Any]:
@@ -41,12 +46,14 @@ class Progress:
             "done": self.done,
             "failed": self.failed,
             "pending": self.pending,
+            "warm_ups": self.warm_ups,
             "cost_usd": self.cost_usd,
             "cost_unknown": self.cost_unknown,
             "elapsed_s": round(elapsed_s, 1),
             "rate": round(rate, 3),
             "eta_s": round(left / rate, 1) if rate > 0 else None,
             "current": self.current,
+            "notices": list(self.notices),
         }
 
 

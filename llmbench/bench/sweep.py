@@ -106,6 +106,8 @@ def run_sweep(
     run_id = checked_run_id(plan.run_id if run_id is None else run_id)
     cells = make_cells(plan, client)
     run_dir = reports / run_id
+    if not replay:
+        refuse_other_run(run_dir, plan)
     try:
         run_dir.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -115,14 +117,14 @@ def run_sweep(
     if replay:
         state = read_ledger(ledger, wanted)
         _refuse_misses(cells, state, ledger)
-        progress = Progress(len(cells), len(cells), state="done")
+        progress = Progress(len(cells), len(cells), state="done", notices=_notices(plan, state))
         file.show(progress, now=True)
         return _finish(plan, run_id, cells, state, run_dir, progress)
     with Ledger(ledger).opened(wanted) as opened:
         cached = sum(cell.fingerprint in opened.state.results for cell in cells)
-        progress = Progress(planned=len(cells), cached=cached)
-        work = _Work(plan, run_id, client, opened, progress, file)
         notices = _notices(plan, opened.state)
+        progress = Progress(planned=len(cells), cached=cached, notices=notices)
+        work = _Work(plan, run_id, client, opened, progress, file)
         file.show(progress, now=True)
         _write_plan(run_dir, plan, run_id)
         try:
@@ -134,7 +136,24 @@ def run_sweep(
             raise
         finally:
             file.show(progress, now=True)
-        return _finish(plan, run_id, cells, opened.state, run_dir, progress, notices)
+        return _finish(plan, run_id, cells, opened.state, run_dir, progress)
+
+
+def refuse_other_run(run_dir: Path, plan: Plan) -> None:
+    """Keep the report of one plan from being written over by another's.
+
+    Raises:
+        SweepError: the folder holds a run of another plan.
+    """
+    try:
+        held = json.loads((run_dir / "plan.json").read_text(encoding="utf-8")).get("plan_hash")
+    except (OSError, ValueError, AttributeError):
+        return
+    if held != plan.hash:
+        raise SweepError(
+            f"{run_dir} holds a run of another plan ({str(held)[:8]}, this is {plan.hash[:8]}); "
+            "choose another run id, or move that folder away"
+        )
 
 
 def _send_all(work: _Work, cells: list[Cell]) -> None:
@@ -206,6 +225,7 @@ async def _warm_up(work: _Work, cell: Cell) -> None:
     example = replace(cell.sample, id="warmup", input=shots[0][0] if shots else "warm up")
     call = replace(cell, sample=example, fingerprint=f"warmup-{uuid.uuid4().hex}")
     await _send(work, call)
+    work.progress.warm_ups += 1
 
 
 async def _run_cell(work: _Work, cell: Cell) -> None:
@@ -296,7 +316,6 @@ def _finish(
     state: LedgerState,
     run_dir: Path,
     progress: Progress,
-    notices: tuple[str, ...] | None = None,
 ) -> SweepRun:
     model_ids = {key: str(facts["model_id"]) for key, facts in plan.models.items()}
     rows = result_rows(run_id, cells, state, model_ids)
@@ -311,5 +330,5 @@ def _finish(
         cached=progress.cached,
         failed=sum(row["status"] in ("error", "timeout") for row in rows),
         pending=sum(row["status"] == "harness" for row in rows),
-        notices=_notices(plan, state) if notices is None else notices,
+        notices=progress.notices,
     )

@@ -39,6 +39,7 @@ __all__ = [
     "metered",
     "release",
     "request_count",
+    "require_engine",
     "running_server",
 ]
 
@@ -88,6 +89,18 @@ def ensure_server(
         if is_new:
             _drop_lease(wanted.state_dir)
         raise
+
+
+def require_engine(name: str) -> None:
+    """Make sure that the engine of the local models is installed.
+
+    Raises:
+        EmbeddedServerError: it is not; the text names the command that installs it.
+    """
+    if importlib.util.find_spec("xllamacpp") is None:
+        raise EmbeddedServerError(
+            f"{name}: the engine of the local models is missing: run `{ENGINE_COMMAND}`"
+        )
 
 
 def running_server(name: str, *, state_root: Path | None = None) -> EmbeddedServer | None:
@@ -280,10 +293,7 @@ def _start(wanted: _Wanted, deadline: float) -> EmbeddedServer:
 
 def _spawn(wanted: _Wanted) -> subprocess.Popen[bytes]:
     """Start the server program, detached: a Ctrl-C in this terminal must not end it under another client."""
-    if importlib.util.find_spec("xllamacpp") is None:
-        raise EmbeddedServerError(
-            f"{wanted.name}: the engine of the local models is missing: run `{ENGINE_COMMAND}`"
-        )
+    require_engine(wanted.name)
     config = {
         "name": wanted.name,
         "version": wanted.version,
