@@ -250,6 +250,8 @@ _BY_CODE: Final[Mapping[str, ErrorKind]] = {
     "moderation_blocked": "content_filter",
     "refusal": "refusal",
     "insufficient_quota": "quota",
+    "rate_limit_exceeded": "rate_limit",
+    "invalid_prompt": "bad_request",
     "context_length_exceeded": "context_length",
     "exceed_context_size_error": "context_length",
     "unsupported_parameter": "unsupported_param",

@@ -179,7 +179,8 @@ def _refusal(spec: ModelSpec, name: str) -> str | None:
     if not forbidden.get(name, False):
         return None
     field_name = {"reasoning": "reasoning_key", "tools": "tools", "tool_choice": "tools"}.get(name)
-    return f"{spec.key}: {field_name or 'allow_' + name.removeprefix('presence_').removeprefix('frequency_')}"
+    rule = "allow_penalties" if name.endswith("_penalty") else f"allow_{name}"
+    return f"{spec.key}: {field_name or rule}"
 
 
 def _fit(spec: ModelSpec, name: str, value: Any, changes: list[Adjustment]) -> Any:

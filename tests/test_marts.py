@@ -1,0 +1,108 @@
+"""Marts against an independent computation in pandas, on the committed example and on generated telemetry."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from llmbench.analytics.warehouse import open_warehouse
+from tests.run_folders import telemetry_lines
+
+EXAMPLE = Path(__file__).parents[1] / "reports" / "example"
+
+
+@pytest.fixture(scope="module")
+def rows():
+    text = (EXAMPLE / "results.jsonl").read_text(encoding="utf-8")
+    return pd.DataFrame.from_records([json.loads(line) for line in text.splitlines()])
+
+
+@pytest.fixture(scope="module")
+def example():
+    with open_warehouse(run_dirs=[EXAMPLE]) as warehouse:
+        yield warehouse
+
+
+def by(frame, *keys):
+    """Rows in one order, comparable whatever the source's."""
+    return frame.sort_values(list(keys)).reset_index(drop=True)
+
+
+def test_usage_is_the_sum_of_its_calls(tmp_path):
+    lines = telemetry_lines(500)
+    path = tmp_path / "usage.jsonl"
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
+    with open_warehouse(telemetry=[path]) as warehouse:
+        got = warehouse.query("select * from mart_usage")
+    raw = pd.DataFrame.from_records(lines)
+    raw["model"] = raw["model"].fillna("(none)")
+    raw["provider"] = raw["provider"].fillna("(unknown)") if "provider" in raw else "(unknown)"
+    raw["moved_on"] = raw["fallback_chain"].map(len) > 1
+    raw["at"] = pd.to_datetime(raw["timestamp"]).dt.tz_convert(None)
+    keys = ["tier", "task", "model", "provider"]
+    want = raw.groupby(keys, dropna=False).agg(
+        calls=("task", "size"),
+        failures=("status", lambda status: (status == "fail").sum()),
+        fell_back=("moved_on", "sum"),
+        priced=("cost_usd", "count"),
+        cost_usd=("cost_usd", "sum"),
+        p50_ms=("latency_ms", "median"),
+        p95_ms=("latency_ms", lambda values: np.quantile(values, 0.95)),
+        first_at=("at", "min"),
+        last_at=("at", "max"),
+    )
+    got, want = by(got, *keys), by(want.reset_index(), *keys)
+    assert got[keys].to_numpy().tolist() == want[keys].to_numpy().tolist()
+    for name in ("calls", "failures", "fell_back", "priced"):
+        assert got[name].tolist() == want[name].tolist(), name
+    for name in ("cost_usd", "p50_ms", "p95_ms"):
+        np.testing.assert_allclose(got[name].fillna(0).astype(float), want[name].astype(float), err_msg=name)
+    for name in ("first_at", "last_at"):
+        found = pd.to_datetime(got[name], utc=True).dt.tz_convert(None)
+        assert (found - want[name]).abs().max() < pd.Timedelta(milliseconds=1), name
+
+
+def test_latency_quantiles_and_load_are_exact(example, rows):
+    got = by(example.query("select * from mart_latency"), "task", "model")
+    loads = pd.json_normalize(rows["load"].tolist())
+    raw = rows.assign(load_1=loads["loadavg1"], waiting=loads["cpu_some_avg10"])
+    groups = raw.groupby(["task", "model"])
+    for share in (0.5, 0.9, 0.95, 0.99):
+        want = groups["latency_ms"].quantile(share).to_numpy()
+        np.testing.assert_allclose(got[f"p{round(100 * share)}_ms"], want)
+    for name, column, how in (
+        ("min_ms", "latency_ms", "min"),
+        ("max_ms", "latency_ms", "max"),
+        ("mean_queued_ms", "queued_ms", "mean"),
+        ("p50_load", "load_1", "median"),
+        ("max_load", "load_1", "max"),
+        ("p50_cpu_wait", "waiting", "median"),
+        ("max_cpu_wait", "waiting", "max"),
+    ):
+        np.testing.assert_allclose(got[name], groups[column].agg(how).to_numpy(), err_msg=name)
+
+
+def test_adjustments_are_counted_by_rule_with_an_example_each(example, rows):
+    got = example.rows("select * from mart_adjustments")
+    flat = [
+        {"task": row["task"], "model": row["model"], **adjustment}
+        for row in rows.to_dict("records")
+        for adjustment in row["adjustments"]
+    ]
+    want: dict[tuple[str, ...], list[dict[str, object]]] = {}
+    for item in flat:
+        key = tuple(str(item[name]) for name in ("task", "model", "param", "action", "rule"))
+        want.setdefault(key, []).append(item)
+    assert {
+        tuple(str(row[name]) for name in ("task", "model", "param", "action", "rule")): row["n"]
+        for row in got
+    } == {key: len(items) for key, items in want.items()}
+    for row in got:
+        items = want[tuple(str(row[name]) for name in ("task", "model", "param", "action", "rule"))]
+        assert row["to_example"] == min(
+            (json.dumps(i["to"]) for i in items if i["to"] is not None), default=None
+        )
