@@ -6,13 +6,13 @@
     |-- ParamError              a parameter of the call is unknown or refused (strict=True)
     |-- ProviderError           one attempt at one model failed; `kind` is one of ERROR_KINDS
     |-- FallbackExhausted       every attempt failed; also an ExceptionGroup of them
+    |-- BudgetExceeded          the next call would pass a budget; nothing was spent on it
     |-- EmbeddedServerError     a local model cannot be found or started
     `-- BenchError              the lab half
         |-- DatasetError        a dataset or its card is not as declared
         |-- SweepError          a plan or a ledger cannot be used
         |-- NotebookError       a notebook's parameters are wrong, or its run did not end well
-        |-- WarehouseError      a query, or the files behind it, cannot be read
-        `-- BudgetExceeded      the next call would pass the plan's cap
+        `-- WarehouseError      a query, or the files behind it, cannot be read
 
 The kinds are one vocabulary: the exception, the policy file, telemetry and SQL use the same word.
 """
@@ -103,6 +103,7 @@ class ProviderError(LLMBenchError):
         retry_after_s: seconds the provider asked to wait, or None.
         request_id: the provider's id of the failed request, or None.
         output: text received before the failure, or None.
+        param: the parameter that the provider named in a 400 of kind unsupported_param, or None.
     """
 
     def __init__(
@@ -114,6 +115,7 @@ class ProviderError(LLMBenchError):
         retry_after_s: float | None = None,
         request_id: str | None = None,
         output: str | None = None,
+        param: str | None = None,
     ) -> None:
         super().__init__(message)
         self.kind = kind
@@ -121,6 +123,7 @@ class ProviderError(LLMBenchError):
         self.retry_after_s = retry_after_s
         self.request_id = request_id
         self.output = output
+        self.param = param
 
 
 class FallbackExhausted(ExceptionGroup[ProviderError], LLMBenchError):
@@ -130,11 +133,13 @@ class FallbackExhausted(ExceptionGroup[ProviderError], LLMBenchError):
         attempts: what each attempt met, as `llmbench.messages.Attempt` values.
         adjustments: every parameter that was not sent verbatim, as `llmbench.messages.Adjustment` values.
         call_id: the call's id in telemetry, or None outside a router.
+        output: the text that a broken stream had already delivered, or None.
     """
 
     attempts: tuple[object, ...] = ()
     adjustments: tuple[object, ...] = ()
     call_id: str | None = None
+    output: str | None = None
 
     @property
     def kind(self) -> ErrorKind:
@@ -145,8 +150,12 @@ class FallbackExhausted(ExceptionGroup[ProviderError], LLMBenchError):
         """Rebuild the group around a subset, as `except*` needs."""
         group = FallbackExhausted(self.message, excs)
         group.attempts, group.adjustments = self.attempts, self.adjustments
-        group.call_id = self.call_id
+        group.call_id, group.output = self.call_id, self.output
         return group
+
+
+class BudgetExceeded(LLMBenchError):
+    """The next call would pass a budget. Nothing was sent and nothing spent."""
 
 
 class EmbeddedServerError(LLMBenchError):
@@ -171,7 +180,3 @@ class NotebookError(BenchError):
 
 class WarehouseError(BenchError):
     """A query is wrong, or a file behind it cannot be read."""
-
-
-class BudgetExceeded(BenchError):
-    """The next call would pass the plan's budget."""

@@ -20,6 +20,7 @@ def exhausted() -> FallbackExhausted:
             ProviderError("no answer within 1.0 s", kind="timeout", output="half", request_id="r-1"),
         ],
     )
+    group.output = "half"
     group.attempts = (Attempt("a", 12.0, error_kind="rate_limit"), Attempt("b", 13.0, error_kind="timeout"))
     return group
 
@@ -54,7 +55,9 @@ def test_an_error_crosses_processes_with_its_attributes(passed):
     assert group.kind == "timeout"
     assert [error.status_code for error in group.exceptions] == [429, None]
     assert group.exceptions[1].output == "half"
-    assert group.attempts == exhausted().attempts
+    assert (group.attempts, group.output) == (exhausted().attempts, "half")
+    refused = passed(ProviderError("no", kind="unsupported_param", param="top_k"))
+    assert (refused.kind, refused.param) == ("unsupported_param", "top_k")
 
 
 def test_an_exhausted_call_can_be_taken_apart_by_kind():
@@ -68,4 +71,4 @@ def test_an_exhausted_call_can_be_taken_apart_by_kind():
     timeouts = exhausted().subgroup(lambda e: isinstance(e, ProviderError) and e.kind == "timeout")
     assert isinstance(timeouts, FallbackExhausted)
     assert [error.kind for error in timeouts.exceptions] == ["timeout"]
-    assert timeouts.attempts == exhausted().attempts
+    assert (timeouts.attempts, timeouts.output) == (exhausted().attempts, "half")
