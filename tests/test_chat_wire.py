@@ -11,8 +11,9 @@ from llmbench.catalog import Endpoint, ModelSpec, Price, cost_of
 from llmbench.errors import ProviderError
 from llmbench.messages import Message, Usage
 from llmbench.providers import base
-from llmbench.providers.base import HttpxTransport, error_from, post_json, retry_after_s
+from llmbench.providers.base import HttpxTransport, post_json
 from llmbench.providers.chat import ChatWire
+from llmbench.providers.failures import error_from, retry_after_s
 from tests.servers.chat_server import Step, completion, failure
 
 SPEC = ModelSpec("m", "stub", "m-id")

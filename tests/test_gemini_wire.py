@@ -17,7 +17,7 @@ from llmbench import LLMClient
 from llmbench.catalog import Endpoint, ModelSpec
 from llmbench.errors import FallbackExhausted, ProviderError
 from llmbench.messages import Usage, as_messages
-from llmbench.providers.base import error_from
+from llmbench.providers.failures import error_from
 from llmbench.providers.gemini import GeminiWire
 from tests.conftest import CANARY
 from tests.servers.chat_server import Step

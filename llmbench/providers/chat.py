@@ -12,7 +12,8 @@ from urllib.parse import quote
 from llmbench.catalog import Endpoint, ModelSpec
 from llmbench.errors import ErrorKind, ProviderError
 from llmbench.messages import FinishReason, Message, Usage
-from llmbench.providers.base import Reply, error_from
+from llmbench.providers.base import Reply
+from llmbench.providers.failures import error_from
 
 _FINISH: Final[Mapping[str, FinishReason]] = {
     "stop": "stop",

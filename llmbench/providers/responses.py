@@ -16,7 +16,8 @@ from urllib.parse import quote
 from llmbench.catalog import Endpoint, ModelSpec
 from llmbench.errors import ConfigError, ErrorKind, ParamError, ProviderError
 from llmbench.messages import FinishReason, Message, Usage
-from llmbench.providers.base import Reply, error_from
+from llmbench.providers.base import Reply
+from llmbench.providers.failures import error_from
 
 #: The first dated Azure version that has the Responses API. Source: the 400 that an older one answers.
 FIRST_AZURE_VERSION: Final = "2025-03-01-preview"
