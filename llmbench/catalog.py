@@ -6,7 +6,7 @@ Everything here is frozen and knows nothing of files; `llmbench.config` builds i
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Final, Literal
 
 from llmbench.errors import ErrorKind
@@ -80,7 +80,10 @@ class Capabilities:
 
 @dataclass(frozen=True, slots=True)
 class ParamRules:
-    """How a model family takes parameters on its wire; data of the registry, never guessed from a name."""
+    """How a model family takes parameters on its wire; data of the registry, never guessed from a name.
+
+    `min_max_tokens` is the lowest output limit that the API takes, in tokens.
+    """
 
     max_tokens_key: str = "max_tokens"
     reasoning_key: str | None = None
@@ -90,6 +93,8 @@ class ParamRules:
     allow_stop: bool = True
     allow_seed: bool = True
     allow_penalties: bool = True
+    allow_top_k: bool = True
+    min_max_tokens: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,7 +138,11 @@ class Endpoint:
 
 @dataclass(frozen=True, slots=True)
 class ModelSpec:
-    """One model as one provider serves it. `model_id` is the provider's own name or the deployment."""
+    """One model as one provider serves it. `model_id` is the provider's own name or the deployment.
+
+    `other_params` holds the rules on the other of the wires chat and responses, for a model that its
+    provider serves on both; None for any other wire.
+    """
 
     key: str
     provider: str
@@ -149,6 +158,13 @@ class ModelSpec:
     defaults: Mapping[str, Any] = field(default_factory=dict)
     fallback_model: str | None = None
     expires: str | None = None
+    other_params: ParamRules | None = None
+
+    def on_wire(self, wire: Wire) -> ModelSpec:
+        """The same model on the other of the wires chat and responses; itself where it has no other."""
+        if wire == self.wire or self.other_params is None:
+            return self
+        return replace(self, wire=wire, params=self.other_params, other_params=self.params)
 
 
 @dataclass(frozen=True, slots=True)

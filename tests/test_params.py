@@ -50,6 +50,8 @@ rules = st.builds(
     allow_stop=st.booleans(),
     allow_seed=st.booleans(),
     allow_penalties=st.booleans(),
+    allow_top_k=st.booleans(),
+    min_max_tokens=st.integers(1, 64),
 )
 abilities = st.builds(
     Capabilities,
@@ -196,6 +198,23 @@ def test_a_limit_over_the_models_is_clamped_and_told():
     assert guarded.params == {"max_tokens": 100}
     assert guarded.adjustments == (Adjustment("max_tokens", "clamped", 500, 100, "m: max output tokens 100"),)
     assert guard(model, {"max_tokens": 100}).adjustments == ()
+
+
+def test_a_limit_under_the_lowest_that_the_api_takes_is_raised_and_told():
+    model = spec(min_max_tokens=16)
+    guarded = guard(model, {"max_tokens": 5})
+    assert guarded.params == {"max_tokens": 16}
+    assert guarded.adjustments == (Adjustment("max_tokens", "clamped", 5, 16, "m: min_max_tokens 16"),)
+    assert guard(model, {"max_tokens": 16}).adjustments == ()
+
+
+def test_top_k_goes_only_where_the_api_has_it():
+    assert guard(spec(), {"top_k": 4}).params == {"top_k": 4}
+    dropped = guard(spec(allow_top_k=False), {"top_k": 4})
+    assert (dropped.params, dropped.adjustments) == (
+        {},
+        (Adjustment("top_k", "dropped", 4, None, "m: allow_top_k"),),
+    )
 
 
 def test_a_level_that_is_none_is_refused():

@@ -29,6 +29,7 @@ from llmbench.config.shapes import (
     PolicyShape,
     ProviderShape,
     TaskShape,
+    forced_wire,
 )
 
 _KNOWN_TYPES: Final = frozenset({"azure", "openai", "openrouter", "gemini"})
@@ -44,7 +45,8 @@ _KEY_VARIABLES: Final[Mapping[str, str]] = {
     "gemini": "GEMINI_API_KEY",
 }
 #: What a wire's API takes, where it is not as Chat Completions: the rules of a model that names none.
-#: Source: the Responses API has no field for stop, seed and penalties.
+#: Source: the Responses API has no field for stop, seed, penalties and top_k, and refuses
+#: max_output_tokens under 16.
 #: Most Gemini models refuse penalties, and whether one takes thinkingLevel or thinkingBudget only its own
 #: entry can say.
 _WIRE_RULES: Final[Mapping[Wire, ParamRules]] = {
@@ -54,9 +56,15 @@ _WIRE_RULES: Final[Mapping[Wire, ParamRules]] = {
         allow_stop=False,
         allow_seed=False,
         allow_penalties=False,
+        allow_top_k=False,
+        min_max_tokens=16,
     ),
     "gemini": ParamRules(max_tokens_key="maxOutputTokens", allow_penalties=False),
 }
+#: Chat Completions as OpenAI and Azure speak it has no field top_k; other hosts of the dialect have.
+_NO_TOP_K: Final = frozenset({"azure", "openai"})
+#: The two wires that one model can be asked on.
+_OTHER_WIRE: Final[Mapping[Wire, Wire]] = {"chat": "responses", "responses": "chat"}
 
 
 def build_endpoint(name: str, shape: ProviderShape) -> Endpoint:
@@ -91,6 +99,8 @@ def build_model(key: str, shape: ModelShape, endpoint: Endpoint | None, fallback
     """One model of the registry. A model without an id is served under its key."""
     price = shape.price
     wire = _wire(shape, endpoint)
+    kind = "openai_compatible" if endpoint is None else endpoint.type
+    other_wire = _OTHER_WIRE.get(wire)
     return ModelSpec(
         key=key,
         provider=shape.provider,
@@ -99,19 +109,38 @@ def build_model(key: str, shape: ModelShape, endpoint: Endpoint | None, fallback
         family=shape.family,
         api_version=shape.api_version,
         capabilities=_capabilities(shape),
-        params=_params(shape, wire),
+        params=_params(shape, wire, kind),
         price=None if price is None else Price(**price.model_dump(include=set(type(price).model_fields))),
         cost_tier=shape.cost_tier,
         default_max_tokens=shape.default_max_completion_tokens,
         defaults=shape.defaults,
         fallback_model=shape.fallback_model or fallback,
         expires=shape.expires,
+        other_params=None if other_wire is None else _params(_for_other_wire(shape), other_wire, kind),
     )
 
 
+def _for_other_wire(shape: ModelShape) -> ModelShape:
+    """The section without what it says of its own wire: names of fields, and fields that this wire has.
+
+    A field that the model refuses on one wire it refuses on the other.
+    """
+    own = {"max_tokens_key": None, "reasoning_key": None, "min_max_tokens": None}
+    allowed = {
+        name: None
+        for name in type(shape.params).model_fields
+        if name.startswith("allow_") and getattr(shape.params, name)
+    }
+    changes: dict[str, Any] = {"params": shape.params.model_copy(update=own | allowed)}
+    if shape.allow_stop:
+        changes["allow_stop"] = None
+    return shape.model_copy(update=changes)
+
+
 def _wire(shape: ModelShape, endpoint: Endpoint | None) -> Wire:
-    if shape.wire is not None:
-        return shape.wire
+    stated = shape.wire or forced_wire(shape)
+    if stated is not None:
+        return stated
     mode = _mode(shape)
     if mode != "text":
         return "images" if mode == "image" else "speech"
@@ -143,8 +172,9 @@ def _capabilities(shape: ModelShape) -> Capabilities:
     )
 
 
-def _params(shape: ModelShape, wire: Wire) -> ParamRules:
-    given, basic = shape.params, _WIRE_RULES.get(wire, ParamRules())
+def _params(shape: ModelShape, wire: Wire, kind: str) -> ParamRules:
+    given = shape.params
+    basic = _WIRE_RULES.get(wire, ParamRules(allow_top_k=wire != "chat" or kind not in _NO_TOP_K))
 
     def first(*values: bool | None, default: bool) -> bool:
         return next((value for value in values if value is not None), default)
@@ -173,6 +203,8 @@ def _params(shape: ModelShape, wire: Wire) -> ParamRules:
         allow_stop=first(given.allow_stop, shape.allow_stop, default=basic.allow_stop),
         allow_seed=first(given.allow_seed, default=basic.allow_seed),
         allow_penalties=first(given.allow_penalties, default=basic.allow_penalties),
+        allow_top_k=first(given.allow_top_k, default=basic.allow_top_k),
+        min_max_tokens=basic.min_max_tokens if given.min_max_tokens is None else given.min_max_tokens,
     )
 
 
@@ -198,6 +230,8 @@ def build_task(shape: TaskShape) -> TaskRule:
         system_prompt=shape.system_prompt,
         timeout_s=shape.timeout,
         policy={} if shape.retry_policy is None else policy_fields(shape.retry_policy),
+        clean_output=tuple(shape.clean_output),
+        force_wire=forced_wire(shape),
     )
 
 

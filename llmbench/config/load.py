@@ -139,6 +139,8 @@ def _assemble(root: Path, sources: Mapping[str, YamlSource], findings: list[Find
         default_slot=None if slots.default_slot is None else str(slots.default_slot),
         unknown_task=router.defaults.unknown_task,
         log_path=router.defaults.log_path,
+        log_content=router.defaults.log_content,
+        reload=router.defaults.reload,
     )
 
 

@@ -10,6 +10,8 @@ from typing import Any, Final, Literal
 from llmbench.catalog import Candidate, Endpoint, ModelSpec, Policy
 
 Severity = Literal["error", "warning"]
+CleanUp = Literal["unfence", "unwrap_json"]
+ForcedWire = Literal["responses", "chat"]
 FILES: Final[tuple[str, ...]] = (
     "llm_router.yaml",
     "llm_model_registry.yaml",
@@ -40,7 +42,8 @@ class Finding:
 class TaskRule:
     """What one file says of one task; empty values say nothing.
 
-    `policy` holds the fields of Policy that the task changes (`retry_policy`).
+    `policy` holds the fields of Policy that the task changes (`retry_policy`). `clean_output` names the
+    clean-up steps of the reply's text, `force_wire` the one wire that the task's models are asked on.
     """
 
     tier: str | None = None
@@ -49,6 +52,8 @@ class TaskRule:
     system_prompt: str | None = None
     timeout_s: float | None = None
     policy: Mapping[str, Any] = field(default_factory=dict)
+    clean_output: tuple[CleanUp, ...] = ()
+    force_wire: ForcedWire | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +79,8 @@ class Config:
 
     `router_*` comes from `llm_router.yaml`, `tiers` and `tier_defaults` from
     `llm_tier_candidates.yaml`, `mapping` and the overrides from `llm_tier_mapping.yaml`.
-    `hash` identifies the merged content.
+    `hash` identifies the merged content. `log_content` puts prompt and reply texts into telemetry,
+    `reload` takes up changed files without a restart.
     """
 
     folder: Path
@@ -96,6 +102,8 @@ class Config:
     default_slot: str | None
     unknown_task: Literal["standard", "error"]
     log_path: str | None
+    log_content: bool = False
+    reload: bool = False
 
     def all_tiers(self) -> dict[str, tuple[Candidate, ...]]:
         """Tier -> ordered candidates, `llm_tier_candidates.yaml` before `llm_router.yaml`."""

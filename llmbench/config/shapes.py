@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import date
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import (
     AliasChoices,
@@ -20,8 +20,10 @@ from pydantic import (
     StrictStr,
     model_validator,
 )
+from pydantic_core import PydanticCustomError
 
 from llmbench.catalog import ResponseFormatSupport, Wire
+from llmbench.config.model import CleanUp, ForcedWire
 from llmbench.errors import ErrorKind
 
 Number = Annotated[float, Field(ge=0, allow_inf_nan=False)]
@@ -142,6 +144,8 @@ class ParamsShape(Shape):
     allow_stop: StrictBool | None = None
     allow_seed: StrictBool | None = None
     allow_penalties: StrictBool | None = None
+    allow_top_k: StrictBool | None = None
+    min_max_tokens: Annotated[int, Field(ge=1)] | None = None
 
 
 class PriceShape(Shape):
@@ -158,6 +162,17 @@ class PriceShape(Shape):
     as_of: DatedText | None = None
 
 
+def forced_wire(shape: ModelShape | TaskShape) -> ForcedWire | None:
+    """The wire that a model or a task insists on.
+
+    Raises:
+        PydanticCustomError: it insists on two.
+    """
+    if shape.force_responses and shape.force_chat:
+        raise PydanticCustomError("contradiction", "force_responses and force_chat exclude each other")
+    return "responses" if shape.force_responses else "chat" if shape.force_chat else None
+
+
 class ModelShape(Shape):
     """One model of the registry. A `deployment` is what the provider is asked for, whatever else is named."""
 
@@ -166,6 +181,8 @@ class ModelShape(Shape):
     deployment: StrictStr | None = None
     wire: Wire | None = None
     use_responses_api: StrictBool = False
+    force_responses: StrictBool = False
+    force_chat: StrictBool = False
     family: StrictStr | None = None
     api_version: DatedText | None = None
     allow_temperature: StrictBool | None = None
@@ -179,6 +196,14 @@ class ModelShape(Shape):
     expires: DatedText | None = None
     defaults: dict[StrictStr, Any] = {}
     fallback_model: StrictStr | None = None
+
+    @model_validator(mode="after")
+    def _one_wire(self) -> Self:
+        forced = forced_wire(self)
+        if forced is not None and self.wire not in (None, forced):
+            message = "force_{wire} says otherwise than the key wire; keep one"
+            raise PydanticCustomError("contradiction", message, {"wire": forced})
+        return self
 
 
 class CandidateShape(Shape):
@@ -234,6 +259,14 @@ class TaskShape(Shape):
     defaults: dict[StrictStr, Any] = {}
     options: dict[StrictStr, Any] = {}
     system_prompt: StrictStr | None = None
+    clean_output: Annotated[list[CleanUp], BeforeValidator(_as_list)] = []
+    force_responses: StrictBool = False
+    force_chat: StrictBool = False
+
+    @model_validator(mode="after")
+    def _one_wire(self) -> Self:
+        forced_wire(self)
+        return self
 
 
 class RouterDefaultsShape(Shape):
@@ -241,6 +274,8 @@ class RouterDefaultsShape(Shape):
 
     unknown_task: Literal["standard", "error"] = "standard"
     log_path: StrictStr | None = None
+    log_content: StrictBool = False
+    reload: StrictBool = False
 
 
 class RouterFile(Shape):

@@ -168,6 +168,7 @@ def _refusal(spec: ModelSpec, name: str) -> str | None:
     forbidden = {
         "temperature": not rules.allow_temperature,
         "top_p": not rules.allow_top_p,
+        "top_k": not rules.allow_top_k,
         "stop": not rules.allow_stop,
         "seed": not rules.allow_seed,
         "presence_penalty": not rules.allow_penalties,
@@ -184,15 +185,28 @@ def _refusal(spec: ModelSpec, name: str) -> str | None:
 
 
 def _fit(spec: ModelSpec, name: str, value: Any, changes: list[Adjustment]) -> Any:
-    limit = spec.capabilities.max_output_tokens
-    if name == "max_tokens" and limit is not None and value > limit:
-        changes.append(Adjustment(name, "clamped", value, limit, f"{spec.key}: max output tokens {limit}"))
-        return limit
+    if name == "max_tokens":
+        return _fit_max_tokens(spec, value, changes)
     levels = spec.capabilities.reasoning_levels
     if name == "reasoning" and levels and value not in levels:
         nearest = _nearest_level(str(value), levels)
         changes.append(Adjustment(name, "clamped", value, nearest, f"{spec.key}: levels {', '.join(levels)}"))
         return nearest
+    return value
+
+
+def _fit_max_tokens(spec: ModelSpec, value: int, changes: list[Adjustment]) -> int:
+    highest, lowest = spec.capabilities.max_output_tokens, spec.params.min_max_tokens
+    if highest is not None and value > highest:
+        changes.append(
+            Adjustment("max_tokens", "clamped", value, highest, f"{spec.key}: max output tokens {highest}")
+        )
+        return highest
+    if value < lowest:
+        changes.append(
+            Adjustment("max_tokens", "clamped", value, lowest, f"{spec.key}: min_max_tokens {lowest}")
+        )
+        return lowest
     return value
 
 
