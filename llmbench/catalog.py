@@ -197,6 +197,15 @@ class Breaker:
 
 
 @dataclass(frozen=True, slots=True)
+class BudgetLimits:
+    """The most that may be spent, in USD: on one call, in one run, for one routing key. None is no limit."""
+
+    call_usd: float | None = None
+    run_usd: float | None = None
+    routing_key_usd: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Policy:
     """The users' fallback policy. Seconds throughout.
 

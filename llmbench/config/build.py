@@ -7,6 +7,7 @@ from typing import Any, Final, Literal
 
 from llmbench.catalog import (
     Breaker,
+    BudgetLimits,
     Candidate,
     Capabilities,
     Condition,
@@ -23,6 +24,7 @@ from llmbench.catalog import (
 )
 from llmbench.config.model import Override, TaskRule
 from llmbench.config.shapes import (
+    BudgetsShape,
     CandidateShape,
     ModelShape,
     OverrideShape,
@@ -241,6 +243,11 @@ def build_override(shape: OverrideShape) -> Override:
         tasks={name: build_task(task) for name, task in shape.tasks.items()},
         tiers={name: build_candidates(entries) for name, entries in shape.tiers.items()},
     )
+
+
+def build_budgets(shape: BudgetsShape) -> BudgetLimits:
+    """The spending limits."""
+    return BudgetLimits(shape.call_usd, shape.run_usd, shape.routing_key_usd)
 
 
 def build_policy(shape: PolicyShape) -> Policy:

@@ -141,6 +141,7 @@ def _assemble(root: Path, sources: Mapping[str, YamlSource], findings: list[Find
         log_path=router.defaults.log_path,
         log_content=router.defaults.log_content,
         reload=router.defaults.reload,
+        budgets=build.build_budgets(router.defaults.budgets),
     )
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, Literal
 
-from llmbench.catalog import Candidate, Endpoint, ModelSpec, Policy
+from llmbench.catalog import BudgetLimits, Candidate, Endpoint, ModelSpec, Policy
 
 Severity = Literal["error", "warning"]
 CleanUp = Literal["unfence", "unwrap_json"]
@@ -80,7 +80,7 @@ class Config:
     `router_*` comes from `llm_router.yaml`, `tiers` and `tier_defaults` from
     `llm_tier_candidates.yaml`, `mapping` and the overrides from `llm_tier_mapping.yaml`.
     `hash` identifies the merged content. `log_content` puts prompt and reply texts into telemetry,
-    `reload` takes up changed files without a restart.
+    `reload` takes up changed files without a restart. `budgets` are the limits that every call keeps.
     """
 
     folder: Path
@@ -104,6 +104,7 @@ class Config:
     log_path: str | None
     log_content: bool = False
     reload: bool = False
+    budgets: BudgetLimits = field(default_factory=BudgetLimits)
 
     def all_tiers(self) -> dict[str, tuple[Candidate, ...]]:
         """Tier -> ordered candidates, `llm_tier_candidates.yaml` before `llm_router.yaml`."""

@@ -269,6 +269,14 @@ class TaskShape(Shape):
         return self
 
 
+class BudgetsShape(Shape):
+    """The most that may be spent, in USD; a call that could pass a limit is refused before it is sent."""
+
+    call_usd: Number | None = None
+    run_usd: Number | None = None
+    routing_key_usd: Number | None = None
+
+
 class RouterDefaultsShape(Shape):
     """Settings of the router as a whole."""
 
@@ -276,6 +284,7 @@ class RouterDefaultsShape(Shape):
     log_path: StrictStr | None = None
     log_content: StrictBool = False
     reload: StrictBool = False
+    budgets: BudgetsShape = BudgetsShape()
 
 
 class RouterFile(Shape):
