@@ -14,17 +14,16 @@ from llmbench.errors import ConfigError, ProviderError
 from llmbench.messages import Usage
 from llmbench.providers.base import HttpReply, HttpxTransport
 from llmbench.providers.hosts import Lease
-from llmbench.providers.scripted import (
+from llmbench.providers.recordings import (
     OfflineHost,
     RecordingHost,
     RecordingTransport,
     ReplayTransport,
-    ScriptedTransport,
-    chat_reply,
     recorded_versions,
     recording,
     replaying,
 )
+from llmbench.providers.scripted import ScriptedTransport, chat_reply
 from tests.conftest import CANARY, models
 from tests.servers.chat_server import Step, completion, failure
 

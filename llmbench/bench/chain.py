@@ -21,7 +21,7 @@ from llmbench.config.environment import read_environment
 from llmbench.errors import SweepError
 from llmbench.providers import local_models
 from llmbench.providers.embedded import require_engine
-from llmbench.providers.scripted import OfflineHost
+from llmbench.providers.recordings import OfflineHost
 from llmbench.routing.client import LLMClient
 from llmbench.telemetry import DEFAULT_LOG_PATH
 

@@ -1,14 +1,16 @@
 """The one place where a request leaves: transport seam and HTTP post.
 
 A wire (`chat.py`, ...) turns a request into a body and a payload into a Reply, both pure. This module
-posts the body and reads the answer within a byte cap; `failures.py` names what went wrong.
+posts the body and reads the answer within a byte cap; `failures.py` names what went wrong. A stream is the
+same exchange read in pieces: `stream.py` reads it.
 """
 
 from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any, Final, Protocol
 
@@ -29,6 +31,18 @@ class HttpReply:
     status: int
     headers: Mapping[str, str]
     body: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class HttpStream:
+    """An answer whose body is still coming: status, headers in lower case, decoded bytes as they arrive.
+
+    Iterating `chunks` raises ProviderError of kind connect or malformed where the connection breaks.
+    """
+
+    status: int
+    headers: Mapping[str, str]
+    chunks: AsyncIterator[bytes]
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +68,16 @@ class Transport(Protocol):
 
     async def post(self, url: str, headers: Mapping[str, str], body: bytes, connect_s: float) -> HttpReply:
         """Send one request and read the whole answer.
+
+        Raises:
+            ProviderError: kind connect or malformed; a deadline is the caller's business.
+        """
+        ...
+
+    def stream(
+        self, url: str, headers: Mapping[str, str], body: bytes, connect_s: float
+    ) -> AbstractAsyncContextManager[HttpStream]:
+        """Send one request and read the answer in pieces; leaving the context ends the exchange.
 
         Raises:
             ProviderError: kind connect or malformed; a deadline is the caller's business.
@@ -107,28 +131,58 @@ class HttpxTransport:
 
     async def post(self, url: str, headers: Mapping[str, str], body: bytes, connect_s: float) -> HttpReply:
         """Send one request; see Transport."""
+        async with self.stream(url, headers, body, connect_s) as answer:
+            return HttpReply(answer.status, answer.headers, await read_body(answer.chunks))
+
+    @asynccontextmanager
+    async def stream(
+        self, url: str, headers: Mapping[str, str], body: bytes, connect_s: float
+    ) -> AsyncIterator[HttpStream]:
+        """Send one request and read the answer in pieces; see Transport."""
         import httpx
 
         timeout = httpx.Timeout(None, connect=connect_s)
+        request = self._client.stream("POST", url, headers=dict(headers), content=body, timeout=timeout)
         try:
-            async with self._client.stream(
-                "POST", url, headers=dict(headers), content=body, timeout=timeout
-            ) as response:
-                chunks: list[bytes] = []
-                size = 0
-                async for chunk in response.aiter_bytes():
-                    size += len(chunk)
-                    if size > MAX_REPLY_BYTES:
-                        message = f"the reply is over {MAX_REPLY_BYTES // 2**20} MiB; nothing of it was kept"
-                        raise ProviderError(message, kind="malformed", status_code=response.status_code)
-                    chunks.append(chunk)
-                return HttpReply(response.status_code, response.headers, b"".join(chunks))
+            async with request as response, aclosing(_named_errors(response.aiter_bytes())) as chunks:
+                yield HttpStream(response.status_code, response.headers, chunks)
         except _transport_errors() as error:
             raise transport_error(error) from error
 
     async def aclose(self) -> None:
         """Close pooled connections."""
         await self._client.aclose()
+
+
+async def _named_errors(chunks: AsyncIterator[bytes]) -> AsyncGenerator[bytes, None]:
+    """The same bytes; a connection that breaks is a ProviderError at the place where it is read."""
+    try:
+        async for chunk in chunks:
+            yield chunk
+    except _transport_errors() as error:
+        raise transport_error(error) from error
+
+
+async def read_body(chunks: AsyncIterator[bytes]) -> bytes:
+    """All of a body.
+
+    Raises:
+        ProviderError: kind malformed, the body is over MAX_REPLY_BYTES; or the connection broke.
+    """
+    read: list[bytes] = []
+    size = 0
+    async for chunk in chunks:
+        size += len(chunk)
+        if size > MAX_REPLY_BYTES:
+            raise too_long()
+        read.append(chunk)
+    return b"".join(read)
+
+
+def too_long() -> ProviderError:
+    """The error of a body beyond the cap."""
+    message = f"the reply is over {MAX_REPLY_BYTES // 2**20} MiB; the rest of it was not read"
+    return ProviderError(message, kind="malformed", status_code=200)
 
 
 def _transport_errors() -> tuple[type[Exception], ...]:
@@ -160,9 +214,22 @@ async def post_json(
     Raises:
         ProviderError: the connection failed, the status is not 2xx, or the body is not a JSON object.
     """
-    data = json.dumps(body, ensure_ascii=False, allow_nan=False).encode("utf-8", "backslashreplace")
     sent = {"content-type": "application/json", "accept": "application/json", **headers}
-    reply = await transport.post(url, sent, data, connect_s)
+    reply = await transport.post(url, sent, json_bytes(body), connect_s)
+    return payload_of(reply), reply.headers
+
+
+def json_bytes(body: Mapping[str, Any]) -> bytes:
+    """A body as it goes over the wire: UTF-8, half a character of a torn text as an escape."""
+    return json.dumps(body, ensure_ascii=False, allow_nan=False).encode("utf-8", "backslashreplace")
+
+
+def payload_of(reply: HttpReply) -> dict[str, Any]:
+    """The JSON object of a 2xx answer.
+
+    Raises:
+        ProviderError: the status is not 2xx, the body is not a JSON object, or it reports an error.
+    """
     payload = _json_object(reply.body)
     if not 200 <= reply.status < 300:
         raise error_from(reply.status, reply.headers, payload, reply.body)
@@ -172,7 +239,7 @@ async def post_json(
         raise ProviderError(message, kind="malformed", status_code=reply.status)
     if payload.get("error"):  # some hosts report failures inside a 200
         raise error_from(reply.status, reply.headers, payload, reply.body)
-    return payload, reply.headers
+    return payload
 
 
 def _json_object(body: bytes) -> dict[str, Any] | None:
