@@ -13,7 +13,8 @@ from llmbench.messages import Message, Usage
 from llmbench.providers import base
 from llmbench.providers.base import HttpxTransport, post_json
 from llmbench.providers.chat import ChatWire
-from llmbench.providers.failures import error_from, retry_after_s
+from llmbench.providers.failures import error_from
+from llmbench.providers.waits import retry_after_s
 from tests.servers.chat_server import Step, completion, failure
 
 SPEC = ModelSpec("m", "stub", "m-id")

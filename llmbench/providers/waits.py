@@ -1,0 +1,35 @@
+"""The wait that a provider asks for, in seconds, from its answer's headers."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+
+
+def retry_after_s(headers: Mapping[str, str], now: datetime | None = None) -> float | None:
+    """Seconds to wait from `retry-after-ms`, or `retry-after` as seconds or an HTTP date."""
+    millis, value = seconds(headers.get("retry-after-ms")), headers.get("retry-after")
+    if millis is not None:
+        return millis / 1000
+    if value is None:
+        return None
+    if (wait_s := seconds(value)) is not None:
+        return wait_s
+    try:
+        when = parsedate_to_datetime(value)
+    except (ValueError, TypeError, OverflowError):
+        return None
+    if when.tzinfo is None:
+        when = when.replace(tzinfo=UTC)
+    return max((when - (now or datetime.now(UTC))).total_seconds(), 0.0)
+
+
+def seconds(text: str | None) -> float | None:
+    """A finite number of at least 0, or None."""
+    try:
+        number = float(text or "")
+    except ValueError:
+        return None
+    return max(number, 0.0) if math.isfinite(number) else None
