@@ -22,12 +22,12 @@ from llmbench.catalog import (
     Timeouts,
     Wire,
 )
+from llmbench.config.files import OverrideShape
 from llmbench.config.model import Override, TaskRule
 from llmbench.config.shapes import (
     BudgetsShape,
     CandidateShape,
     ModelShape,
-    OverrideShape,
     PolicyShape,
     ProviderShape,
     TaskShape,

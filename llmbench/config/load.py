@@ -12,19 +12,19 @@ from typing import Any, TypeVar
 from pydantic import AliasChoices, BaseModel, ValidationError
 
 from llmbench.config import build
-from llmbench.config.lint import lint
-from llmbench.config.model import FILES, Config, Finding, Slot
-from llmbench.config.shapes import (
+from llmbench.config.files import (
     CodesFile,
     PolicyFile,
     RegistryFile,
     RouterFile,
-    Shape,
     SlotsFile,
     TaskOverridesFile,
     TierCandidatesFile,
     TierMappingFile,
 )
+from llmbench.config.lint import lint
+from llmbench.config.model import FILES, Config, Finding, Slot
+from llmbench.config.shapes import Shape
 from llmbench.config.yaml_source import YamlSource, parse_yaml
 from llmbench.errors import ConfigError
 from llmbench.messages import canonical_json

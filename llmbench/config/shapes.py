@@ -1,4 +1,4 @@
-"""The shape of every config file, as pydantic models. One class a section, one root class a file.
+"""The shape of every section of the config files, as pydantic models; `files` joins them to whole files.
 
 Extra keys are collected, not refused here: `llmbench.config.load` names them with file, line and the
 nearest known key. Types are strict where YAML guesses (a key `no` is not the text "no").
@@ -22,12 +22,13 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
-from llmbench.catalog import ResponseFormatSupport, Wire
+from llmbench.catalog import PARAMETER_ALIASES, PARAMETERS, ResponseFormatSupport, Wire
 from llmbench.config.model import CleanUp, ForcedWire
 from llmbench.errors import ErrorKind
 
 Number = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Count = Annotated[int, Field(ge=0)]
+AtLeastOne = Annotated[int, Field(ge=1)]
 
 
 def _as_list(value: object) -> object:
@@ -38,12 +39,21 @@ def _date_as_text(value: object) -> object:
     return value.isoformat() if isinstance(value, date) else value
 
 
-Names = Annotated[list[StrictStr], BeforeValidator(_as_list)]
+#: The JSON types name what may stand in the file, before a single word becomes a list.
+Names = Annotated[list[StrictStr], BeforeValidator(_as_list, json_schema_input_type=str | list[str])]
+#: Parameters of calls. A wrong name is found by the linter, and in an editor by the enumeration.
+Options = Annotated[
+    dict[StrictStr, Any],
+    Field(json_schema_extra={"propertyNames": {"enum": [*PARAMETERS, *PARAMETER_ALIASES, "extra_body"]}}),
+]
 #: YAML reads an unquoted 2024-10-21 as a date; API versions and dates of prices are texts here.
 DatedText = Annotated[StrictStr, BeforeValidator(_date_as_text)]
 #: A name of an environment variable. A key pasted in its place is refused, and not repeated.
 VariableName = Annotated[StrictStr, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,63}$")]
-VariableNames = Annotated[list[VariableName], BeforeValidator(_as_list)]
+VariableNames = Annotated[
+    list[VariableName],
+    BeforeValidator(_as_list, json_schema_input_type=VariableName | list[VariableName]),
+]
 HeaderText = Annotated[StrictStr, Field(pattern=r"^[\x20-\x7e]*$")]
 Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
@@ -73,9 +83,9 @@ class Shape(BaseModel):
 class LimitsShape(Shape):
     """Provider limits: requests and tokens a minute, requests at once."""
 
-    requests_per_minute: Count | None = None
-    tokens_per_minute: Count | None = None
-    concurrency: Annotated[int, Field(ge=1)] | None = None
+    requests_per_minute: AtLeastOne | None = None
+    tokens_per_minute: AtLeastOne | None = None
+    concurrency: AtLeastOne | None = None
 
 
 class TimeoutsShape(Shape):
@@ -145,7 +155,7 @@ class ParamsShape(Shape):
     allow_seed: StrictBool | None = None
     allow_penalties: StrictBool | None = None
     allow_top_k: StrictBool | None = None
-    min_max_tokens: Annotated[int, Field(ge=1)] | None = None
+    min_max_tokens: AtLeastOne | None = None
 
 
 class PriceShape(Shape):
@@ -194,7 +204,7 @@ class ModelShape(Shape):
     price: PriceShape | None = None
     cost_tier: StrictStr | None = None
     expires: DatedText | None = None
-    defaults: dict[StrictStr, Any] = {}
+    defaults: Options = {}
     fallback_model: StrictStr | None = None
 
     @model_validator(mode="after")
@@ -221,7 +231,7 @@ CandidateList = list[StrictStr | CandidateShape]
 class BreakerShape(Shape):
     """When a failing model is left alone, and for how long (seconds)."""
 
-    failures: Annotated[int, Field(ge=1)] = 5
+    failures: AtLeastOne = 5
     window_s: Seconds = 60.0
     cooldown_s: Seconds = 30.0
 
@@ -234,7 +244,7 @@ class PolicyShape(Shape):
     backoff_sec: Number | None = None
     per_status_backoff: dict[int, Number] | None = None
     per_status_retry: dict[int, Count] | None = None
-    max_total_attempts: Annotated[int, Field(ge=1)] | None = None
+    max_total_attempts: AtLeastOne | None = None
     max_total_wait_sec: Number | None = None
     deadline_s: Seconds | None = None
     fall_back_on: list[ErrorKind] | None = None
@@ -256,10 +266,12 @@ class TaskShape(Shape):
     models: Names = []
     timeout: Seconds | None = None
     retry_policy: RetryPolicyShape | None = None
-    defaults: dict[StrictStr, Any] = {}
-    options: dict[StrictStr, Any] = {}
+    defaults: Options = {}
+    options: Options = {}
     system_prompt: StrictStr | None = None
-    clean_output: Annotated[list[CleanUp], BeforeValidator(_as_list)] = []
+    clean_output: Annotated[
+        list[CleanUp], BeforeValidator(_as_list, json_schema_input_type=CleanUp | list[CleanUp])
+    ] = []
     force_responses: StrictBool = False
     force_chat: StrictBool = False
 
@@ -285,92 +297,3 @@ class RouterDefaultsShape(Shape):
     log_content: StrictBool = False
     reload: StrictBool = False
     budgets: BudgetsShape = BudgetsShape()
-
-
-class RouterFile(Shape):
-    """`llm_router.yaml`."""
-
-    providers: dict[StrictStr, ProviderShape] = {}
-    models: dict[StrictStr, ModelShape] = {}
-    tiers: dict[StrictStr, CandidateList] = {}
-    tasks: dict[StrictStr, TaskShape] = {}
-    defaults: RouterDefaultsShape = RouterDefaultsShape()
-
-
-class RegistryFile(Shape):
-    """`llm_model_registry.yaml`."""
-
-    models: dict[StrictStr, ModelShape] = {}
-    fallback_model: StrictStr | None = None
-
-
-class TierCandidatesFile(Shape):
-    """`llm_tier_candidates.yaml`."""
-
-    tiers: dict[StrictStr, CandidateList] = {}
-    defaults: dict[StrictStr, dict[StrictStr, Any]] = {}
-
-
-class OverrideShape(Shape):
-    """What a channel or an environment changes."""
-
-    tasks: dict[StrictStr, TaskShape] = {}
-    tiers: dict[StrictStr, CandidateList] = {}
-
-
-class ChannelShape(OverrideShape):
-    """A channel's overrides, with its own overrides by environment."""
-
-    env: dict[StrictStr, OverrideShape] = {}
-
-
-class OverridesShape(Shape):
-    """Overrides by channel and by environment."""
-
-    channels: dict[StrictStr, ChannelShape] = {}
-    env: dict[StrictStr, OverrideShape] = {}
-
-
-class TierMappingFile(Shape):
-    """`llm_tier_mapping.yaml`."""
-
-    tasks: dict[StrictStr, StrictStr] = {}
-    overrides: OverridesShape = OverridesShape()
-
-
-class TaskOverridesFile(Shape):
-    """`llm_task_overrides.yaml`."""
-
-    tasks: dict[StrictStr, TaskShape] = {}
-
-
-class PolicyFile(PolicyShape):
-    """`llm_fallback_policy.yaml`."""
-
-
-class SlotShape(Shape):
-    """One operator slot: models for some tiers."""
-
-    label: StrictStr = ""
-    tiers: dict[StrictStr, Names] = {}
-    allow_fallback: StrictBool = False
-
-
-class SlotsFile(Shape):
-    """`llm_model_slots.yaml`. Slots are numbered; a number in YAML is as good as text."""
-
-    default_slot: int | StrictStr | None = None
-    slots: dict[int | StrictStr, SlotShape] = {}
-
-
-class CodeShape(Shape):
-    """A short operator code for a model key."""
-
-    model_key: StrictStr
-    label: StrictStr = ""
-
-
-class CodesFile(Shape):
-    """`llm_model_codes.yaml`."""
-
-    codes: dict[StrictStr, CodeShape] = {}
