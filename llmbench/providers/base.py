@@ -17,7 +17,7 @@ from typing import Any, Final, Protocol
 from llmbench.catalog import Endpoint, ModelSpec
 from llmbench.errors import ProviderError
 from llmbench.messages import FinishReason, Message, Usage
-from llmbench.providers.failures import error_from
+from llmbench.providers.failures import connection_failure, error_from
 from llmbench.structuring import loads_strictly
 
 #: Decoded bytes of one reply that are read at most; more is a broken or hostile server.
@@ -203,7 +203,7 @@ def transport_error(error: Exception) -> ProviderError:
         return ProviderError(f"no connection in time: {detail}", kind="timeout")
     if isinstance(error, (httpx.DecodingError, httpx.InvalidURL, httpx.UnsupportedProtocol)):
         return ProviderError(f"unreadable reply or address: {detail}", kind="malformed")
-    return ProviderError(f"connection failed: {detail}", kind="connect")
+    return ProviderError(f"connection failed: {connection_failure(error)}", kind="connect")
 
 
 async def post_json(
