@@ -5,11 +5,13 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from typing import Any, Final
 
-from llmbench.catalog import Endpoint, ModelSpec, cost_of
+from llmbench.catalog import Endpoint, ModelSpec
 from llmbench.errors import ConfigError, EmbeddedServerError, ProviderError
 from llmbench.messages import OutputSchema
+from llmbench.pricing import begin_loading, cost_of, uses_list
 from llmbench.providers.base import Reply, Transport, Wire, post_json
 from llmbench.providers.chat import ChatWire
 from llmbench.providers.gemini import GeminiWire
@@ -70,9 +72,11 @@ async def send_once(
         ProviderError: no answer came, or what came is no answer.
     """
     wire = wire_for(spec)
+    if uses_list(spec, endpoint):
+        begin_loading()  # while the host works; the answer's cost finds it loaded
     try:
         async with host.lease(spec) as lease:
-            started = time.perf_counter()
+            sent_at, started = datetime.now(UTC), time.perf_counter()
             payload, headers = await post_json(
                 transport,
                 lease.base_url + wire.path(spec, replace(endpoint, base_url=lease.base_url)),
@@ -84,7 +88,9 @@ async def send_once(
     except EmbeddedServerError as error:
         raise ProviderError(str(error), kind="connect") from error
     reply = wire.parse(payload, headers)
-    cost_usd, cost_source = cost_of(spec, reply.usage, reported_usd=reply.reported_usd, cpu_s=lease.cpu_s)
+    cost_usd, cost_source = cost_of(
+        spec, endpoint, reply.usage, reported_usd=reply.reported_usd, cpu_s=lease.cpu_s, at=sent_at
+    )
     parsed, problem = None, reply.problem
     if problem is None and output_schema is not None:
         try:
