@@ -13,6 +13,7 @@ import os
 import re
 import threading
 import warnings
+from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -25,10 +26,15 @@ from llmbench.structuring import loads_strictly
 
 SCHEMA: Final = 1
 DEFAULT_LOG_PATH: Final = Path("workspaces/logs/llm_usage.jsonl")
-#: Key-shaped text that is hidden even when its value is not known: bearer tokens and vendors' prefixes.
+#: Shorter values are too common to be hidden wherever they stand.
+_SHORTEST_SECRET: Final = 6
+_LEARNT_SECRETS: Final = 64
+#: Key-shaped text that is hidden even when its value is not known: bearer tokens, JSON web tokens and
+#: vendors' prefixes.
 #: Model keys such as `fw_deep_v3` or `or_small` have the same beginnings and must stay readable.
 _KEY_PATTERN: Final = re.compile(
     r"(?i:(bearer\s+)[\w.~+/=-]{12,})|\b(?:sk|xai)-[\w-]{16,}|\b(?:gsk|fw|hf)_[A-Za-z0-9]{20,}|\bAIza[\w-]{20,}"
+    r"|\beyJ[\w-]{10,}\.[\w-]{10,}\.[\w-]*"
 )
 
 
@@ -147,10 +153,23 @@ def _parse_line(raw: bytes) -> tuple[dict[str, Any] | None, str | None]:
 
 
 class Redactor:
-    """Replaces known secret values and key-shaped text by `***`."""
+    """Replaces known secret values and key-shaped text by `***`. Safe between threads.
+
+    Of secrets that were learnt on the way (tokens that change by the hour) the newest are known.
+    """
 
     def __init__(self, secrets: Iterable[str] = ()) -> None:
-        self._secrets = sorted({s for s in secrets if len(s) >= 6}, key=len, reverse=True)
+        self._given = frozenset(s for s in secrets if len(s) >= _SHORTEST_SECRET)
+        self._learnt: deque[str] = deque(maxlen=_LEARNT_SECRETS)
+        self._secrets = sorted(self._given, key=len, reverse=True)
+        self._guard = threading.Lock()
+
+    def add(self, secret: str) -> None:
+        """Hide this value too from now on."""
+        with self._guard:
+            if len(secret) >= _SHORTEST_SECRET and secret not in self._secrets:
+                self._learnt.append(secret)
+                self._secrets = sorted({*self._given, *self._learnt}, key=len, reverse=True)
 
     def __call__(self, text: str) -> str:
         """The text without secrets."""

@@ -98,7 +98,8 @@ class MeasuredHost:
         return "sha256:abc"
 
     @asynccontextmanager
-    async def lease(self, _spec):
+    async def lease(self, _spec, tokens=0):
+        del tokens
         lease = Lease(self.url, {"authorization": f"Bearer {CANARY}"}, queued_ms=12.5, version="sha256:abc")
         yield lease
         lease.cpu_s, lease.load = 1.8, {"cpu_some_avg10": 3.0, "loadavg1": 0.5}

@@ -5,8 +5,7 @@ from __future__ import annotations
 import asyncio
 import ipaddress
 import time
-import weakref
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 from dataclasses import dataclass, field
 from typing import Final, Protocol
@@ -14,9 +13,12 @@ from urllib.parse import urlsplit
 
 from llmbench.catalog import Endpoint, ModelSpec
 from llmbench.config.environment import Environment
-from llmbench.errors import ConfigError, ProviderError
+from llmbench.errors import ConfigError, ErrorKind, ProviderError
 from llmbench.providers import local_models
 from llmbench.providers.embedded import ametered, ensure_server
+from llmbench.providers.entra import EntraTokens, TokenProvider
+from llmbench.providers.keys import REST_S, Key, KeyRing
+from llmbench.providers.pacing import pace_of
 
 
 @dataclass(slots=True)
@@ -30,6 +32,8 @@ class Lease:
         cpu_s: CPU seconds that the request used on the server, or None when unknown.
         load: the machine's load beside the request, or None for a remote host.
         version: the exact version of the model behind the address, or None when unknown.
+        key: the key's fingerprint such as `key#3f2a`, or None without a key.
+        on_failure: is told what a request that got no answer met; see `note`.
     """
 
     base_url: str
@@ -38,6 +42,13 @@ class Lease:
     cpu_s: float | None = None
     load: Mapping[str, float | None] | None = None
     version: str | None = None
+    key: str | None = None
+    on_failure: Callable[[ErrorKind], object] | None = field(default=None, repr=False)
+
+    def note(self, kind: ErrorKind) -> None:
+        """Tell the host of a failure found after the lease ended; one that passes through it is known."""
+        if self.on_failure is not None:
+            self.on_failure(kind)
 
 
 class Host(Protocol):
@@ -51,30 +62,58 @@ class Host(Protocol):
         """The model's version as far as it is known before a call."""
         ...
 
-    def lease(self, spec: ModelSpec) -> AbstractAsyncContextManager[Lease]:
-        """A place for one request."""
+    def lease(self, spec: ModelSpec, tokens: int = 0) -> AbstractAsyncContextManager[Lease]:
+        """A place for one request of about so many tokens, input and output together."""
         ...
 
 
 class RemoteHost:
-    """An HTTP host named in `llm_router.yaml`. The first of its key variables that is set is used."""
+    """An HTTP host named in `llm_router.yaml`.
 
-    def __init__(self, endpoint: Endpoint, environment: Environment) -> None:
+    The first of its keys that is not resting after a refusal is used. With `auth: entra` a caller's token
+    provider is, else a key that is set, else azure-identity.
+    """
+
+    def __init__(
+        self,
+        endpoint: Endpoint,
+        environment: Environment,
+        *,
+        token_provider: TokenProvider | None = None,
+        learn: Callable[[str], None] | None = None,
+    ) -> None:
+        """Take what one provider section says.
+
+        Args:
+            endpoint: the section.
+            environment: where its variables are looked up.
+            token_provider: returns an Entra token; used with `auth: entra` alone.
+            learn: is told every new token, so that it can be hidden from logs.
+
+        Raises:
+            ConfigError: the address may not carry a key.
+        """
         self._endpoint = endpoint
         named = endpoint.env_endpoint and environment.secret(endpoint.env_endpoint)
         self._base_url = (named or endpoint.base_url or "").rstrip("/")
-        self._key_name = next((name for name in endpoint.env_api_keys if environment.secret(name)), "")
-        self._key = environment.secret(self._key_name)
-        self._places: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Semaphore] = (
-            weakref.WeakKeyDictionary()
+        self._keys = KeyRing(
+            Key(name, value) for name in endpoint.env_api_keys if (value := environment.secret(name))
         )
+        self._tokens: EntraTokens | None = None
+        if endpoint.auth == "entra" and (token_provider is not None or not len(self._keys)):
+            self._tokens = EntraTokens(endpoint.name, token_provider, learn=learn)
+        self._pace = pace_of(endpoint.name, self._base_url, endpoint.limits)
         if self._base_url:
             _check_address(endpoint, self._base_url)
 
     def is_reachable(self, spec: ModelSpec) -> bool:
-        """An address is known, and a key where the provider names one."""
+        """An address is known, and a key or a way to a token where the provider names one."""
         del spec
-        return bool(self._base_url) and (self._key is not None or not self._endpoint.env_api_keys)
+        if not self._base_url:
+            return False
+        if self._tokens is not None:
+            return self._tokens.is_available()
+        return bool(len(self._keys)) or not self._endpoint.env_api_keys
 
     def version(self, spec: ModelSpec) -> str | None:
         """None: a remote host names the version only in its answer."""
@@ -82,34 +121,49 @@ class RemoteHost:
         return None
 
     @asynccontextmanager
-    async def lease(self, spec: ModelSpec) -> AsyncIterator[Lease]:
-        """The address with its headers, once `limits.concurrency` leaves a place.
+    async def lease(self, spec: ModelSpec, tokens: int = 0) -> AsyncIterator[Lease]:
+        """The address with its headers, once the provider's `limits` leave a place.
+
+        A key that is refused while the lease is held rests; see `KeyRing`.
 
         Raises:
-            ProviderError: kind auth; the key holds what no header can carry.
+            ProviderError: kind auth; the key holds what no header can carry, or no token can be had.
         """
         del spec
-        headers = self._headers()
         asked = time.perf_counter()
-        async with self._place():
-            yield Lease(self._base_url, headers, queued_ms=(time.perf_counter() - asked) * 1000)
+        async with nullcontext() if self._pace is None else self._pace.place(tokens):
+            queued_ms = (time.perf_counter() - asked) * 1000
+            key = await self._key()
+            try:
+                lease = Lease(self._base_url, self._headers(key), queued_ms)
+                if key is not None:
+                    lease.key, lease.on_failure = key.fingerprint, lambda kind: self._note(key, kind)
+                yield lease
+            except ProviderError as error:
+                if key is not None and self._note(key, error.kind):
+                    error.args = (f"{error}; {key} rests for {REST_S / 60:.0f} min, another key is next",)
+                raise
 
-    def _headers(self) -> dict[str, str]:
+    async def _key(self) -> Key | None:
+        return self._keys.pick() if self._tokens is None else Key("Entra token", await self._tokens.token())
+
+    def _note(self, key: Key, kind: ErrorKind) -> bool:
+        if self._tokens is None:
+            return self._keys.note(key, kind)
+        if kind == "auth":
+            self._tokens.forget(key.value)
+        return False
+
+    def _headers(self, key: Key | None) -> dict[str, str]:
         headers = dict(self._endpoint.headers)
-        if self._key is None:
+        if key is None:
             return headers
-        if not (self._key.isascii() and self._key.isprintable()):
-            message = f"the value of {self._key_name} holds line breaks or non-ASCII characters; set it again"
+        if not (key.value.isascii() and key.value.isprintable()):
+            message = f"the value of {key.name} holds line breaks or non-ASCII characters; set it again"
             raise ProviderError(message, kind="auth")
         if self._endpoint.auth != "key":
-            return headers | {"authorization": f"Bearer {self._key}"}
-        return headers | {"x-goog-api-key" if self._endpoint.type == "gemini" else "api-key": self._key}
-
-    def _place(self) -> AbstractAsyncContextManager[object]:
-        limit = self._endpoint.limits.concurrency
-        if limit is None:
-            return nullcontext()
-        return self._places.setdefault(asyncio.get_running_loop(), asyncio.Semaphore(limit))
+            return headers | {"authorization": f"Bearer {key.value}"}
+        return headers | {"x-goog-api-key" if self._endpoint.type == "gemini" else "api-key": key.value}
 
 
 #: Where an Azure key may go without being named in `allow_hosts` (contract, section 2).
@@ -158,8 +212,9 @@ class EmbeddedHost:
         return local_models.model_version(spec.model_id)
 
     @asynccontextmanager
-    async def lease(self, spec: ModelSpec) -> AsyncIterator[Lease]:
+    async def lease(self, spec: ModelSpec, tokens: int = 0) -> AsyncIterator[Lease]:
         """The server's one slot for one request, so that its CPU time is this request's alone."""
+        del tokens
         server = await asyncio.to_thread(ensure_server, spec.model_id)
         headers = {"authorization": f"Bearer {server.api_key}"}
         lease = Lease(server.base_url, headers, version=server.version)
@@ -169,10 +224,18 @@ class EmbeddedHost:
         lease.cpu_s, lease.load = meter.cpu_s, meter.load
 
 
-def open_host(endpoint: Endpoint, environment: Environment) -> Host:
-    """The host of one provider section.
+def open_host(
+    endpoint: Endpoint,
+    environment: Environment,
+    *,
+    token_provider: TokenProvider | None = None,
+    learn: Callable[[str], None] | None = None,
+) -> Host:
+    """The host of one provider section; see RemoteHost for the arguments.
 
     Raises:
         ConfigError: the address is neither https nor on this machine.
     """
-    return EmbeddedHost() if endpoint.managed == "embedded" else RemoteHost(endpoint, environment)
+    if endpoint.managed == "embedded":
+        return EmbeddedHost()
+    return RemoteHost(endpoint, environment, token_provider=token_provider, learn=learn)
