@@ -14,6 +14,7 @@ from llmbench.errors import ErrorKind, ProviderError
 from llmbench.messages import FinishReason, Message, Usage
 from llmbench.providers.base import Reply
 from llmbench.providers.failures import error_from
+from llmbench.providers.json_readers import as_cost, as_count, as_mapping, as_mappings, as_text
 
 _FINISH: Final[Mapping[str, FinishReason]] = {
     "stop": "stop",
@@ -68,18 +69,18 @@ class ChatWire:
         message = choice.get("message")
         if not isinstance(message, Mapping):
             raise ProviderError("the choice holds no message", kind="malformed", status_code=200)
-        refusal = _optional_text(message.get("refusal"))
+        refusal = as_text(message.get("refusal"))
         text = _text(message.get("content")) or refusal or ""
-        tool_calls = tuple(call for call in _list(message.get("tool_calls")) if isinstance(call, Mapping))
+        tool_calls = tuple(as_mappings(message.get("tool_calls")))
         finish = _finish(choice, has_answer=bool(text or tool_calls), has_refused=refusal is not None)
-        request_id = headers.get("x-request-id") or _optional_text(payload.get("id"))
+        request_id = headers.get("x-request-id") or as_text(payload.get("id"))
         return Reply(
             text=text,
             finish_reason=finish,
             usage=_usage(payload.get("usage")),
             request_id=request_id,
-            served_model=_optional_text(payload.get("model")),
-            reported_usd=_number(_mapping(payload.get("usage")).get("cost")),
+            served_model=as_text(payload.get("model")),
+            reported_usd=as_cost(as_mapping(payload.get("usage")).get("cost")),
             tool_calls=tool_calls,
             problem=_problem(finish, text, request_id),
         )
@@ -130,37 +131,15 @@ def _text(content: object) -> str:
 
 
 def _usage(value: object) -> Usage:
-    usage = _mapping(value)
+    usage = as_mapping(value)
     inputs, outputs = (
-        _mapping(usage.get("prompt_tokens_details")),
-        _mapping(usage.get("completion_tokens_details")),
+        as_mapping(usage.get("prompt_tokens_details")),
+        as_mapping(usage.get("completion_tokens_details")),
     )
-    tokens_in, tokens_out = _count(usage.get("prompt_tokens")), _count(usage.get("completion_tokens"))
+    tokens_in, tokens_out = as_count(usage.get("prompt_tokens")), as_count(usage.get("completion_tokens"))
     return Usage(
         input_tokens=tokens_in,
         output_tokens=tokens_out,
-        cached_tokens=min(_count(inputs.get("cached_tokens")), tokens_in),
-        reasoning_tokens=min(_count(outputs.get("reasoning_tokens")), tokens_out),
+        cached_tokens=min(as_count(inputs.get("cached_tokens")), tokens_in),
+        reasoning_tokens=min(as_count(outputs.get("reasoning_tokens")), tokens_out),
     )
-
-
-def _mapping(value: object) -> Mapping[str, Any]:
-    return value if isinstance(value, Mapping) else {}
-
-
-def _list(value: object) -> list[Any]:
-    return value if isinstance(value, list) else []
-
-
-def _count(value: object) -> int:
-    return value if isinstance(value, int) and not isinstance(value, bool) and value > 0 else 0
-
-
-def _number(value: object) -> float | None:
-    """A cost: a number of at least 0, or None."""
-    is_cost = isinstance(value, (int, float)) and not isinstance(value, bool) and value >= 0
-    return float(value) if is_cost else None  # type: ignore[arg-type]
-
-
-def _optional_text(value: object) -> str | None:
-    return value if isinstance(value, str) and value else None

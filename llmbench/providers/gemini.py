@@ -17,6 +17,7 @@ from llmbench.messages import Message
 from llmbench.providers.base import Reply
 from llmbench.providers.gemini_reply import read_reply
 from llmbench.providers.gemini_turns import contents_of, media_resolution_of, text_of
+from llmbench.providers.json_readers import as_mapping
 
 _DEFAULT_VERSION: Final = "v1"
 _VERSION_AT_END: Final = re.compile(r"/v\d+(?:(?:alpha|beta)\d*)?/?\Z")
@@ -84,7 +85,7 @@ class GeminiWire:
         if settings:
             body["generationConfig"] = settings
         merged = _merged(body, extra_body, "extra_body")
-        thinking = _mapping(_mapping(merged.get("generationConfig")).get("thinkingConfig"))
+        thinking = as_mapping(as_mapping(merged.get("generationConfig")).get("thinkingConfig"))
         if {"thinkingBudget", "thinkingLevel"} <= set(thinking):
             raise ParamError("thinkingBudget and thinkingLevel exclude each other: give one of them")
         return merged
@@ -148,7 +149,7 @@ def _tools(tools: object) -> list[dict[str, Any]]:
     own: list[dict[str, Any]] = []
     for index, tool in enumerate(tools if isinstance(tools, (list, tuple)) else [tools]):
         if isinstance(tool, Mapping) and tool.get("type") == "function":
-            declarations.append(_declaration(index, _mapping(tool.get("function"))))
+            declarations.append(_declaration(index, as_mapping(tool.get("function"))))
         elif isinstance(tool, Mapping) and "type" not in tool:
             own.append(dict(tool))
         else:
@@ -168,7 +169,7 @@ def _declaration(index: int, function: Mapping[str, Any]) -> dict[str, Any]:
 def _tool_config(choice: object, tools: object) -> dict[str, Any]:
     """The toolConfig; a function that is `strict` asks for mode VALIDATED where the model may choose."""
     is_strict = any(
-        _mapping(_mapping(tool).get("function")).get("strict") is True
+        as_mapping(as_mapping(tool).get("function")).get("strict") is True
         for tool in (tools if isinstance(tools, (list, tuple)) else [])
     )
     if isinstance(choice, str) and choice in _MODES:
@@ -179,7 +180,7 @@ def _tool_config(choice: object, tools: object) -> dict[str, Any]:
             return {}
         config = {"mode": "VALIDATED"}
     elif isinstance(choice, Mapping) and choice.get("type") == "function":
-        name = _mapping(choice.get("function")).get("name")
+        name = as_mapping(choice.get("function")).get("name")
         config = {"mode": "ANY", "allowedFunctionNames": [name]}
     elif isinstance(choice, Mapping) and "type" not in choice:
         return {"toolConfig": dict(choice)}
@@ -203,7 +204,3 @@ def _merged(body: Mapping[str, Any], extra: Mapping[str, Any], where: str) -> di
         else:
             merged[key] = value
     return merged
-
-
-def _mapping(value: object) -> Mapping[str, Any]:
-    return value if isinstance(value, Mapping) else {}

@@ -12,6 +12,7 @@ from typing import Any, Final
 from llmbench.errors import ErrorKind, ProviderError
 from llmbench.messages import FinishReason, Usage
 from llmbench.providers.base import Reply
+from llmbench.providers.json_readers import as_count, as_mapping, as_mappings, as_text
 
 #: Start of the ids made up here for calls that the service left without one; they are never sent.
 MADE_UP_ID: Final = "gemini-call-"
@@ -73,27 +74,27 @@ def read_reply(payload: Mapping[str, Any], headers: Mapping[str, str]) -> Reply:
         ProviderError: kind malformed; the payload holds neither a candidate nor the reason for none.
     """
     candidate = _first_candidate(payload)
-    blocked = _optional_text(_mapping(payload.get("promptFeedback")).get("blockReason"))
-    if candidate is None and blocked is None and not _mapping(payload.get("usageMetadata")):
+    blocked = as_text(as_mapping(payload.get("promptFeedback")).get("blockReason"))
+    if candidate is None and blocked is None and not as_mapping(payload.get("usageMetadata")):
         raise ProviderError("the answer holds no candidate", kind="malformed", status_code=200)
     parts = _parts(candidate or {})
     text = "".join(
         part["text"] for part in parts if isinstance(part.get("text"), str) and not part.get("thought")
     )
     tool_calls = _tool_calls(parts)
-    reason = _optional_text((candidate or {}).get("finishReason")) or ""
+    reason = as_text((candidate or {}).get("finishReason")) or ""
     if candidate is None and blocked is not None:
         finish: FinishReason = "content_filter"
         reason = f"prompt blocked: {blocked}"
     else:
         finish = _finish(reason, has_text=bool(text), has_calls=bool(tool_calls))
-    request_id = _optional_text(payload.get("responseId")) or headers.get("x-request-id")
+    request_id = as_text(payload.get("responseId")) or headers.get("x-request-id")
     return Reply(
         text=text,
         finish_reason=finish,
         usage=_usage(payload.get("usageMetadata")),
         request_id=request_id,
-        served_model=_optional_text(payload.get("modelVersion")),
+        served_model=as_text(payload.get("modelVersion")),
         tool_calls=tool_calls,
         problem=_problem(finish, reason, text, request_id),
     )
@@ -106,8 +107,7 @@ def _first_candidate(payload: Mapping[str, Any]) -> Mapping[str, Any] | None:
 
 
 def _parts(candidate: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-    parts = _mapping(candidate.get("content")).get("parts")
-    return [part for part in parts if isinstance(part, Mapping)] if isinstance(parts, list) else []
+    return as_mappings(as_mapping(candidate.get("content")).get("parts"))
 
 
 def _tool_calls(parts: list[Mapping[str, Any]]) -> tuple[Mapping[str, Any], ...]:
@@ -122,11 +122,11 @@ def _tool_calls(parts: list[Mapping[str, Any]]) -> tuple[Mapping[str, Any], ...]
             continue
         arguments = json.dumps(asked.get("args") or {}, ensure_ascii=False)
         call: dict[str, Any] = {
-            "id": _optional_text(asked.get("id")) or f"{MADE_UP_ID}{len(calls)}",
+            "id": as_text(asked.get("id")) or f"{MADE_UP_ID}{len(calls)}",
             "type": "function",
             "function": {"name": str(asked.get("name", "")), "arguments": arguments},
         }
-        if signature := _optional_text(part.get("thoughtSignature")):
+        if signature := as_text(part.get("thoughtSignature")):
             call["extra_content"] = {"google": {"thought_signature": signature}}
         calls.append(call)
     return tuple(calls)
@@ -157,24 +157,12 @@ def _problem(finish: FinishReason, reason: str, text: str, request_id: str | Non
 
 def _usage(value: object) -> Usage:
     """Token counts: thoughts are billed as output, the results of the service's own tools as input."""
-    usage = _mapping(value)
-    tokens_in = _count(usage.get("promptTokenCount")) + _count(usage.get("toolUsePromptTokenCount"))
-    thoughts = _count(usage.get("thoughtsTokenCount"))
+    usage = as_mapping(value)
+    tokens_in = as_count(usage.get("promptTokenCount")) + as_count(usage.get("toolUsePromptTokenCount"))
+    thoughts = as_count(usage.get("thoughtsTokenCount"))
     return Usage(
         input_tokens=tokens_in,
-        output_tokens=_count(usage.get("candidatesTokenCount")) + thoughts,
-        cached_tokens=min(_count(usage.get("cachedContentTokenCount")), tokens_in),
+        output_tokens=as_count(usage.get("candidatesTokenCount")) + thoughts,
+        cached_tokens=min(as_count(usage.get("cachedContentTokenCount")), tokens_in),
         reasoning_tokens=thoughts,
     )
-
-
-def _mapping(value: object) -> Mapping[str, Any]:
-    return value if isinstance(value, Mapping) else {}
-
-
-def _count(value: object) -> int:
-    return value if isinstance(value, int) and not isinstance(value, bool) and value > 0 else 0
-
-
-def _optional_text(value: object) -> str | None:
-    return value if isinstance(value, str) and value else None

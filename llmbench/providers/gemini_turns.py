@@ -14,6 +14,7 @@ from urllib.parse import unquote_to_bytes, urlsplit
 from llmbench.errors import ParamError
 from llmbench.messages import Message
 from llmbench.providers.gemini_reply import MADE_UP_ID
+from llmbench.providers.json_readers import as_mapping
 from llmbench.structuring import loads_strictly
 
 #: Keys of a turn besides role and content that have a place here.
@@ -85,7 +86,7 @@ def media_resolution_of(messages: Sequence[Message]) -> str | None:
         for part in message.content
         if part.get("type") == "image_url"
     ]
-    details = {str((_mapping(image).get("detail")) or "auto") for image in images}
+    details = {str((as_mapping(image).get("detail")) or "auto") for image in images}
     if len(details) > 1:
         asked = ", ".join(sorted(details))
         raise ParamError(f"image_url.detail: Gemini has one resolution a request; the images ask for {asked}")
@@ -114,7 +115,7 @@ def _part(part: Mapping[str, Any], where: str) -> dict[str, Any]:
         return {"text": part["text"]}
     if kind == "image_url":
         image = part.get("image_url")
-        url = image if isinstance(image, str) else _mapping(image).get("url")
+        url = image if isinstance(image, str) else as_mapping(image).get("url")
         if isinstance(url, str):
             return _image(url, where)
     raise ParamError(f"{where}: Gemini takes text and image_url parts here, not {kind!r:.40}")
@@ -146,7 +147,7 @@ def _function_call(call: Mapping[str, Any], where: str) -> dict[str, Any]:
     if not isinstance(arguments, dict):
         raise ParamError(f"{where}.tool_calls: the arguments are no JSON object")
     asked = {"name": str(function.get("name")), "args": arguments, **_id(call.get("id"))}
-    signature = _mapping(_mapping(call.get("extra_content")).get("google")).get("thought_signature")
+    signature = as_mapping(as_mapping(call.get("extra_content")).get("google")).get("thought_signature")
     return {"functionCall": asked, **({"thoughtSignature": signature} if signature else {})}
 
 
@@ -172,8 +173,4 @@ def _id(value: object) -> dict[str, str]:
 
 
 def _function(call: Mapping[str, Any]) -> Mapping[str, Any]:
-    return _mapping(call.get("function"))
-
-
-def _mapping(value: object) -> Mapping[str, Any]:
-    return value if isinstance(value, Mapping) else {}
+    return as_mapping(call.get("function"))

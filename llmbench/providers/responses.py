@@ -18,6 +18,7 @@ from llmbench.errors import ConfigError, ErrorKind, ParamError, ProviderError
 from llmbench.messages import FinishReason, Message, Usage
 from llmbench.providers.base import Reply
 from llmbench.providers.failures import error_from
+from llmbench.providers.json_readers import as_count, as_mapping, as_mappings, as_text
 
 #: The first dated Azure version that has the Responses API. Source: the 400 that an older one answers.
 FIRST_AZURE_VERSION: Final = "2025-03-01-preview"
@@ -75,7 +76,7 @@ class ResponsesWire:
         body["input"] = [item for message in messages[head:] for item in _items(message)]
         for name, value in (*_fields(params), *extra_body.items()):
             is_joined = name in ("text", "reasoning") and isinstance(value, Mapping)
-            body[name] = {**_mapping(body.get(name)), **value} if is_joined else value
+            body[name] = {**as_mapping(body.get(name)), **value} if is_joined else value
         return {**body, "store": False}
 
     def parse(self, payload: Mapping[str, Any], headers: Mapping[str, str]) -> Reply:
@@ -90,27 +91,26 @@ class ResponsesWire:
         output = payload.get("output")
         if not isinstance(output, list):
             raise ProviderError("the answer holds no output", kind="malformed", status_code=200)
-        items = [item for item in output if isinstance(item, Mapping)]
+        items = as_mappings(output)
         parts = [
             part
             for item in items
             if item.get("type") == "message"
-            for part in _list(item.get("content"))
-            if isinstance(part, Mapping)
+            for part in as_mappings(item.get("content"))
         ]
         refusal = _joined(parts, "refusal", "refusal")
         text = _joined(parts, "output_text", "text") or refusal or ""
         calls = tuple(_chat_call(item) for item in items if item.get("type") == "function_call")
         finish = _finish(payload, has_text=bool(text), has_calls=bool(calls), has_refused=refusal is not None)
         request_id = (
-            headers.get("x-request-id") or headers.get("apim-request-id") or _optional_text(payload.get("id"))
+            headers.get("x-request-id") or headers.get("apim-request-id") or as_text(payload.get("id"))
         )
         return Reply(
             text=text,
             finish_reason=finish,
             usage=_usage(payload.get("usage")),
             request_id=request_id,
-            served_model=_optional_text(payload.get("model")),
+            served_model=as_text(payload.get("model")),
             tool_calls=calls,
             problem=_problem(finish, text, request_id),
         )
@@ -152,7 +152,7 @@ def _items(message: Message) -> list[dict[str, Any]]:
         call_id = message.extra.get("tool_call_id")
         return [{"type": "function_call_output", "call_id": call_id, "output": output, **extra}]
     extra = {key: value for key, value in message.extra.items() if key != "tool_calls"}
-    calls = [_call_item(call) for call in _list(message.extra.get("tool_calls")) if isinstance(call, Mapping)]
+    calls = [_call_item(call) for call in as_mappings(message.extra.get("tool_calls"))]
     if not message.content and calls:
         return calls
     item = {"role": message.role, "content": _parts(message), **extra}
@@ -175,18 +175,18 @@ def _part(part: Mapping[str, Any], text_type: str) -> dict[str, Any]:
         return {**part, "type": text_type}
     if kind == "image_url":
         image = part.get("image_url")
-        given = {"image_url": image} if isinstance(image, str) else dict(_mapping(image))
+        given = {"image_url": image} if isinstance(image, str) else dict(as_mapping(image))
         if "url" in given:
             given["image_url"] = given.pop("url")
         return {**part, "type": "input_image", **given}
     if kind == "file":
         rest = {key: value for key, value in part.items() if key != "file"}
-        return {**rest, "type": "input_file", **_mapping(part.get("file"))}
+        return {**rest, "type": "input_file", **as_mapping(part.get("file"))}
     return dict(part)
 
 
 def _call_item(call: Mapping[str, Any]) -> dict[str, Any]:
-    function = _mapping(call.get("function"))
+    function = as_mapping(call.get("function"))
     return {
         "type": "function_call",
         "call_id": call.get("id"),
@@ -207,7 +207,7 @@ def _field(name: str, value: Any) -> tuple[str, Any]:
         return "text", {"verbosity": value}
     if name == "response_format" and isinstance(value, Mapping):
         inner = {key: part for key, part in value.items() if key != "json_schema"}
-        return "text", {"format": {**inner, **_mapping(value.get("json_schema"))}}
+        return "text", {"format": {**inner, **as_mapping(value.get("json_schema"))}}
     if name == "tools":
         return name, [_tool(tool) for tool in value] if isinstance(value, list | tuple) else value
     if name == "tool_choice" and isinstance(value, Mapping):
@@ -224,7 +224,7 @@ def _tool(tool: Any) -> Any:
 
 def _flat_function(value: Mapping[str, Any]) -> dict[str, Any]:
     outer = {key: part for key, part in value.items() if key != "function"}
-    return {**outer, **_mapping(value.get("function"))}
+    return {**outer, **as_mapping(value.get("function"))}
 
 
 # ---- the answer
@@ -245,7 +245,7 @@ def _failure(status: str, payload: Mapping[str, Any], headers: Mapping[str, str]
         message = f"the provider reports status {status[:40]!r} and no answer"
         return ProviderError(message, kind="server_error", status_code=200)
     error = error_from(200, headers, payload)
-    code = str(_mapping(payload.get("error")).get("code"))
+    code = str(as_mapping(payload.get("error")).get("code"))
     error.kind = _FAILURES.get(code, "bad_request" if "image" in code else error.kind)
     return error
 
@@ -257,7 +257,7 @@ def _finish(
     if has_refused:
         return "refusal"
     if payload.get("status") == "incomplete":
-        reason = _mapping(payload.get("incomplete_details")).get("reason")
+        reason = as_mapping(payload.get("incomplete_details")).get("reason")
         return "content_filter" if reason == "content_filter" else "length"
     if _is_cut_silently(payload):
         return "length"
@@ -272,8 +272,8 @@ def _is_cut_silently(payload: Mapping[str, Any]) -> bool:
     The limit is `max_output_tokens` of the payload. llama.cpp does not repeat it there: unless the sender
     adds it from the body, such an answer counts as whole.
     """
-    limit = _count(payload.get("max_output_tokens"))
-    used = _count(_mapping(payload.get("usage")).get("output_tokens"))
+    limit = as_count(payload.get("max_output_tokens"))
+    used = as_count(as_mapping(payload.get("usage")).get("output_tokens"))
     return "incomplete_details" not in payload and 0 < limit <= used
 
 
@@ -306,31 +306,15 @@ def _chat_call(item: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _usage(value: object) -> Usage:
-    usage = _mapping(value)
+    usage = as_mapping(value)
     inputs, outputs = (
-        _mapping(usage.get("input_tokens_details")),
-        _mapping(usage.get("output_tokens_details")),
+        as_mapping(usage.get("input_tokens_details")),
+        as_mapping(usage.get("output_tokens_details")),
     )
-    tokens_in, tokens_out = _count(usage.get("input_tokens")), _count(usage.get("output_tokens"))
+    tokens_in, tokens_out = as_count(usage.get("input_tokens")), as_count(usage.get("output_tokens"))
     return Usage(
         input_tokens=tokens_in,
         output_tokens=tokens_out,
-        cached_tokens=min(_count(inputs.get("cached_tokens")), tokens_in),
-        reasoning_tokens=min(_count(outputs.get("reasoning_tokens")), tokens_out),
+        cached_tokens=min(as_count(inputs.get("cached_tokens")), tokens_in),
+        reasoning_tokens=min(as_count(outputs.get("reasoning_tokens")), tokens_out),
     )
-
-
-def _mapping(value: object) -> Mapping[str, Any]:
-    return value if isinstance(value, Mapping) else {}
-
-
-def _list(value: object) -> list[Any]:
-    return list(value) if isinstance(value, list | tuple) else []
-
-
-def _count(value: object) -> int:
-    return value if isinstance(value, int) and not isinstance(value, bool) and value > 0 else 0
-
-
-def _optional_text(value: object) -> str | None:
-    return value if isinstance(value, str) and value else None
