@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
-from llmbench.catalog import Candidate, Condition, Modality, ModelSpec, Policy
+from llmbench.catalog import Candidate, Condition, Modality, ModelSpec, Policy, Wire
 from llmbench.config import Config, Environment, Override, TaskRule
 from llmbench.errors import RouteError
 from llmbench.messages import Route
@@ -28,8 +28,10 @@ class Wanted:
     env: str | None = None
     allow_fallback: bool | None = None
     modality: Modality = "text"
+    wire: Wire | None = None
     needs_vision: bool = False
     needs_tools: bool = False
+    needs_reasoning: bool = False
     input_tokens: int = 0
     output_tokens: int = 0
 
@@ -63,7 +65,10 @@ def resolve(
     tier, tier_reason = _tier(config, wanted)
     choice = _candidates(config, environment, wanted, tier)
     kept: list[str] = []
-    for candidate in _with_fallback_model(config, choice.candidates):
+    candidates = _with_fallback_model(config, choice.candidates)
+    if wanted.needs_reasoning and not any(_can_reason(config, candidate) for candidate in candidates):
+        wanted = replace(wanted, needs_reasoning=False)  # none can: the guard says what becomes of the wish
+    for candidate in candidates:
         key = config.model_key(candidate.model)
         if key is None:
             choice.excluded.append((candidate.model, "no model, code or unique model id of that name"))
@@ -208,6 +213,11 @@ def _with_fallback_model(config: Config, candidates: Sequence[Candidate]) -> tup
     return (*candidates, *(Candidate(tail) for tail in tails))
 
 
+def _can_reason(config: Config, candidate: Candidate) -> bool:
+    key = config.model_key(candidate.model)
+    return key is not None and config.models[key].capabilities.reasoning
+
+
 def _exclusion(spec: ModelSpec, condition: Condition, wanted: Wanted) -> str | None:
     """Why a candidate cannot take this call, or None."""
     can = spec.capabilities
@@ -217,6 +227,7 @@ def _exclusion(spec: ModelSpec, condition: Condition, wanted: Wanted) -> str | N
         (can.mode != wanted.modality, f"its mode is {can.mode}; the call is {wanted.modality}"),
         (wanted.needs_vision and not can.vision, "cannot see images (capabilities.vision)"),
         (wanted.needs_tools and not can.tools, "cannot use tools (capabilities.tools)"),
+        (wanted.needs_reasoning and not can.reasoning, "cannot reason (capabilities.reasoning)"),
         (
             context is not None and need > context,
             f"about {need} tokens do not fit its context of {context}",

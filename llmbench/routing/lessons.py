@@ -1,0 +1,107 @@
+"""What hosts refused: a parameter that a model answered with status 400 is not sent to it again.
+
+The registry may be wrong or late about a model. Its host's own word is kept while the process lives,
+and every call that profits from it says so as an adjustment.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any, Final
+
+from llmbench.catalog import PARAMETERS, ModelSpec
+from llmbench.errors import ProviderError
+from llmbench.messages import Adjustment
+
+#: Names of the wires, in lower case without separators -> the canonical parameter behind them.
+#: Source: the request forms of Chat Completions, Responses and generateContent.
+_CANONICAL: Final[Mapping[str, str]] = {
+    **{name.replace("_", ""): name for name in PARAMETERS if name != "timeout"},
+    "maxcompletiontokens": "max_tokens",
+    "maxoutputtokens": "max_tokens",
+    "reasoningeffort": "reasoning",
+    "effort": "reasoning",
+    "thinkingconfig": "reasoning",
+    "thinkinglevel": "reasoning",
+    "thinkingbudget": "reasoning",
+    "stopsequences": "stop",
+    "format": "response_format",
+    "jsonschema": "response_format",
+    "responseschema": "response_format",
+    "responsejsonschema": "response_format",
+    "responsemimetype": "response_format",
+}
+_LIMIT_KEYS: Final[Mapping[str, str]] = {
+    "max_tokens": "max_completion_tokens",
+    "max_completion_tokens": "max_tokens",
+}
+
+
+class Lessons:
+    """Parameters that models refused, shared by the calls of a router; safe between threads."""
+
+    def __init__(self) -> None:
+        self._guard = threading.Lock()
+        self._refused: dict[str, dict[str, str]] = {}
+
+    def learn(self, model: str, error: ProviderError, sent: Mapping[str, Any]) -> bool:
+        """Keep what a 400 says of a parameter; False when nothing new can be done about it.
+
+        Args:
+            model: the model key.
+            error: a failure of kind unsupported_param.
+            sent: the canonical options of the request, `extra_body` included.
+        """
+        if error.kind != "unsupported_param" or not error.param:
+            return False
+        name = _named(error.param, sent)
+        if name is None:
+            return False
+        with self._guard:
+            known = self._refused.setdefault(model, {})
+            if name in known:
+                return False
+            known[name] = str(error)
+        return True
+
+    def apply(
+        self, spec: ModelSpec, options: Mapping[str, Any]
+    ) -> tuple[ModelSpec, dict[str, Any], tuple[Adjustment, ...]]:
+        """The model's rules and the options as its host takes them, and what that changed.
+
+        An output limit is sent under its other name, a schema is asked for in the prompt; any other
+        refused parameter is dropped.
+        """
+        with self._guard:
+            refused = dict(self._refused.get(spec.key, ()))
+        kept, changes = dict(options), []
+        for name, said in refused.items():
+            rule = f"{spec.key} refused it: {said}"
+            if name == "response_format":
+                spec = replace(spec, params=replace(spec.params, response_format_support="prompt"))
+            elif name == "max_tokens":
+                key = _LIMIT_KEYS.get(spec.params.max_tokens_key, spec.params.max_tokens_key)
+                changes.append(Adjustment(name, "renamed", spec.params.max_tokens_key, key, rule))
+                spec = replace(spec, params=replace(spec.params, max_tokens_key=key))
+            elif name in kept:
+                changes.append(Adjustment(name, "dropped", kept.pop(name), None, rule))
+            elif name in kept.get("extra_body", ()):
+                extra = dict(kept["extra_body"])
+                changes.append(Adjustment(name, "dropped", extra.pop(name), None, rule))
+                kept["extra_body"] = extra
+        return spec, kept, tuple(changes)
+
+
+def _named(path: str, sent: Mapping[str, Any]) -> str | None:
+    """The option of this call behind a name such as `reasoning.effort` or `generationConfig.topK`."""
+    parts = path.replace("[", ".").split(".")
+    for part in (parts[0], *reversed(parts)):
+        if part in sent.get("extra_body", ()):
+            return part
+    for part in reversed(parts):
+        name = _CANONICAL.get(part.replace("_", "").lower())
+        if name is not None and (name in sent or name == "response_format"):
+            return name
+    return None

@@ -1,0 +1,76 @@
+"""One candidate's request: its options, what the guard makes of them, and the body. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from llmbench.catalog import ModelSpec
+from llmbench.errors import ParamError
+from llmbench.messages import Adjustment, Message, OutputSchema, Request
+from llmbench.providers.send import wire_for
+from llmbench.routing.params import guard, merge
+from llmbench.routing.resolve import Wanted, option_layers
+from llmbench.routing.setup import Setup
+from llmbench.structuring import as_output_schema
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """One candidate's request, ready to send. `max_tokens` is None when nothing limits the answer."""
+
+    spec: ModelSpec
+    body: Mapping[str, Any]
+    options: Mapping[str, Any]
+    adjustments: tuple[Adjustment, ...]
+    max_tokens: int | None
+    output_schema: OutputSchema | None = None
+
+
+def prepare(setup: Setup, request: Request, wanted: Wanted, tier: str, key: str) -> Prepared:
+    """Options, guard and body for one candidate.
+
+    Raises:
+        ParamError: an option is unknown or has a wrong value, or strict is set and one would be changed.
+        ConfigError: the model needs a wire that this version does not speak.
+    """
+    spec = setup.spec(key, wanted.wire)
+    options, renamed = merge((*option_layers(setup.config, wanted, tier, spec), request.options))
+    output_schema = request.output_schema or as_output_schema(options.get("response_format"))
+    spec, options, learned = setup.lessons.apply(spec, options)
+    guarded = guard(spec, options, output_schema)
+    body = wire_for(spec).body(
+        spec, request.messages, guarded.params, guarded.instruction, guarded.extra_body
+    )
+    limits = (options.get("max_tokens"), spec.capabilities.max_output_tokens)
+    max_tokens = min((limit for limit in limits if limit is not None), default=None)
+    changes = (*renamed, *learned, *guarded.adjustments)
+    if request.strict and changes:
+        listed = "; ".join(str(change) for change in changes)
+        raise ParamError(f"strict: {spec.key} would not take the parameters as they are: {listed}")
+    return Prepared(spec, body, options, changes, max_tokens, output_schema)
+
+
+def content_parts(message: Message) -> Sequence[Mapping[str, Any]]:
+    """The parts of a message whose content is not plain text."""
+    return () if isinstance(message.content, str) else message.content
+
+
+def estimated_tokens(messages: Iterable[Message]) -> int:
+    """A rough count of the text: four ASCII characters a token, one token for any other character.
+
+    Images are not counted: their tokens depend on the model, and their encoded bytes say nothing of them.
+    """
+    total = 0
+    for message in messages:
+        if isinstance(message.content, str):
+            total += _text_tokens(message.content)
+        else:
+            total += sum(_text_tokens(str(part.get("text", ""))) for part in message.content)
+    return total
+
+
+def _text_tokens(text: str) -> int:
+    ascii_characters = len(text.encode("ascii", "ignore"))
+    return len(text) - ascii_characters + (ascii_characters + 3) // 4
