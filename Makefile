@@ -6,7 +6,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 LLMBENCH := $(BIN)/llmbench
 PLAN ?= default
 
-.PHONY: sweep test test-all lab example notebooks lock clean
+.PHONY: sweep test test-all lab example notebooks schema lock clean
 
 sweep: $(VENV)/.sweep            ## run the default sweep on the embedded models; print where the report is
 	$(LLMBENCH) sweep $(PLAN)
@@ -30,6 +30,9 @@ example: $(VENV)/.sweep          ## run the sweep whose report is committed unde
 notebooks: $(VENV)/.dev          ## run the committed notebooks on recorded answers and keep their outputs
 	cd notebooks && ../$(BIN)/jupyter nbconvert --to notebook --execute --inplace \
 		--ExecutePreprocessor.record_timing=False 0*.ipynb
+
+schema: $(VENV)/.sweep           ## write the JSON Schemas of the config files, for editors
+	$(BIN)/python -m llmbench.config.schema configs/schema
 
 lock: $(VENV)/.dev               ## pin every dependency with its hashes, without naming an index
 	$(PIP) install --quiet uv
