@@ -50,13 +50,18 @@ class ChatWire:
         instruction: str | None,
         extra_body: Mapping[str, Any],
     ) -> dict[str, Any]:
-        """The request body; an instruction joins the first system message or becomes one."""
-        turns = [message.as_dict() for message in messages]
+        """The request body; an instruction joins the first system message or becomes one.
+
+        A level or a budget under the name `reasoning` is written as OpenRouter's object of that name.
+        """
+        turns = [_turn(message) for message in messages]
         if instruction is not None:
             if turns[0]["role"] == "system" and isinstance(turns[0]["content"], str):
                 turns[0]["content"] += "\n\n" + instruction
             else:
                 turns.insert(0, {"role": "system", "content": instruction})
+        if "reasoning" in params:
+            params = {**params, "reasoning": _reasoning(params["reasoning"])}
         return {"model": spec.model_id, "messages": turns, **params, **extra_body}
 
     def parse(self, payload: Mapping[str, Any], headers: Mapping[str, str]) -> Reply:
@@ -84,6 +89,20 @@ class ChatWire:
             tool_calls=tool_calls,
             problem=_problem(finish, text, request_id),
         )
+
+
+def _turn(message: Message) -> dict[str, Any]:
+    """One turn; a turn that only calls tools has no content, and some hosts refuse an empty text."""
+    turn = message.as_dict()
+    return {**turn, "content": None} if turn["content"] == "" and turn.get("tool_calls") else turn
+
+
+def _reasoning(value: object) -> object:
+    """OpenRouter's form of a level or of a number of tokens; an object as it is."""
+    if isinstance(value, str):
+        return {"effort": value}
+    is_budget = isinstance(value, int) and not isinstance(value, bool)
+    return {"max_tokens": value} if is_budget else value
 
 
 def _finish(choice: Mapping[str, Any], *, has_answer: bool, has_refused: bool) -> FinishReason:
