@@ -96,7 +96,7 @@ def sweep(
 
     where = chain.Project(project)
     choice = chain.Choice(tuple(task or ()), limit, seed, run_id, replay)
-    with chain.open_client(where, is_replay=replay is not None) as client:
+    with chain.open_client(where, replay=replay) as client:
         frozen = chain.find_plan(where, plan, choice, client)
     for notice in frozen.notices:
         err.print(f"note: {escape(notice)}")

@@ -37,7 +37,7 @@ def project(tmp_path, stub):
 
 def run(project, choice=None, name="small", watch=lambda _facts: None):
     choice = choice or chain.Choice()
-    with chain.open_client(project, is_replay=choice.replay is not None) as client:
+    with chain.open_client(project, replay=choice.replay) as client:
         plan = chain.find_plan(project, name, choice, client)
     chain.run_plan(project, name, plan, choice, watch)
     return plan
@@ -125,7 +125,7 @@ def test_a_replay_needs_no_key_no_model_and_cannot_send(tmp_path, stub):
     seen = stub.count
     from llmbench.bench.sweep import run_sweep
 
-    with chain.open_client(project, is_replay=True) as client:
+    with chain.open_client(project, replay=first.run_dir / "calls.jsonl") as client:
         plan = frozen_plan(project, client)
         again = run_sweep(
             plan, client, ledger=first.run_dir / "calls.jsonl", reports=tmp_path / "r", replay=True
@@ -136,11 +136,40 @@ def test_a_replay_needs_no_key_no_model_and_cannot_send(tmp_path, stub):
     assert stub.count == seen
 
 
+def test_a_replay_is_routed_as_where_it_was_recorded(tmp_path, stub):
+    """A model ahead in the tier that nobody recorded is not the reference of the replay."""
+    project = write_project(tmp_path, stub.port, samples=["a", "b"])
+    first = sweep(project)
+    tiers = project.configs / "llm_tier_candidates.yaml"
+    registry = project.configs / "llm_model_registry.yaml"
+    models = yaml.safe_load(registry.read_text())
+    models["models"]["far"] = models["models"]["beta"] | {"model_name": "far-1"}
+    registry.write_text(yaml.safe_dump(models))
+    tiers.write_text("tiers: {standard: [far, alpha, beta]}\n")
+    with chain.open_client(project, replay=first.run_dir / "calls.jsonl") as client:
+        plan = frozen_plan(project, client)
+    assert (plan.tasks[0].reference, plan.unreachable) == ("alpha", ("far",))
+
+
+def test_a_recommendation_leaves_models_that_could_not_be_called_where_they_stand(project):
+    first = sweep(project)
+    tiers = project.configs / "llm_tier_candidates.yaml"
+    tiers.write_text("tiers: {standard: [far, alpha, beta]}\n")
+    registry = project.configs / "llm_model_registry.yaml"
+    models = yaml.safe_load(registry.read_text())
+    models["models"]["far"] = models["models"]["beta"] | {"model_name": "far-1"}
+    registry.write_text(yaml.safe_dump(models))
+    plan = first.run_dir / "plan.json"
+    plan.write_text(json.dumps(json.loads(plan.read_text()) | {"unreachable": ["far"]}))
+    (row,) = chain.decide_run(project, first.run_dir)["tiers"]
+    assert row["first"] == "alpha"
+
+
 def test_a_replay_of_the_shipped_plan_knows_the_local_models_by_their_pinned_versions():
     from llmbench.bench.cells import make_cells
 
     project = chain.Project(ROOT)
-    with chain.open_client(project, is_replay=True) as client:
+    with chain.open_client(project, replay=ROOT / "reports" / "example" / "calls.jsonl") as client:
         plan = chain.find_plan(project, "default", chain.Choice(limit=2), client)
         assert all(facts["version"].startswith("sha256:") for facts in plan.models.values())
         assert {cell.model for cell in make_cells(plan, client)} == set(plan.candidates)

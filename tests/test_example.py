@@ -28,7 +28,7 @@ def project(tmp_path):
 
 def replay(project, **choice):
     chosen = chain.Choice(replay=CALLS, **choice)
-    with chain.open_client(project, is_replay=True) as client:
+    with chain.open_client(project, replay=CALLS) as client:
         plan = chain.find_plan(project, "default", chosen, client)
         return run_sweep(
             plan, client, ledger=CALLS, reports=project.reports, run_id=chosen.run_id, replay=True

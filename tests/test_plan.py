@@ -149,6 +149,7 @@ def test_a_candidate_without_its_key_is_left_out_with_a_notice(project):
     assert plan.candidates == ("alpha", "beta")
     assert plan.notices == ("gamma (gamma-1) cannot be called here and is left out; set its key",)
     assert "gamma" in plan._repr_html_()
+    assert plan.facts()["unreachable"] == ["gamma"]
     with LLMClient(project.configs, variables={"FAR_KEY": "k" * 20}, log_path=project.root / "log") as client:
         assert frozen_plan(project, client).candidates == ("alpha", "beta", "gamma")
 

@@ -9,7 +9,7 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from llmbench.bench.edit import put_first, set_value, unified_diff
+from llmbench.bench.edit import put_before, set_value, unified_diff
 from llmbench.bench.propose import Move, propose
 from llmbench.errors import ConfigError
 
@@ -215,8 +215,8 @@ def test_a_value_is_set_where_it_stands(text, path, value, edited):
         ("l: [a]\n", "a", "l: [a]\n"),
     ],
 )
-def test_an_item_is_put_first_and_comments_stay(text, item, edited):
-    assert put_first(text, ("l",), item) == edited
+def test_an_item_is_put_before_and_comments_stay(text, item, edited):
+    assert put_before(text, ("l",), item) == edited
 
 
 @pytest.mark.parametrize(
@@ -224,7 +224,7 @@ def test_an_item_is_put_first_and_comments_stay(text, item, edited):
 )
 def test_a_place_that_cannot_be_edited_safely_is_refused(text):
     with pytest.raises(ConfigError):
-        put_first(text, ("l",), "new")
+        put_before(text, ("l",), "new")
 
 
 names = st.text(st.characters(codec="utf-8", categories=["L", "N", "P", "Zs"]), min_size=1, max_size=8)
@@ -249,3 +249,80 @@ def test_git_applies_the_diff_of_any_two_texts(tmp_path_factory, parts, cut):
     after = before[:-1] if cut and before else before + "end: 1"
     diff = unified_diff({"x.yaml": before}, {"x.yaml": after})
     assert applied(tmp_path_factory.mktemp("g"), {"x.yaml": before}, diff) == {"x.yaml": after}
+
+
+# ---- candidates that could not be called where the run was made
+
+FAR = ("far", "farther")
+FAR_TIERS = {"standard": ["far", "ref", "big"], "cheap": ["farther", "far", "small"]}
+FAR_FILES = {
+    "llm_tier_mapping.yaml": "tasks:\n  extract: standard\n",
+    "llm_tier_candidates.yaml": """\
+tiers:
+  standard: [far, ref, big]
+  cheap:
+    - farther
+    - far
+    - small
+""",
+}
+
+
+def proposed_near(*moves, files=FAR_FILES):
+    found = [Move(task, tier, reference, "promote", model) for task, tier, reference, model in moves]
+    measured = [move.task for move in found]
+    tasks = {"extract": "standard", "label": "cheap"}
+    return propose(
+        found, measured=measured, tiers=FAR_TIERS, task_tiers=tasks, configs=files, unreachable=FAR
+    )
+
+
+def test_the_first_of_a_tier_is_the_first_that_could_be_called():
+    found = proposed_near(("extract", "standard", "ref", "small"))
+    assert found.destinations == {"extract": "cheap"}
+    assert changed_lines(found.diff) == ["-  extract: standard", "+  extract: cheap"]
+    assert [row["first"] for row in found.tiers] == ["ref", "small"]
+    (note,) = found.notes
+    assert note.startswith("cheap: farther, far could not be called here and were not measured; they stay")
+
+
+def test_a_model_is_raised_before_the_one_it_replaces_and_not_before_what_was_not_measured(tmp_path):
+    found = proposed_near(("extract", "standard", "ref", "big"), ("label", "cheap", "small", "tiny"))
+    standard, cheap = found.tiers
+    assert (
+        standard["sentence"] == "Put big before ref in standard: promoted for every measured task (extract)."
+    )
+    assert (cheap["first"], cheap["proposed_first"]) == ("small", "tiny")
+    assert changed_lines(found.diff) == [
+        "-  standard: [far, ref, big]", "+  standard: [far, big, ref]", "+    - tiny",
+    ]  # fmt: skip
+    edited = yaml.safe_load(applied(tmp_path, FAR_FILES, found.diff)["llm_tier_candidates.yaml"])
+    assert edited["tiers"]["cheap"] == ["farther", "far", "tiny", "small"]
+    assert len(found.notes) == 2
+
+
+def test_a_task_that_gets_its_own_list_keeps_what_could_not_be_called_before_it():
+    both = ("extract", "standard", "ref", "tiny"), ("caption", "standard", "ref", "other")
+    found = proposed_near(*both)
+    assert "+    models: [far, tiny, ref, big]" in changed_lines(found.diff)
+
+
+def test_a_task_with_its_own_list_is_changed_before_its_reference():
+    files = FAR_FILES | {"llm_task_overrides.yaml": "tasks: {extract: {models: [far, ref]}}\n"}
+    found = proposed_near(("extract", "standard", "ref", "big"), files=files)
+    assert changed_lines(found.diff)[1] == "+tasks: {extract: {models: [far, big, ref]}}"
+
+
+@pytest.mark.parametrize(
+    ("text", "item", "before", "edited"),
+    [
+        ("l: [a, b, c]\n", "c", "b", "l: [a, c, b]\n"),
+        ("l: [a, b]\n", "n", "b", "l: [a, n, b]\n"),
+        ("l: [a, b]\n", "a", "b", "l: [a, b]\n"),
+        ("l: [a, b]\n", "n", "gone", "l: [n, a, b]\n"),
+        ("l:\n  - a\n  # of b\n  - b\n  - model: c\n    x: 1\n", "c", "b",
+         "l:\n  - a\n  # of b\n  - model: c\n    x: 1\n  - b\n"),
+    ],
+)  # fmt: skip
+def test_an_item_is_put_before_another_wherever_that_stands(text, item, before, edited):
+    assert put_before(text, ("l",), item, before) == edited

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,7 +23,7 @@ from llmbench.providers import local_models
 from llmbench.providers.embedded import require_engine
 from llmbench.providers.recordings import OfflineHost
 from llmbench.routing.client import LLMClient
-from llmbench.telemetry import DEFAULT_LOG_PATH
+from llmbench.telemetry import DEFAULT_LOG_PATH, read_jsonl
 
 if TYPE_CHECKING:
     from llmbench.bench.notebooks import NotebookRun
@@ -124,8 +124,8 @@ def run_plan(project: Project, name: str, plan: Plan, choice: Choice, watch: Wat
         Ledger(project.ledger).refuse_if_busy()
         refuse_other_run(run_dir, plan)
         _require_engines(plan)
-    elif not choice.replay.is_file():
-        raise SweepError(f"there is no recorded ledger {choice.replay} to replay")
+    else:
+        _require_ledger(choice.replay)
     root = project.root.absolute()
     shared: dict[str, object] = {"root": str(root)}
     sweep_parameters = shared | {
@@ -142,6 +142,11 @@ def run_plan(project: Project, name: str, plan: Plan, choice: Choice, watch: Wat
     (run_dir / "progress.json").unlink(missing_ok=True)
     with _watched(run_dir / "progress.json", watch):
         return run_chain(steps, run_dir / "notebooks", cwd=project.notebooks, timeout_s=24 * 3600)
+
+
+def _require_ledger(path: Path) -> None:
+    if not path.is_file():
+        raise SweepError(f"there is no recorded ledger {path} to replay")
 
 
 def _require_engines(plan: Plan) -> None:
@@ -174,20 +179,33 @@ def _watched(path: Path, watch: Watch) -> Iterator[None]:
             watch(facts)
 
 
-def open_client(project: Project, *, is_replay: bool = False) -> LLMClient:
-    """The router of a project; in a replay local models need not be installed and nothing can be sent.
+def open_client(project: Project, *, replay: Path | None = None) -> LLMClient:
+    """The router of a project.
+
+    In the replay of a recorded ledger nothing can be sent, local models need not be installed, and exactly
+    the models that the ledger holds can be "called": the tasks are routed as where it was recorded.
 
     Raises:
         ConfigError: the config folder cannot be used.
+        SweepError: the ledger to replay is missing.
     """
     config = load_config(project.configs)
-    if not is_replay:
+    if replay is None:
         # A path of the project, not of the folder that this runs in: a notebook runs in its own.
         log_path = project.root / (read_environment().log_path or config.log_path or DEFAULT_LOG_PATH)
         return LLMClient(config, log_path=log_path)
     versions = {name: local_models.model_version(name) for name in local_models.MODELS}
-    hosts = {name: OfflineHost(versions) for name in config.endpoints}
+    recorded = _recorded_models(replay, config.models)
+    hosts = {name: OfflineHost(versions, models=recorded) for name in config.endpoints}
     return LLMClient(config, hosts=hosts, variables={"LLM_ROUTER_LOG_DISABLE": "1"})
+
+
+def _recorded_models(ledger: Path, keys: Iterable[str]) -> frozenset[str]:
+    """The models that a ledger holds calls of. A cell's name is task/sample/model/repeat."""
+    _require_ledger(ledger)
+    records = (line.record for line in read_jsonl(ledger))
+    cells = {str(record.get("cell")).rpartition("/")[0] for record in records if record is not None}
+    return frozenset(key for key in keys if any(cell.endswith(f"/{key}") for cell in cells))
 
 
 def summary(project: Project, plan: Plan, choice: Choice) -> dict[str, Any]:
@@ -268,6 +286,7 @@ def decide_run(project: Project, run_dir: Path) -> dict[str, Any]:
     except ValueError as error:
         raise SweepError(f"{run_dir} holds a line that is not JSON ({error}); run the sweep again") from error
     tiers = {name: [entry.model for entry in entries] for name, entries in config.all_tiers().items()}
+    uncalled = set(plan.get("unreachable", ()))
     files = {
         path.name: path.read_text(encoding="utf-8") for path in sorted(project.configs.glob("llm_*.yaml"))
     }
@@ -278,6 +297,9 @@ def decide_run(project: Project, run_dir: Path) -> dict[str, Any]:
         task_tiers=dict(config.mapping),
         configs={name: body for name, body in files.items() if not name.endswith(".local.yaml")},
         results_sha256=hashlib.sha256(text).hexdigest(),
+        unreachable={
+            name for names in tiers.values() for name in names if config.model_key(name) in uncalled
+        },
     )
 
 

@@ -39,8 +39,8 @@ def set_value(text: str, path: Path, value: Value) -> str:
     return _checked(text, lambda: _set(text, path, value), lambda data: _set_in(data, path, value), path)
 
 
-def put_first(text: str, path: Path, item: str) -> str:
-    """Put an item at the front of a list, moving it there when the list has it already.
+def put_before(text: str, path: Path, item: str, before: str | None = None) -> str:
+    """Put an item into a list right before another, moving it there when the list has it further back.
 
     A list entry that is a mapping with a `model` key counts as that model and moves whole.
 
@@ -48,6 +48,7 @@ def put_first(text: str, path: Path, item: str) -> str:
         text: the YAML text of a file.
         path: the keys from the top to the list.
         item: the model key.
+        before: the entry to stand before; the first one when it is None or not in the list.
 
     Raises:
         ConfigError: there is no list at the path, or it cannot be edited safely.
@@ -57,10 +58,11 @@ def put_first(text: str, path: Path, item: str) -> str:
         found = data
         for key in path:
             found = found[key]
-        at = next((i for i, entry in enumerate(found) if _name(entry) == item), None)
-        found.insert(0, item if at is None else found.pop(at))
+        at, target = _places([_name(entry) for entry in found], item, before)
+        if at is None or at > target:
+            found.insert(target, item if at is None else found.pop(at))
 
-    return _checked(text, lambda: _put_first(text, path, item), change, path)
+    return _checked(text, lambda: _put_before(text, path, item, before), change, path)
 
 
 def read_mapping(text: str) -> dict[str, Any]:
@@ -188,7 +190,12 @@ def _fill(text: str, name: yaml.Node, node: yaml.Node, rest: Path, value: Value)
     return _insert(text, _line_end(text, name.end_mark.index), _block(rest, value, indent))
 
 
-def _put_first(text: str, path: Path, item: str) -> str:
+def _places(names: Sequence[Any], item: str, before: str | None) -> tuple[int | None, int]:
+    """Where an item stands in a list, if it does, and where it is to stand."""
+    return (names.index(item) if item in names else None), (names.index(before) if before in names else 0)
+
+
+def _put_before(text: str, path: Path, item: str, before: str | None) -> str:
     node = yaml.compose(text, Loader=yaml.SafeLoader)
     for key in path:
         entry = None if node is None else _entry(node, key)
@@ -197,12 +204,12 @@ def _put_first(text: str, path: Path, item: str) -> str:
         node = entry[1]
     if not isinstance(node, yaml.SequenceNode):
         raise ConfigError("it is not a list")
-    at = next((i for i, entry in enumerate(node.value) if _node_name(entry) == item), None)
-    if at == 0:
+    at, target = _places([_node_name(entry) for entry in node.value], item, before)
+    if at is not None and at <= target:
         return text
     if node.flow_style:
-        return _put_first_in_flow(text, node, at, item)
-    first = _line_start(text, node.value[0].start_mark.index)
+        return _put_before_in_flow(text, node, at, target, item)
+    first = _line_start(text, node.value[target].start_mark.index)
     if at is None:
         indent = text[first : text.index("-", first)]
         return text[:first] + f"{indent}- {_scalar(item)}{_newline(text)}" + text[first:]
@@ -214,11 +221,11 @@ def _put_first(text: str, path: Path, item: str) -> str:
     return text[:first] + moved + text[first:start] + text[end:]
 
 
-def _put_first_in_flow(text: str, node: yaml.SequenceNode, at: int | None, item: str) -> str:
+def _put_before_in_flow(text: str, node: yaml.SequenceNode, at: int | None, target: int, item: str) -> str:
     if not node.value:
         opening = node.end_mark.index - 1
         return text[:opening] + _scalar(item) + text[opening:]
-    first = node.value[0].start_mark.index
+    first = node.value[target].start_mark.index
     if at is None:
         return f"{text[:first]}{_scalar(item)}, {text[first:]}"
     start, end = node.value[at].start_mark.index, node.value[at].end_mark.index

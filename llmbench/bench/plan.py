@@ -103,7 +103,10 @@ class TaskPlan:
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Plan:
-    """A sweep, fixed before its first call. Margin and alpha are shares (0.10 is ten points)."""
+    """A sweep, fixed before its first call. Margin and alpha are shares (0.10 is ten points).
+
+    `unreachable` are the registry's models that cannot be called here: no tier is served by them today.
+    """
 
     name: str
     description: str
@@ -115,6 +118,7 @@ class Plan:
     models: Mapping[str, Mapping[str, Any]]
     config_hash: str
     notices: tuple[str, ...] = ()
+    unreachable: tuple[str, ...] = ()
     hash: str = field(default="")
 
     @property
@@ -174,6 +178,7 @@ class Plan:
                 "python": platform.python_version(),
             },
             "notices": list(self.notices),
+            "unreachable": list(self.unreachable),
             "config_hash": self.config_hash,
         }
 
@@ -269,6 +274,9 @@ def make_plan(
         models=models,
         config_hash=client.config.hash,
         notices=tuple(notices),
+        unreachable=tuple(
+            key for key, spec in client.config.models.items() if not client.router.is_reachable(spec)
+        ),
         hash=hashlib.sha256(canonical_json(header).encode()).hexdigest(),
     )
 

@@ -1,17 +1,20 @@
 """From verdicts to a proposed change of the config files. Nothing is written: a diff is handed to a person.
 
-A model that is the first of another tier takes the task there. Any other model is put before the task's old
-candidates, for this task alone, or before the tier's, when every measured task of the tier moved to it.
+A model that is the first of another tier takes the task there. Any other model is put before the one it
+replaces, for this task alone, or in the tier, when every measured task of the tier moved to it.
+
+Candidates that could not be called when the run was planned were not measured. They keep their places, and
+the first of a tier is the first of the others: what serves the tier where the run was made.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from llmbench.bench.edit import put_first, read_mapping, set_value, unified_diff
+from llmbench.bench.edit import put_before, read_mapping, set_value, unified_diff
 from llmbench.errors import ConfigError
 
 LADDER: Final = ("heavy_reasoning", "standard", "cheap")
@@ -37,12 +40,13 @@ class Move:
 
 @dataclass(frozen=True, slots=True)
 class Edit:
-    """One change of one file: set the value at a path, or put the value first in the list there."""
+    """One change of one file: set the value at a path, or put it into the list there, before another."""
 
     file: str
     path: tuple[str, ...]
     value: str | list[str]
     is_list: bool = False
+    before: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +75,7 @@ def propose(
     tiers: Mapping[str, Sequence[str]],
     task_tiers: Mapping[str, str],
     configs: Mapping[str, str] | None = None,
+    unreachable: Collection[str] = (),
 ) -> Proposal:
     """Turn the moves of a run into tiers, overrides and a diff.
 
@@ -80,11 +85,14 @@ def propose(
         tiers: tier -> ordered model keys, as routed today.
         task_tiers: task -> tier, as routed today.
         configs: file name -> text; None for no diff.
+        unreachable: models of the tiers that could not be called where the run was made.
 
     Raises:
         ConfigError: a config file is not YAML.
     """
     files = dict(configs or {})
+    listed = tiers
+    tiers = {tier: [model for model in models if model not in unreachable] for tier, models in tiers.items()}
     pinned = {move.task for move in moves if _own_list(files, move.task) is not None}
     destinations = {move.task: _destination(move, tiers, is_pinned=move.task in pinned) for move in moves}
     staying = [move for move in moves if destinations[move.task] == move.tier and move.task not in pinned]
@@ -97,14 +105,15 @@ def propose(
             raised[tier] = row["proposed_first"]
     if configs is None:
         return Proposal(destinations, rows)
-    edits = [_tier_edit(files, tier, model) for tier, model in raised.items()]
+    edits = [_tier_edit(files, tier, model, tiers) for tier, model in raised.items()]
     edits += [
-        _task_edit(files, move, destinations[move.task], tiers)
+        _task_edit(files, move, destinations[move.task], listed)
         for move in moves
         if raised.get(move.tier) != move.model or destinations[move.task] != move.tier
     ]
     edited, notes = _apply(files, edits)
     notes += _warnings(files, edited, moves, destinations, raised)
+    notes += _ahead(listed, tiers, raised, destinations)
     return Proposal(destinations, rows, unified_diff(files, edited), notes, edited)
 
 
@@ -184,9 +193,9 @@ def _task_entry(files: Mapping[str, str], name: str, task: str) -> Mapping[str, 
     return entry if isinstance(entry, dict) else {}
 
 
-def _tier_edit(files: Mapping[str, str], tier: str, model: str) -> Edit:
+def _tier_edit(files: Mapping[str, str], tier: str, model: str, tiers: Mapping[str, Sequence[str]]) -> Edit:
     name = ROUTER if CANDIDATES not in files and ROUTER in files else CANDIDATES
-    return Edit(name, ("tiers", tier), model, is_list=True)
+    return Edit(name, ("tiers", tier), model, is_list=True, before=next(iter(tiers.get(tier, ())), None))
 
 
 def _task_edit(
@@ -196,7 +205,7 @@ def _task_edit(
     entry = ("tasks", move.task)
     own = _own_list(files, move.task)
     if own is not None:
-        return Edit(own, (*entry, "models"), move.model, is_list=True)
+        return Edit(own, (*entry, "models"), move.model, is_list=True, before=move.reference)
     if destination != move.tier:
         if "tier" in _task_entry(files, OVERRIDES, move.task):
             return Edit(OVERRIDES, (*entry, "tier"), destination)
@@ -205,7 +214,8 @@ def _task_edit(
         return Edit(MAPPING, entry, destination)
     old = [model for model in tiers.get(move.tier, (move.reference,)) if model != move.model]
     name = ROUTER if OVERRIDES not in files and MAPPING not in files and ROUTER in files else OVERRIDES
-    return Edit(name, (*entry, "models"), [move.model, *old])
+    place = old.index(move.reference) if move.reference in old else 0
+    return Edit(name, (*entry, "models"), [*old[:place], move.model, *old[place:]])
 
 
 def _apply(files: Mapping[str, str], edits: Sequence[Edit]) -> tuple[dict[str, str], list[str]]:
@@ -215,7 +225,7 @@ def _apply(files: Mapping[str, str], edits: Sequence[Edit]) -> tuple[dict[str, s
         text = edited.get(edit.file, "")
         try:
             if edit.is_list:
-                edited[edit.file] = put_first(text, edit.path, str(edit.value))
+                edited[edit.file] = put_before(text, edit.path, str(edit.value), edit.before)
             else:
                 edited[edit.file] = set_value(text, edit.path, edit.value)
         except ConfigError as error:
@@ -257,3 +267,23 @@ def _warnings(
         for name, overlay in overlays.items()
         if overlay in files
     ]
+
+
+def _ahead(
+    listed: Mapping[str, Sequence[str]],
+    tiers: Mapping[str, Sequence[str]],
+    raised: Mapping[str, str],
+    destinations: Mapping[str, str],
+) -> list[str]:
+    """Name the candidates that would answer before those that were measured, once they can be called."""
+    notes = []
+    for tier in dict.fromkeys([*raised, *destinations.values()]):
+        first = next(iter(tiers.get(tier, ())), None)
+        names = list(listed.get(tier, ()))
+        ahead = names[: names.index(first)] if first in names else []
+        if ahead:
+            notes.append(
+                f"{tier}: {', '.join(ahead)} could not be called here and were not measured; they stay "
+                f"before {raised.get(tier, first)} and answer first where their keys are set."
+            )
+    return notes

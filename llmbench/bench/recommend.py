@@ -10,7 +10,7 @@ The table must be one that nobody peeked at: its size was fixed before the first
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, replace
 from typing import Any, Final
 
@@ -36,6 +36,7 @@ def recommend(
     task_tiers: Mapping[str, str],
     configs: Mapping[str, str] | None = None,
     results_sha256: str | None = None,
+    unreachable: Collection[str] = (),
 ) -> dict[str, Any]:
     """Decide every task of a run and propose the config change that follows.
 
@@ -46,6 +47,7 @@ def recommend(
         task_tiers: task -> tier, as routed today; a task it lacks has the tier of the plan.
         configs: file name -> text of the config files, to make the diff from; None for no diff.
         results_sha256: hash of results.jsonl, recorded in the answer.
+        unreachable: models of the tiers that could not be called when the run was planned.
 
     Returns:
         The content of recommendation.json: the same for the same rows in any order.
@@ -62,7 +64,12 @@ def recommend(
         if chosen is not None
     ]
     proposal = propose(
-        moves, measured=list(decided), tiers=tiers, task_tiers={**task_tiers, **routed}, configs=configs
+        moves,
+        measured=list(decided),
+        tiers=tiers,
+        task_tiers={**task_tiers, **routed},
+        configs=configs,
+        unreachable=unreachable,
     )
     tasks = [
         _task_json(task, routed[task], proposal.destinations.get(task, routed[task]), found, margin, alpha)

@@ -14,7 +14,7 @@ import asyncio
 import base64
 import hashlib
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Container, Iterator, Mapping
 from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager
 from contextvars import ContextVar
 from pathlib import Path
@@ -154,14 +154,14 @@ class RecordingHost:
         return self._inner.version(spec)
 
     @asynccontextmanager
-    async def lease(self, spec: ModelSpec) -> AsyncIterator[Lease]:
+    async def lease(self, spec: ModelSpec, tokens: int = 0) -> AsyncIterator[Lease]:
         """The inner host's lease; its record is written when it ends."""
         record: dict[str, Any] = {}
         outer = _record_of_lease.get()
         _record_of_lease.set(record)
         lease: Lease | None = None
         try:
-            async with self._inner.lease(spec) as lease:
+            async with self._inner.lease(spec, tokens) as lease:
                 yield lease
         finally:
             _record_of_lease.set(outer)  # no reset: a stream may end in another task than it began in
@@ -252,23 +252,31 @@ class OfflineHost:
     Args:
         versions: model id -> version, as `recorded_versions` reads them, or pinned by hand.
         base_url: where requests seem to go.
+        models: keys or ids of the models that can be "called"; every model when it is None.
     """
 
-    def __init__(self, versions: Mapping[str, str | None], base_url: str = OFFLINE_URL) -> None:
+    def __init__(
+        self,
+        versions: Mapping[str, str | None],
+        base_url: str = OFFLINE_URL,
+        *,
+        models: Container[str] | None = None,
+    ) -> None:
         self._versions = dict(versions)
         self._base_url = base_url.rstrip("/")
+        self._models = models
 
     def is_reachable(self, spec: ModelSpec) -> bool:
-        """Always: whether an answer was recorded shows when it is asked for."""
-        del spec
-        return True
+        """Whether the recording knows the model: a route then leads where it led when it was made."""
+        return self._models is None or spec.key in self._models or spec.model_id in self._models
 
     def version(self, spec: ModelSpec) -> str | None:
         """The recorded or pinned version."""
         return self._versions.get(spec.model_id)
 
-    def lease(self, spec: ModelSpec) -> AbstractAsyncContextManager[Lease]:
+    def lease(self, spec: ModelSpec, tokens: int = 0) -> AbstractAsyncContextManager[Lease]:
         """A lease that ends with the recorded figures, so that a replayed call has the same cost."""
+        del tokens
         return self._lease(spec)
 
     @asynccontextmanager
@@ -313,14 +321,12 @@ def replaying(config: Config, path: str | Path, *, pace: float = 0.0) -> dict[st
     """
     transport = ReplayTransport(path, pace=pace)
     versions = recorded_versions(path)
-    urls = {
-        name: OFFLINE_URL if endpoint.managed else endpoint.base_url or OFFLINE_URL.removesuffix("/v1")
-        for name, endpoint in config.endpoints.items()
-    }
-    return {
-        "transport": lambda: transport,
-        "hosts": {name: OfflineHost(versions, url) for name, url in urls.items()},
-    }
+    hosts = {}
+    for name, endpoint in config.endpoints.items():
+        url = OFFLINE_URL if endpoint.managed else endpoint.base_url or OFFLINE_URL.removesuffix("/v1")
+        # A provider that needs a key is there only as far as it was there when the recording was made.
+        hosts[name] = OfflineHost(versions, url, models=versions if endpoint.env_api_keys else None)
+    return {"transport": lambda: transport, "hosts": hosts}
 
 
 def recorded_versions(path: str | Path) -> dict[str, str | None]:
