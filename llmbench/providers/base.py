@@ -115,6 +115,50 @@ class Wire(Protocol):
         """
         ...
 
+    def stream_path(self, spec: ModelSpec, endpoint: Endpoint) -> str:
+        """The URL path below the endpoint's base for an answer in pieces."""
+        ...
+
+    def stream_body(self, body: Mapping[str, Any]) -> dict[str, Any]:
+        """The JSON body of a request, asking for the answer in pieces and for its usage."""
+        ...
+
+    def assembler(self) -> Assembler:
+        """What puts one streamed answer together."""
+        ...
+
+
+class Assembler(Protocol):
+    """Puts a streamed answer together again, so that the wire judges it as it judges a whole one.
+
+    Attributes:
+        has_output: whether any part of the answer has come: text, a refusal or a tool call. Thoughts and
+            keep-alives are none.
+        is_done: whether the end mark has come; what follows it is not read.
+    """
+
+    has_output: bool
+    is_done: bool
+
+    def feed(self, data: str) -> str:
+        """Take the data of one event, and return the text it adds, "" for none.
+
+        A refusal adds no text: a caller that falls back on refusals must not have shown it. It is the text
+        of the whole answer.
+
+        Raises:
+            ProviderError: the event reports an error, or is not of a known form.
+        """
+        ...
+
+    def reply(self, headers: Mapping[str, str]) -> Reply:
+        """The whole answer, once the stream is over.
+
+        Raises:
+            ProviderError: kind server_error, the stream ended without its end mark; or as `Wire.parse`.
+        """
+        ...
+
 
 class HttpxTransport:
     """The default transport: one httpx client with a connection pool, for one event loop.

@@ -13,6 +13,7 @@ from llmbench.catalog import Endpoint, ModelSpec
 from llmbench.errors import ErrorKind, ProviderError
 from llmbench.messages import FinishReason, Message, Usage
 from llmbench.providers.base import Reply
+from llmbench.providers.chat_stream import ChatAssembler
 from llmbench.providers.failures import error_from
 from llmbench.providers.json_readers import as_cost, as_count, as_mapping, as_mappings, as_text
 
@@ -89,6 +90,22 @@ class ChatWire:
             tool_calls=tool_calls,
             problem=_problem(finish, text, request_id),
         )
+
+    def stream_path(self, spec: ModelSpec, endpoint: Endpoint) -> str:
+        """The path for an answer in pieces: the same."""
+        return self.path(spec, endpoint)
+
+    def stream_body(self, body: Mapping[str, Any]) -> dict[str, Any]:
+        """The body that asks for pieces, and for the usage in the last of them.
+
+        `stream_options` of the body is sent as it is; null leaves it out, for a host that refuses it.
+        """
+        streamed = {"stream_options": {"include_usage": True}, **body, "stream": True}
+        return {name: value for name, value in streamed.items() if (name, value) != ("stream_options", None)}
+
+    def assembler(self) -> ChatAssembler:
+        """What puts one streamed answer together."""
+        return ChatAssembler(self.parse)
 
 
 def _turn(message: Message) -> dict[str, Any]:

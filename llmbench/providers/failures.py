@@ -51,9 +51,14 @@ def error_from(
         kind=kind,
         status_code=status,
         retry_after_s=wait_s,
-        request_id=next((headers[name] for name in _REQUEST_ID_HEADERS if headers.get(name)), None),
+        request_id=request_id_of(headers),
         param=_refused(detail, upstream, text) if kind == "unsupported_param" else None,
     )
+
+
+def request_id_of(headers: Mapping[str, str]) -> str | None:
+    """The host's id of the request, from headers in lower case."""
+    return next((headers[name] for name in _REQUEST_ID_HEADERS if headers.get(name)), None)
 
 
 # ---- the kind
@@ -72,7 +77,8 @@ _BY_CODE: Final[Mapping[str, ErrorKind]] = {
     **dict.fromkeys(("insufficient_quota", "billing_hard_limit_reached", "BILLING_DISABLED"), "quota"),
     **dict.fromkeys(("quota_per_day", "payment_required", "token_limit_exceeded"), "quota"),
     **dict.fromkeys(("openrouter_credits", "openrouter_key_limit"), "quota"),
-    **dict.fromkeys(("rate_limit_exceeded", "RATE_LIMIT_EXCEEDED", "RESOURCE_EXHAUSTED"), "rate_limit"),
+    **dict.fromkeys(("rate_limit_exceeded", "too_many_requests"), "rate_limit"),
+    **dict.fromkeys(("RATE_LIMIT_EXCEEDED", "RESOURCE_EXHAUSTED"), "rate_limit"),
     **dict.fromkeys(
         ("context_length_exceeded", "exceed_context_size_error", "string_too_long"), "context_length"
     ),

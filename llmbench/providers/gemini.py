@@ -16,10 +16,13 @@ from llmbench.errors import ParamError
 from llmbench.messages import Message
 from llmbench.providers.base import Reply
 from llmbench.providers.gemini_reply import read_reply
+from llmbench.providers.gemini_stream import GeminiAssembler
 from llmbench.providers.gemini_turns import contents_of, media_resolution_of, text_of
 from llmbench.providers.json_readers import as_mapping
 
 _DEFAULT_VERSION: Final = "v1"
+_WHOLE: Final = ":generateContent"
+_IN_PIECES: Final = ":streamGenerateContent?alt=sse"
 _VERSION_AT_END: Final = re.compile(r"/v\d+(?:(?:alpha|beta)\d*)?/?\Z")
 #: Parameters with a name of their own here; any other is sent in generationConfig as it is.
 _NAMES: Final[Mapping[str, str]] = {
@@ -54,7 +57,7 @@ class GeminiWire:
         if not (slash and kind in ("models", "tunedModels")):
             kind, name = "models", spec.model_id
         start = "" if has_version else f"/{quote(version, safe='')}"
-        return f"{start}/{kind}/{quote(name, safe='')}:generateContent"
+        return f"{start}/{kind}/{quote(name, safe='')}{_WHOLE}"
 
     def body(
         self,
@@ -97,6 +100,18 @@ class GeminiWire:
             ProviderError: kind malformed; the payload holds no candidate and no reason for none.
         """
         return read_reply(payload, headers)
+
+    def stream_path(self, spec: ModelSpec, endpoint: Endpoint) -> str:
+        """The path for an answer in pieces, as server-sent events: without `alt` it is one JSON array."""
+        return self.path(spec, endpoint).removesuffix(_WHOLE) + _IN_PIECES
+
+    def stream_body(self, body: Mapping[str, Any]) -> dict[str, Any]:
+        """The body of a whole answer: the path asks for pieces, and each of them has the usage."""
+        return dict(body)
+
+    def assembler(self) -> GeminiAssembler:
+        """What puts one streamed answer together."""
+        return GeminiAssembler(self.parse)
 
 
 def _generation_config(params: Mapping[str, Any]) -> dict[str, Any]:

@@ -19,6 +19,7 @@ from llmbench.messages import FinishReason, Message, Usage
 from llmbench.providers.base import Reply
 from llmbench.providers.failures import error_from
 from llmbench.providers.json_readers import as_count, as_mapping, as_mappings, as_text
+from llmbench.providers.responses_stream import ResponsesAssembler
 
 #: The first dated Azure version that has the Responses API. Source: the 400 that an older one answers.
 FIRST_AZURE_VERSION: Final = "2025-03-01-preview"
@@ -114,6 +115,18 @@ class ResponsesWire:
             tool_calls=calls,
             problem=_problem(finish, text, request_id),
         )
+
+    def stream_path(self, spec: ModelSpec, endpoint: Endpoint) -> str:
+        """The path for an answer in pieces: the same."""
+        return self.path(spec, endpoint)
+
+    def stream_body(self, body: Mapping[str, Any]) -> dict[str, Any]:
+        """The body that asks for pieces; the last one has the usage."""
+        return {**body, "stream": True}
+
+    def assembler(self) -> ResponsesAssembler:
+        """What puts one streamed answer together."""
+        return ResponsesAssembler(self.parse)
 
 
 # ---- the request

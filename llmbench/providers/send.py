@@ -28,7 +28,8 @@ class Sent:
 
     `problem` says why the answer does not count (cut off, empty, schema broken); the tokens and the
     money were used all the same. Times are milliseconds, `cost_usd` USD or None with the reason in
-    `cost_source`.
+    `cost_source`. `ttft_ms` is the time to the first part of a streamed answer; None where it was not
+    streamed, or nothing came.
     """
 
     reply: Reply
@@ -38,6 +39,7 @@ class Sent:
     lease: Lease
     cost_usd: float | None
     cost_source: str
+    ttft_ms: float | None = None
 
 
 def speaks(spec: ModelSpec) -> bool:
@@ -87,7 +89,23 @@ async def send_once(
             latency_ms = (time.perf_counter() - started) * 1000
     except EmbeddedServerError as error:
         raise ProviderError(str(error), kind="connect") from error
-    reply = wire.parse(payload, headers)
+    return finished(
+        spec, endpoint, lease, wire.parse(payload, headers), output_schema, sent_at, latency_ms=latency_ms
+    )
+
+
+def finished(
+    spec: ModelSpec,
+    endpoint: Endpoint,
+    lease: Lease,
+    reply: Reply,
+    output_schema: OutputSchema | None,
+    sent_at: datetime,
+    *,
+    latency_ms: float,
+    ttft_ms: float | None = None,
+) -> Sent:
+    """An answer with its cost and, where it is one, its data; the lease has ended and holds its figures."""
     cost_usd, cost_source = cost_of(
         spec, endpoint, reply.usage, reported_usd=reply.reported_usd, cpu_s=lease.cpu_s, at=sent_at
     )
@@ -97,4 +115,4 @@ async def send_once(
             parsed = parse_structured(reply.text, output_schema)
         except ProviderError as error:
             problem = error
-    return Sent(reply, parsed, problem, latency_ms, lease, cost_usd, cost_source)
+    return Sent(reply, parsed, problem, latency_ms, lease, cost_usd, cost_source, ttft_ms)
