@@ -182,18 +182,10 @@ def test_unknown_keys_warn_and_own_keys_do_not(findings):
     assert "'zebra'" in found[0].message
 
 
-def test_settings_without_effect_are_said_to_be_so(findings):
-    router = ROUTER.replace("}", ", limits: {requests_per_minute: 5}, timeouts: {stall_s: 3}}")
-    found = findings(
-        llm_router=router, llm_model_registry=REGISTRY.replace(", price: {input: 1, output: 2}", "")
-    )
-    told = [finding.message for finding in found if finding.severity == "warning"]
-    assert [message.split(" has ")[1] for message in told] == [
-        "no price: its cost will be unknown",
-        "no price: its cost will be unknown",
-        "no effect in this version",
-        "no effect in this version",
-    ]
+def test_limits_and_times_of_a_provider_have_an_effect_and_nothing_is_said(findings):
+    limits = "limits: {requests_per_minute: 5, tokens_per_minute: 9}"
+    times = "timeouts: {stall_s: 3, first_token_s: 2}"
+    assert findings(llm_router=ROUTER.replace("}", f", {limits}, {times}}}")) == []
 
 
 def test_an_overlay_is_merged_deeply_and_blamed_for_its_own_lines(write_configs):

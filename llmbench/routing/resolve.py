@@ -11,6 +11,8 @@ from typing import Any, Final
 
 from llmbench.catalog import Candidate, Condition, Modality, ModelSpec, Policy, Wire
 from llmbench.config import Config, Environment, Override, TaskRule
+from llmbench.config.candidates import unmet
+from llmbench.config.model import MEDIA_FILES
 from llmbench.errors import RouteError
 from llmbench.messages import Route
 
@@ -62,6 +64,7 @@ def resolve(
     Raises:
         RouteError: no candidate is left, or the task is unknown and the config forbids that.
     """
+    _refuse_media(config, wanted)
     tier, tier_reason = _tier(config, wanted)
     choice = _candidates(config, environment, wanted, tier)
     kept: list[str] = []
@@ -97,6 +100,23 @@ def resolve(
         reasons=tuple(reasons),
         excluded=tuple(choice.excluded),
         slot=choice.slot,
+    )
+
+
+def _refuse_media(config: Config, wanted: Wanted) -> None:
+    """A text call to an image or speech task goes to no model: none that writes text could do it.
+
+    Raises:
+        RouteError: the task, or the tier that the call names, belongs to a media file.
+    """
+    kind = config.media_of(task=wanted.task, tier=wanted.tier or "")
+    if kind is None or wanted.modality != "text":
+        return
+    task = config.media[kind].tasks.get(wanted.task)
+    tier = wanted.tier if task is None else task.tier
+    raise RouteError(
+        f"task {wanted.task!r} belongs to the {kind} tier {tier!r} of {MEDIA_FILES[kind]}: "
+        f"a text call asks no text model for it; ask through the {kind} client"
     )
 
 
@@ -232,20 +252,8 @@ def _exclusion(spec: ModelSpec, condition: Condition, wanted: Wanted) -> str | N
             context is not None and need > context,
             f"about {need} tokens do not fit its context of {context}",
         ),
-        (
-            condition.min_context_tokens is not None and (context or 0) < condition.min_context_tokens,
-            f"context {context or 'unknown'} is under the tier's {condition.min_context_tokens}",
-        ),
-        (
-            condition.structured_outputs not in (None, can.structured_outputs),
-            f"the tier asks for structured_outputs: {str(condition.structured_outputs).lower()}",
-        ),
-        (
-            condition.reasoning not in (None, can.reasoning),
-            f"the tier asks for reasoning: {str(condition.reasoning).lower()}",
-        ),
     )
-    return next((reason for applies, reason in problems if applies), None)
+    return next((reason for applies, reason in problems if applies), None) or unmet(condition, can)
 
 
 def _is_strict(config: Config, environment: Environment, wanted: Wanted, choice: _Choice) -> bool:
