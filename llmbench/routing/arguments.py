@@ -7,17 +7,16 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from llmbench.catalog import Policy, Wire
-from llmbench.config.environment import Environment
-from llmbench.config.model import Config, TaskRule
 from llmbench.errors import ParamError
-from llmbench.messages import Message, Request, as_messages
+from llmbench.messages import Adjustment, Message, Request, as_messages
 from llmbench.routing.params import normalise
 from llmbench.routing.prepare import content_parts, estimated_tokens
-from llmbench.routing.resolve import Wanted, task_policy, task_rules
+from llmbench.routing.resolve import Wanted
+from llmbench.routing.setup import Setup
 from llmbench.structuring import as_output_schema
 
 Prompt = str | Sequence[Message | Mapping[str, Any]]
@@ -25,16 +24,20 @@ Prompt = str | Sequence[Message | Mapping[str, Any]]
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """One call as it was asked for: the request, what its route must offer, and the policy of its task."""
+    """One call as it was asked for: the request, what its route must offer, and the task's own settings.
+
+    `renamed` tells which of the call's parameters came under another name than their canonical one.
+    """
 
     request: Request
     wanted: Wanted
     policy: Policy
+    renamed: tuple[Adjustment, ...] = ()
+    clean_output: tuple[str, ...] = ()
 
 
 def asked_for(
-    config: Config,
-    environment: Environment,
+    setup: Setup,
     /,
     task: str,
     prompt: Prompt,
@@ -59,8 +62,7 @@ def asked_for(
     """What a call asks for, with the task's own settings filled in.
 
     Args:
-        config: the loaded config.
-        environment: the process's variables.
+        setup: the loaded config and the process's variables.
         task: the kind of work, as the config names it.
         prompt: a text, or messages with role and content.
         system: a system prompt; the task's own by default.
@@ -83,68 +85,57 @@ def asked_for(
     Raises:
         ParamError: an argument is unknown or has a wrong value.
     """
-    place = Wanted(task, channel=channel or environment.channel, env=env or environment.env)
-    rules, policy = task_rules(config, place), task_policy(config, place)
-    given, _ = normalise(params)
+    environment = setup.environment
+    channel, env = channel or environment.channel, env or environment.env
+    settings = setup.settings(task, channel, env)
+    options, renamed = normalise(params)
     output_schema = as_output_schema(response_format)
-    options = dict(params)
     if response_format is not None and output_schema is None:
         options["response_format"] = {"type": "text"}  # against a schema that the config asks for
+    messages = as_messages(prompt, system)
+    if system is None and settings.system_prompt and not _is_instructed(messages):
+        messages = as_messages(messages, settings.system_prompt)
+    deadline_s = options.get("timeout") or settings.timeout_s or settings.policy.deadline_s
     request = Request(
         task=task,
-        messages=_messages(prompt, system, variables, rules),
+        messages=messages,
         call_id=uuid.uuid4().hex,
         options=options,
         output_schema=output_schema,
-        channel=place.channel,
-        env=place.env,
-        deadline_s=_deadline_s(given, rules, policy),
+        channel=channel,
+        env=env,
+        deadline_s=float(deadline_s),
         strict=strict,
         budget_usd=budget_usd,
         run_id=run_id,
         cell=cell,
         routing_key=routing_key or environment.routing_key,
     )
-    wanted = replace(
-        place,
+    wanted = Wanted(
+        task=task,
         tier=tier,
         models=(models,) if isinstance(models, str) else tuple(models),
+        channel=channel,
+        env=env,
         allow_fallback=allow_fallback,
-        wire=_forced_wire(force_responses, force_chat, rules),
+        wire=_forced_wire(force_responses, force_chat) or settings.wire,
         needs_vision=any(
-            part.get("type") == "image_url" for turn in request.messages for part in content_parts(turn)
+            part.get("type") == "image_url" for turn in messages for part in content_parts(turn)
         ),
-        needs_tools="tools" in given,
-        needs_reasoning=given.get("reasoning", "none") not in ("none", "minimal"),
-        input_tokens=estimated_tokens(request.messages),
-        output_tokens=given.get("max_tokens", 0),
+        needs_tools="tools" in options,
+        needs_reasoning=options.get("reasoning", "none") not in ("none", "minimal"),
+        input_tokens=estimated_tokens(messages),
+        output_tokens=options.get("max_tokens", 0),
     )
-    return Asked(request, wanted, policy)
+    return Asked(request, wanted, settings.policy, renamed, settings.clean_output)
 
 
-def _messages(
-    prompt: Prompt, system: str | None, variables: Mapping[str, Any] | None, rules: Sequence[TaskRule]
-) -> tuple[Message, ...]:
-    """The messages; the task's own system prompt comes first where the caller gives none."""
-    messages = as_messages(prompt, system)  # TODO variables
-    if system is None and not any(turn.role in ("system", "developer") for turn in messages):
-        own = next((rule.system_prompt for rule in rules if rule.system_prompt), None)
-        return as_messages(messages, own)
-    return messages
+def _is_instructed(messages: Sequence[Message]) -> bool:
+    """Whether the caller gave a system prompt among the messages."""
+    return any(turn.role in ("system", "developer") for turn in messages)
 
 
-def _deadline_s(given: Mapping[str, Any], rules: Sequence[TaskRule], policy: Policy) -> float:
-    """The call's own `timeout`, else the task's, else the policy's deadline, in seconds."""
-    limits = (given, *({"timeout": rule.timeout_s} for rule in rules), *(rule.options for rule in rules))
-    timeouts = (limit.get("timeout") for limit in limits)
-    return next((float(value) for value in timeouts if value is not None), policy.deadline_s)
-
-
-def _forced_wire(force_responses: bool, force_chat: bool, rules: Sequence[TaskRule]) -> Wire | None:  # noqa: FBT001 -- the caller's own words
+def _forced_wire(force_responses: bool, force_chat: bool) -> Wire | None:  # noqa: FBT001 -- the caller's words
     if force_responses and force_chat:
         raise ParamError("force_responses and force_chat exclude each other; keep one")
-    if force_responses:
-        return "responses"
-    if force_chat:
-        return "chat"
-    return next((rule.force_wire for rule in rules if rule.force_wire), None)
+    return "responses" if force_responses else "chat" if force_chat else None

@@ -72,7 +72,8 @@ class Call:
             ParamError: an option is wrong, or strict is set and one would be changed.
             ConfigError: the model needs a wire that this version does not speak.
         """
-        found = prepare(self.setup, self.asked.request, self.asked.wanted, self.route.tier, key)
+        asked = self.asked
+        found = prepare(self.setup, asked.request, asked.wanted, self.route.tier, key, asked.renamed)
         self.prepared[key] = found
         return found
 

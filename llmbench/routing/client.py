@@ -8,22 +8,22 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Concatenate, ParamSpec, Self, TypeVar
 
-from llmbench.config.environment import Environment
 from llmbench.config.model import Config
 from llmbench.messages import Response, Route
 from llmbench.routing.arguments import Prompt, asked_for
 from llmbench.routing.background_loop import BackgroundLoop
 from llmbench.routing.router import LLMRouter
+from llmbench.routing.setup import Setup
 
 P = ParamSpec("P")
 R = TypeVar("R")
 
 
 def _takes(
-    source: Callable[Concatenate[Config, Environment, P], Any],
+    source: Callable[Concatenate[Setup, P], Any],
 ) -> Callable[[Callable[..., R]], Callable[Concatenate[Any, P], R]]:
     """Give a door the arguments of `asked_for`, for type checkers, editors and help() alike."""
-    arguments = list(inspect.signature(source).parameters.values())[2:]
+    arguments = list(inspect.signature(source).parameters.values())[1:]
 
     def apply(door: Callable[..., R]) -> Callable[Concatenate[Any, P], R]:
         own = inspect.signature(door)

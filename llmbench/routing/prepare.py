@@ -10,8 +10,8 @@ from llmbench.catalog import ModelSpec
 from llmbench.errors import ParamError
 from llmbench.messages import Adjustment, Message, OutputSchema, Request
 from llmbench.providers.send import wire_for
-from llmbench.routing.params import guard, merge
-from llmbench.routing.resolve import Wanted, option_layers
+from llmbench.routing.params import guard
+from llmbench.routing.resolve import Wanted
 from llmbench.routing.setup import Setup
 from llmbench.structuring import as_output_schema
 
@@ -28,16 +28,36 @@ class Prepared:
     output_schema: OutputSchema | None = None
 
 
-def prepare(setup: Setup, request: Request, wanted: Wanted, tier: str, key: str) -> Prepared:
+def prepare(
+    setup: Setup,
+    request: Request,
+    wanted: Wanted,
+    tier: str,
+    key: str,
+    renamed: tuple[Adjustment, ...] = (),
+) -> Prepared:
     """Options, guard and body for one candidate.
 
+    Args:
+        setup: the config and what its hosts refused.
+        request: the call; its options are canonical.
+        wanted: the call's place: task, channel, env and wire.
+        tier: the tier whose defaults apply.
+        key: the candidate.
+        renamed: how the call's own options were renamed.
+
     Raises:
-        ParamError: an option is unknown or has a wrong value, or strict is set and one would be changed.
+        ParamError: an option of a file has a wrong value, or strict is set and one would be changed.
         ConfigError: the model needs a wire that this version does not speak.
     """
     spec = setup.spec(key, wanted.wire)
-    options, renamed = merge((*option_layers(setup.config, wanted, tier, spec), request.options))
-    output_schema = request.output_schema or as_output_schema(options.get("response_format"))
+    defaults = setup.defaults(request.task, wanted.channel, wanted.env, tier, key)
+    options = {**defaults.options, **request.options}
+    output_schema = request.output_schema
+    if output_schema is None and "response_format" not in request.options:
+        output_schema = defaults.output_schema
+    elif output_schema is None:
+        output_schema = as_output_schema(request.options["response_format"])
     spec, options, learned = setup.lessons.apply(spec, options)
     guarded = guard(spec, options, output_schema)
     body = wire_for(spec).body(
@@ -45,7 +65,8 @@ def prepare(setup: Setup, request: Request, wanted: Wanted, tier: str, key: str)
     )
     limits = (options.get("max_tokens"), spec.capabilities.max_output_tokens)
     max_tokens = min((limit for limit in limits if limit is not None), default=None)
-    changes = (*renamed, *learned, *guarded.adjustments)
+    kept = (change for change in defaults.renamed if change.after not in request.options)
+    changes = (*kept, *renamed, *learned, *guarded.adjustments)
     if request.strict and changes:
         listed = "; ".join(str(change) for change in changes)
         raise ParamError(f"strict: {spec.key} would not take the parameters as they are: {listed}")

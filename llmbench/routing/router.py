@@ -85,7 +85,7 @@ class LLMRouter:
             ParamError: an argument is unknown or has a wrong value.
         """
         setup = self.setup()
-        asked = asked_for(setup.config, self.environment, task, prompt, **arguments)
+        asked = asked_for(setup, task, prompt, **arguments)
         return Call(setup, asked, self.log, self._redact)
 
     def explain(self, task: str, prompt: Prompt, **arguments: Any) -> Route:

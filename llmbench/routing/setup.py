@@ -6,26 +6,77 @@ A call keeps the setup that it began with to its end, so that no call sees two c
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
 
-from llmbench.catalog import ModelSpec, Wire
+from llmbench.catalog import ModelSpec, Policy, Wire
 from llmbench.config.environment import Environment
 from llmbench.config.model import Config
+from llmbench.messages import Adjustment, OutputSchema
 from llmbench.providers.hosts import Host, open_host
 from llmbench.providers.send import speaks
 from llmbench.routing.breaker import Circuits
 from llmbench.routing.lessons import Lessons
+from llmbench.routing.params import merge
+from llmbench.routing.resolve import Wanted, option_layers, task_policy, task_rules
+from llmbench.structuring import as_output_schema
 
 
 @dataclass(frozen=True, slots=True)
-class Setup:
-    """Config, hosts by provider name, open circuits, and what hosts refused."""
+class TaskSettings:
+    """What the files say of a task in a channel and an environment, the most specific file winning.
 
-    config: Config
-    environment: Environment
-    hosts: Mapping[str, Host]
-    circuits: Circuits | None
-    lessons: Lessons = field(default_factory=Lessons)
+    `timeout_s` is the deadline of its calls in seconds; None leaves it to the policy.
+    """
+
+    policy: Policy
+    timeout_s: float | None
+    system_prompt: str | None
+    wire: Wire | None
+    clean_output: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Defaults:
+    """Canonical options under the call's own, how they were renamed, and the schema they ask for."""
+
+    options: Mapping[str, Any]
+    renamed: tuple[Adjustment, ...]
+    output_schema: OutputSchema | None
+
+
+class Setup:
+    """Config, hosts by provider name, circuits, and what hosts refused. Safe between threads.
+
+    What the files say of a task is worked out once for each task, channel and environment.
+    """
+
+    def __init__(self, config: Config, environment: Environment, hosts: Mapping[str, Host]) -> None:
+        self.config = config
+        self.environment = environment
+        self.hosts = hosts
+        self.circuits = None if config.policy.breaker is None else Circuits(config.policy.breaker)
+        self.lessons = Lessons()
+        self.settings = lru_cache(maxsize=4096)(self._settings)
+        self.defaults = lru_cache(maxsize=4096)(self._defaults)
+
+    def _settings(self, task: str, channel: str | None, env: str | None) -> TaskSettings:
+        place = Wanted(task, channel=channel, env=env)
+        rules = task_rules(self.config, place)
+        timeouts = [rule.timeout_s for rule in rules] + [rule.options.get("timeout") for rule in rules]
+        return TaskSettings(
+            policy=task_policy(self.config, place),
+            timeout_s=next((float(value) for value in timeouts if value is not None), None),
+            system_prompt=next((rule.system_prompt for rule in rules if rule.system_prompt), None),
+            wire=next((rule.force_wire for rule in rules if rule.force_wire), None),
+            clean_output=next((rule.clean_output for rule in rules if rule.clean_output), ()),
+        )
+
+    def _defaults(self, task: str, channel: str | None, env: str | None, tier: str, key: str) -> Defaults:
+        place = Wanted(task, channel=channel, env=env)
+        options, renamed = merge(option_layers(self.config, place, tier, self.config.models[key]))
+        return Defaults(options, renamed, as_output_schema(options.get("response_format")))
 
     def secrets(self) -> list[str]:
         """The values of every key variable that the config names."""
@@ -62,5 +113,4 @@ def open_setup(config: Config, environment: Environment, hosts: Mapping[str, Hos
         ConfigError: a provider's address cannot be used.
     """
     opened = {name: open_host(endpoint, environment) for name, endpoint in config.endpoints.items()}
-    breaker = config.policy.breaker
-    return Setup(config, environment, {**opened, **hosts}, None if breaker is None else Circuits(breaker))
+    return Setup(config, environment, {**opened, **hosts})
