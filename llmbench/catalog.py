@@ -46,6 +46,8 @@ PARAMETER_ALIASES: Final[Mapping[str, str]] = {
 NEVER_FALL_BACK: Final[frozenset[ErrorKind]] = frozenset(
     {"bad_request", "content_filter", "refusal", "cancelled"}
 )
+#: Kinds that never try the same candidate again, whatever the status: the same request would end the same.
+NEVER_RETRY: Final[frozenset[ErrorKind]] = NEVER_FALL_BACK | {"unsupported_param", "context_length", "quota"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,10 +190,12 @@ class Candidate:
 class Breaker:
     """When a failing model is left alone: `failures` within `window_s` seconds open its circuit.
 
-    An open circuit costs no request for `cooldown_s` seconds; then one call tries the model again.
+    An open circuit costs no request for `cooldown_s` seconds; then one call tries the model again. It is
+    never what makes a call fail: a call that has nothing else left to try tries the model all the same.
+    `failures` is also the number of calls that may find out at the same time whether a model answers at all.
     """
 
-    failures: int = 5
+    failures: int = 3
     window_s: float = 60.0
     cooldown_s: float = 30.0
 
@@ -210,8 +214,10 @@ class Policy:
     """The users' fallback policy. Seconds throughout.
 
     A *transient* status waits and tries the same candidate again, `per_status_retry` times (once when
-    it names no number); a kind in `fall_back_on` moves to the next candidate. `retry_limit` is the number
-    of candidates to try, 0 for all of them. `breaker` is None when no circuit is ever opened.
+    it names no number) after `per_status_backoff` seconds, or after what the provider asked for; a kind in
+    `fall_back_on` moves to the next candidate. `retry_limit` is the number of candidates to try, 0 for all
+    of them; `max_total_attempts` counts requests and `max_total_wait_sec` the seconds between them, both
+    over the whole call. `breaker` is None when no circuit is ever opened.
     """
 
     transient_statuses: frozenset[int] = frozenset({408, 409, 429, 500, 502, 503, 504, 524, 529})
@@ -225,7 +231,7 @@ class Policy:
     fall_back_on: frozenset[ErrorKind] | None = None
     on_content_filter: Literal["fail", "fallback"] = "fail"
     on_refusal: Literal["return", "fallback"] = "return"
-    breaker: Breaker | None = None
+    breaker: Breaker | None = field(default_factory=Breaker)
 
     def falls_back_on(self, kind: ErrorKind) -> bool:
         """Whether a failure of this kind moves the call to the next candidate."""
@@ -237,9 +243,9 @@ class Policy:
             return kind in self.fall_back_on
         return kind not in NEVER_FALL_BACK
 
-    def retries(self, status_code: int | None) -> int:
+    def retries(self, kind: ErrorKind, status_code: int | None) -> int:
         """How often the same candidate is tried again after this status."""
-        if status_code not in self.transient_statuses or status_code is None:
+        if status_code is None or status_code not in self.transient_statuses or kind in NEVER_RETRY:
             return 0
         return self.per_status_retry.get(status_code, 1)
 

@@ -1,20 +1,17 @@
-"""Fallback under a policy: the order, the caps and the deadline hold for every script of failures."""
+"""Fallback under a policy: who is tried, how often, and with which end, one claim a test."""
 
 from __future__ import annotations
 
 import asyncio
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
-from llmbench.catalog import Breaker, Policy
-from llmbench.errors import ERROR_KINDS, FallbackExhausted, ProviderError
+from llmbench.catalog import Policy
+from llmbench.errors import ERROR_KINDS, ConfigError, FallbackExhausted, ParamError, ProviderError
 from llmbench.messages import Attempt, Usage
 from llmbench.providers.base import Reply
 from llmbench.providers.hosts import Lease
 from llmbench.providers.send import Sent
-from llmbench.routing.breaker import Circuits
 from llmbench.routing.fallback import run_candidates
 
 STATUS = {"rate_limit": 429, "server_error": 500, "timeout": 408, "auth": 401, "bad_request": 400}
@@ -40,9 +37,10 @@ def answer(problem: ProviderError | None = None) -> Sent:
     return Sent(reply, None, problem, 5.0, Lease("http://x"), 0.25, "registry")
 
 
-def error(kind, retry_after_s=None, status=None) -> ProviderError:
+def error(kind, retry_after_s=None, status=None, param=None) -> ProviderError:
     status = STATUS.get(kind) if status is None else status
-    return ProviderError(f"it was {kind}", kind=kind, status_code=status, retry_after_s=retry_after_s)
+    text = f"it was {kind}"
+    return ProviderError(text, kind=kind, status_code=status, retry_after_s=retry_after_s, param=param)
 
 
 class Script:
@@ -58,7 +56,7 @@ class Script:
         self.clock.now += self.took_s
         steps = self.steps.get(model, [None])
         step = steps[min(turn, len(steps) - 1)]
-        if isinstance(step, ProviderError):
+        if isinstance(step, Exception):
             raise step
         return step or answer()
 
@@ -195,43 +193,6 @@ def test_the_number_of_candidates_is_the_retry_limit():
     assert script.sent == ["a", "b"]
 
 
-kinds = st.sampled_from(sorted(STATUS))
-waits = st.none() | st.floats(0, 40)
-steps = st.lists(st.none() | st.builds(error, kinds, waits), min_size=1, max_size=4)
-policies = st.builds(
-    Policy,
-    retry_limit=st.integers(0, 3),
-    backoff_sec=st.floats(0, 10),
-    per_status_backoff=st.dictionaries(st.sampled_from([429, 500]), st.floats(0, 20)),
-    per_status_retry=st.dictionaries(st.sampled_from([429, 500, 408]), st.integers(0, 4)),
-    max_total_attempts=st.integers(1, 9),
-    max_total_wait_sec=st.floats(0, 30),
-)
-
-
-@settings(max_examples=300)
-@given(policies, steps, steps, steps, st.floats(0, 5), st.floats(0.5, 60))
-def test_deadline_caps_and_order_hold_for_every_script(policy, a, b, c, took_s, deadline_s):
-    script = Script(Clock(), took_s, a=a, b=b, c=c)
-    began, record = script.clock.now, []
-    failed: list[FallbackExhausted] = []
-    try:
-        run(script, policy, deadline_s=deadline_s, attempts=record)
-    except FallbackExhausted as group:
-        failed.append(group)
-    assert [list(group.attempts) for group in failed] == [record] * len(failed)
-    assert [len(group.exceptions) for group in failed] == [len(record)] * len(failed)
-    elapsed = script.clock.now - began
-    assert elapsed <= deadline_s + took_s + 1e-6  # the clock is asked before each step, not within it
-    assert sum(script.clock.waits) <= policy.max_total_wait_sec + 1e-9
-    assert 1 <= len(record) <= policy.max_total_attempts
-    assert [attempt.model for attempt in record] == script.sent
-    assert script.sent == sorted(script.sent)
-    assert sum(attempt.waited_ms for attempt in record) == pytest.approx(sum(script.clock.waits) * 1000)
-    if policy.retry_limit:
-        assert len(set(script.sent)) <= policy.retry_limit
-
-
 def test_an_attempt_that_hangs_is_cut_off_and_leaves_time_for_the_next():
     async def send(model: str) -> Sent:
         if model == "a":
@@ -266,35 +227,131 @@ def test_a_cancelled_call_still_tells_what_it_tried():
     assert [(a.model, a.error_kind) for a in record] == [("a", "auth"), ("b", "cancelled")]
 
 
-def test_a_circuit_opens_rests_tries_once_and_closes():
-    clock = Clock()
-    circuits = Circuits(Breaker(failures=2, window_s=60, cooldown_s=30), clock)
-    policy = Policy(transient_statuses=frozenset())
-
-    def call(**script) -> list[tuple[str, str | None]]:
-        outcome = run(Script(clock, **script), policy, circuits=circuits)
-        return [(attempt.model, attempt.error_kind) for attempt in outcome.attempts]
-
-    down = {"a": [error("server_error")]}
-    assert call(**down) == call(**down) == [("a", "server_error"), ("b", None)]
-    assert call() == [("a", "circuit_open"), ("b", None)]
-    clock.now += 31
-    assert call(**down) == [("a", "server_error"), ("b", None)]
-    assert call() == [("a", "circuit_open"), ("b", None)]
-    clock.now += 31
-    assert call() == call() == [("a", None)]
+# ---- what is never tried again, and how often the rest is
 
 
-def test_failures_of_the_request_and_old_ones_open_no_circuit():
-    clock = Clock()
-    circuits = Circuits(Breaker(failures=2, window_s=60, cooldown_s=30), clock)
-    for kind in ("content_filter", "server_error", "bad_request", "server_error"):
-        circuits.note("a", kind)
-    circuits.require_closed("a")
-    clock.now += 61
-    circuits.note("a", "timeout")
-    circuits.require_closed("a")
-    circuits.note("a", "timeout")
-    with pytest.raises(ProviderError, match=r"left alone for 30.0 s more after 2 failures") as caught:
-        circuits.require_closed("a")
-    assert caught.value.kind == "circuit_open"
+@pytest.mark.parametrize(
+    "kind",
+    ["bad_request", "unsupported_param", "context_length", "content_filter", "refusal", "quota", "cancelled"],
+)
+def test_a_kind_that_would_end_the_same_is_not_tried_again_whatever_its_status_says(kind):
+    for status in (402, 429, 500):
+        script = Script(Clock(), a=[error(kind, status=status, retry_after_s=1.0)])
+        policy = Policy(
+            transient_statuses=frozenset({402, 429, 500}), per_status_retry={402: 3, 429: 3, 500: 3}
+        )
+        with pytest.raises(FallbackExhausted):
+            run(script, policy, "a")
+        assert (script.sent, script.clock.waits) == (["a"], [])
+
+
+def test_each_status_has_its_own_number_of_retries():
+    steps = [error("rate_limit"), error("rate_limit"), error("server_error"), error("rate_limit")]
+    script = Script(Clock(), a=steps)
+    run(script, Policy(backoff_sec=1, per_status_retry={429: 2, 500: 1}, per_status_backoff={500: 3}))
+    assert (script.sent, script.clock.waits) == (["a", "a", "a", "a", "b"], [1.0, 1.0, 3.0])
+
+
+def test_a_wait_asked_of_the_last_candidate_is_not_begun_when_it_does_not_fit():
+    script = Script(Clock(), a=[error("rate_limit", retry_after_s=99.0), None])
+    with pytest.raises(FallbackExhausted):
+        run(script, Policy(max_total_wait_sec=1000), "a", deadline_s=99.0)
+    assert (script.sent, script.clock.waits) == (["a"], [])
+
+
+# ---- lessons
+
+
+def test_a_parameter_that_the_provider_names_is_left_out_once_and_at_once():
+    learnt: list[tuple[str, str | None]] = []
+
+    def learn(model: str, problem: ProviderError) -> bool:
+        learnt.append((model, problem.param))
+        return True
+
+    seed, top_k = (error("unsupported_param", status=400, param=name) for name in ("seed", "top_k"))
+    script = Script(Clock(), a=[seed, top_k, None])
+    outcome = run(script, Policy(), learn=learn)
+    assert (outcome.model, learnt, script.clock.waits) == ("a", [("a", "seed"), ("a", "top_k")], [])
+    kinds = [(attempt.error_kind, attempt.waited_ms) for attempt in outcome.attempts]
+    assert kinds == [("unsupported_param", 0.0), ("unsupported_param", 0.0), (None, 0.0)]
+
+    script = Script(Clock(), a=[seed])
+    assert run(script, Policy(), learn=learn).model == "b"
+    assert script.sent == ["a", "a", "b"]  # the same lesson is not taken twice
+
+
+def test_no_lesson_is_taken_where_none_is_named_or_the_call_does_not_want_it():
+    named = error("unsupported_param", status=400, param="seed")
+    nameless = error("unsupported_param", status=400)
+    other = error("bad_request", status=400, param="seed")
+    for step, learn in ((named, None), (named, lambda *_: False), (nameless, lambda *_: True)):
+        script = Script(Clock(), a=[step])
+        run(script, Policy(), learn=learn)
+        assert script.sent == ["a", "b"]
+    with pytest.raises(FallbackExhausted):
+        run(Script(Clock(), a=[other]), Policy(), learn=lambda *_: True)
+    script = Script(Clock(), a=[named])
+    with pytest.raises(FallbackExhausted):
+        run(script, Policy(max_total_attempts=1), learn=lambda *_: True)
+    assert script.sent == ["a"]
+
+
+# ---- windows
+
+
+def test_a_call_that_is_too_long_goes_on_to_larger_windows_only():
+    script = Script(Clock(), a=[error("context_length", status=400)])
+    windows = {"a": 8192, "b": 8192, "d": 4096, "e": 32768}
+    assert run(script, Policy(), "abde", context_tokens=windows).model == "e"
+    assert script.sent == ["a", "e"]
+    script.sent.clear()
+    assert run(script, Policy(), "abc", context_tokens=windows).model == "c"  # unknown may be larger
+    script.sent.clear()
+    assert run(script, Policy(), "ab", context_tokens={"b": 100}).model == "b"  # than what, is unknown
+
+
+def test_the_windows_that_were_left_out_are_named_when_the_call_fails():
+    script = Script(Clock(), a=[error("context_length", status=400)])
+    with pytest.raises(FallbackExhausted, match="b: left out, its context window is no larger") as caught:
+        run(script, Policy(), "ab", context_tokens={"a": 8192, "b": 4096})
+    assert [attempt.model for attempt in caught.value.attempts] == ["a"]
+
+
+def test_a_candidate_that_is_left_out_takes_no_share_of_the_time():
+    script = Script(Clock(), a=[error("context_length", status=400)], b=[error("rate_limit", 60.0), None])
+    policy = Policy(max_total_wait_sec=1000)
+    assert run(script, policy, "abc", context_tokens={"a": 10, "b": 20, "c": 5}).model == "b"
+
+
+# ---- candidates that cannot express the call
+
+
+def test_a_candidate_that_cannot_express_the_call_is_left_out_of_it():
+    strictest = Policy(fall_back_on=frozenset({"timeout"}), max_total_attempts=1)
+    for reason, kind in (
+        (ParamError("no top_k"), "unsupported_param"),
+        (ConfigError("no wire"), "model_not_found"),
+    ):
+        outcome = run(Script(Clock(), a=[reason]), strictest)
+        assert [(a.model, a.error_kind) for a in outcome.attempts] == [("a", kind), ("b", None)]
+        assert str(reason) in str(outcome.attempts[0].error)
+
+
+def test_a_call_that_nobody_can_express_is_the_callers_own_error():
+    script = Script(Clock(), a=[ParamError("no top_k")], b=[ConfigError("no wire")])
+    with pytest.raises(ParamError, match="no top_k"):
+        run(script, Policy(), "ab")
+    with pytest.raises(ConfigError, match="no wire"):
+        run(script, Policy(), "b")
+    script = Script(Clock(), a=[error("auth")], b=[ParamError("no top_k")])
+    with pytest.raises(FallbackExhausted, match=r"a: auth .*; b: unsupported_param \(no top_k\)"):
+        run(script, Policy(), "ab")
+
+
+def test_a_strict_call_is_refused_by_the_first_candidate_that_cannot_express_it():
+    record: list[Attempt] = []
+    script = Script(Clock(), a=[ParamError("no top_k")])
+    with pytest.raises(ParamError, match="no top_k"):
+        run(script, Policy(), attempts=record, strict=True)
+    assert (script.sent, record) == (["a"], [])

@@ -267,5 +267,6 @@ def policy_fields(shape: PolicyShape) -> dict[str, Any]:
             fields[name] = frozenset(fields[name])
     if shape.breaker is not None:
         given = shape.breaker
-        fields["breaker"] = Breaker(given.failures, given.window_s, given.cooldown_s)
+        never = given.failures == 0
+        fields["breaker"] = None if never else Breaker(given.failures, given.window_s, given.cooldown_s)
     return fields

@@ -229,9 +229,9 @@ CandidateList = list[StrictStr | CandidateShape]
 
 
 class BreakerShape(Shape):
-    """When a failing model is left alone, and for how long (seconds)."""
+    """When a failing model is left alone, and for how long (seconds). 0 failures: never."""
 
-    failures: AtLeastOne = 5
+    failures: Count = 3
     window_s: Seconds = 60.0
     cooldown_s: Seconds = 30.0
 

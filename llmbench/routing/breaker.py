@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import threading
 import time
 from collections import deque
@@ -12,21 +14,54 @@ from typing import Final
 from llmbench.catalog import Breaker
 from llmbench.errors import ErrorKind, ProviderError
 
-#: Failures that say something of the model's host, not of the request.
-_HOST_FAILURES: Final[frozenset[ErrorKind]] = frozenset({"connect", "timeout", "rate_limit", "server_error"})
+#: Failures that the next call would meet too, whatever it asks. A wrong key, a spent account and a model
+#: that is not there belong to them: they are as dead for every call as a host that refuses connections.
+HOST_FAILURES: Final[frozenset[ErrorKind]] = frozenset(
+    {"connect", "timeout", "rate_limit", "server_error", "malformed", "auth", "quota", "model_not_found"}
+)
+#: Ends that say nothing of the host.
+_NO_LESSON: Final[frozenset[ErrorKind]] = frozenset({"circuit_open", "cancelled"})
+#: A model that stays dead is tried ever less often: the rest doubles up to this many times the first.
+_LONGEST_REST: Final = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """The right to make one attempt, given back by `Circuits.leave`. A trial is that of an open circuit."""
+
+    model: str
+    is_trial: bool = False
 
 
 @dataclass(slots=True)
 class _Circuit:
+    rest_s: float
     failed_at: deque[float] = field(default_factory=deque)
     open_until: float | None = None
+    opened_by: ErrorKind = "connect"
+    has_answered: bool = False
+    has_trial: bool = False
+    in_flight: int = 0
+    waiting: list[asyncio.Future[None]] = field(default_factory=list)
+
+    def prune(self, since: float) -> None:
+        while self.failed_at and self.failed_at[0] <= since:
+            self.failed_at.popleft()
+
+    def take(self, model: str, *, is_trial: bool = False) -> Place:
+        self.in_flight += 1
+        self.has_trial = self.has_trial or is_trial
+        return Place(model, is_trial)
 
 
 class Circuits:
-    """One circuit a model, shared by every call of a router; safe between threads.
+    """One circuit a model, shared by every call of a router; safe between threads and event loops.
 
-    A circuit opens after `failures` failures of the host within `window_s` seconds. It stays open for
-    `cooldown_s` seconds; then one call is let through, and its outcome closes or opens it again.
+    - It opens after `failures` failures of the host within `window_s` seconds with no answer between them.
+      It stays open for `cooldown_s` seconds; then one call at a time tries the model, and its outcome closes
+      or opens it again. Each trial that fails doubles the rest, up to eight times.
+    - Slow start: as long as a model has never answered, no more than `failures` calls find out at the same
+      time whether it does. The others wait for them.
     """
 
     def __init__(self, breaker: Breaker, clock: Callable[[], float] = time.monotonic) -> None:
@@ -35,36 +70,113 @@ class Circuits:
         self._guard = threading.Lock()
         self._circuits: dict[str, _Circuit] = {}
 
-    def require_closed(self, model: str) -> None:
-        """Let an attempt pass.
+    async def enter(self, model: str, wait_s: float, may_skip: Callable[[ErrorKind], bool]) -> Place:
+        """A place for one attempt, after at most `wait_s` seconds of slow start.
+
+        Args:
+            model: the model's key.
+            wait_s: the longest wait for the first answer of the model, in seconds.
+            may_skip: whether a failure of a kind lets the call leave the model out; where it does not, the
+                breaker must not either, and the place is given.
 
         Raises:
-            ProviderError: kind circuit_open; nothing was sent.
+            ProviderError: kind circuit_open; no place was taken, nothing may be sent.
         """
-        with self._guard:
-            circuit = self._circuits.get(model)
-            if circuit is None or circuit.open_until is None:
-                return
-            left_s = circuit.open_until - self._clock()
-            if left_s > 0:
-                raise ProviderError(
-                    f"left alone for {left_s:.1f} s more after {self._breaker.failures} failures",
-                    kind="circuit_open",
-                )
-            circuit.open_until = self._clock() + self._breaker.cooldown_s  # this call is the trial
+        answer = self._ask(model, may_skip)
+        if isinstance(answer, asyncio.Future):
+            try:
+                async with asyncio.timeout(wait_s):
+                    while isinstance(answer, asyncio.Future):
+                        await answer
+                        answer = self._ask(model, may_skip)
+            except TimeoutError:
+                message = f"the first calls had no answer yet after {wait_s:.1f} s"
+                answer = ProviderError(message, kind="circuit_open")
+                if not may_skip("timeout"):
+                    return self.force(model)
+        if isinstance(answer, ProviderError):
+            raise answer
+        return answer
 
-    def note(self, model: str, kind: ErrorKind | None) -> None:
-        """Learn an attempt's outcome; None is an answer."""
+    def force(self, model: str) -> Place:
+        """A place whatever the state: for a call that has nothing else left to try."""
         with self._guard:
-            circuit = self._circuits.setdefault(model, _Circuit())
-            if kind not in _HOST_FAILURES:
-                if kind not in ("circuit_open", "cancelled"):
-                    circuit.failed_at.clear()
-                    circuit.open_until = None
+            return self._circuit(model).take(model)
+
+    def leave(self, place: Place) -> None:
+        """Give a place back and let those who wait for it ask again."""
+        with self._guard:
+            circuit = self._circuit(place.model)
+            circuit.in_flight -= 1
+            if place.is_trial:
+                circuit.has_trial = False
+            _wake(circuit)
+
+    def learn(self, model: str, kind: ErrorKind | None) -> None:
+        """Learn an attempt's outcome; None is an answer, or its first piece."""
+        if kind in _NO_LESSON:
+            return
+        with self._guard:
+            circuit, now = self._circuit(model), self._clock()
+            if kind not in HOST_FAILURES:
+                circuit.failed_at.clear()
+                circuit.open_until, circuit.rest_s = None, self._breaker.cooldown_s
+                circuit.has_answered = True
+                _wake(circuit)
                 return
-            now = self._clock()
             circuit.failed_at.append(now)
-            while circuit.failed_at and circuit.failed_at[0] <= now - self._breaker.window_s:
-                circuit.failed_at.popleft()
-            if circuit.open_until is not None or len(circuit.failed_at) >= self._breaker.failures:
-                circuit.open_until = now + self._breaker.cooldown_s
+            circuit.prune(now - self._breaker.window_s)
+            if circuit.open_until is not None:
+                if now < circuit.open_until:
+                    return  # a forced attempt, or one that began before the circuit opened
+                circuit.rest_s = min(circuit.rest_s * 2, self._breaker.cooldown_s * _LONGEST_REST)
+            elif len(circuit.failed_at) < self._breaker.failures:
+                return
+            circuit.open_until, circuit.opened_by = now + circuit.rest_s, kind
+
+    def is_open(self, model: str) -> bool:
+        """Whether calls leave the model out at this time, but for a trial."""
+        with self._guard:
+            return self._circuit(model).open_until is not None
+
+    def _circuit(self, model: str) -> _Circuit:
+        circuit = self._circuits.get(model)
+        if circuit is None:
+            circuit = self._circuits[model] = _Circuit(self._breaker.cooldown_s)
+        return circuit
+
+    def _ask(
+        self, model: str, may_skip: Callable[[ErrorKind], bool]
+    ) -> Place | ProviderError | asyncio.Future[None]:
+        """A place, a refusal, or a future that ends when it is time to ask again."""
+        with self._guard:
+            circuit, now = self._circuit(model), self._clock()
+            if circuit.open_until is None:
+                circuit.prune(now - self._breaker.window_s)
+                undecided = circuit.in_flight + len(circuit.failed_at)
+                if circuit.has_answered or undecided < self._breaker.failures:
+                    return circuit.take(model)
+                future = asyncio.get_running_loop().create_future()
+                circuit.waiting.append(future)
+                return future
+            left_s = circuit.open_until - now
+            if left_s <= 0 and not circuit.has_trial:
+                return circuit.take(model, is_trial=True)
+            if not may_skip(circuit.opened_by):
+                return circuit.take(model)
+            rest = f"for {left_s:.1f} s more" if left_s > 0 else "while one call tries it"
+            failures = f"{self._breaker.failures} failures, the last one {circuit.opened_by}"
+            return ProviderError(f"left alone {rest} after {failures}", kind="circuit_open")
+
+
+def _wake(circuit: _Circuit) -> None:
+    """End the futures of those who wait, each in its own event loop."""
+    waiting, circuit.waiting = circuit.waiting, []
+    for future in waiting:
+        with contextlib.suppress(RuntimeError):  # its loop was closed: nobody waits any more
+            future.get_loop().call_soon_threadsafe(_end, future)
+
+
+def _end(future: asyncio.Future[None]) -> None:
+    if not future.done():
+        future.set_result(None)

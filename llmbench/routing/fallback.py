@@ -1,25 +1,28 @@
 """Candidates under a policy and one deadline: who is tried, how often, and when the call gives up.
 
-    run_candidates -> _run_retries -> _run_once
+    run_candidates -> run_turns -> _run_retries -> _run_once
 
 Each step has one concern: the order of candidates, the same candidate again, the clock of one attempt.
-An attempt may take half of the time that is left while another candidate waits, and all of it after that.
+An attempt may take half of the time that is left while another candidate waits, and all of it after that:
+so the first choice keeps half of the deadline however long the list is, and one that hangs costs no more.
 """
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections import Counter, deque
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from llmbench.catalog import Policy
-from llmbench.errors import FallbackExhausted, ProviderError
+from llmbench.errors import ConfigError, ErrorKind, FallbackExhausted, ParamError, ProviderError
 from llmbench.messages import Attempt
 from llmbench.providers.send import Sent
-from llmbench.routing.breaker import Circuits
+from llmbench.routing.breaker import Circuits, Place
 
 Send = Callable[[str], Awaitable[Sent]]
+Learn = Callable[[str, ProviderError], bool]
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,22 +34,77 @@ class Outcome:
     attempts: tuple[Attempt, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What a call may bring along; `run_candidates` says what each is."""
+
+    clock: Callable[[], float] = time.monotonic
+    sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
+    circuits: Circuits | None = None
+    learn: Learn | None = None
+    context_tokens: Mapping[str, int | None] = field(default_factory=dict)
+    is_strict: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class _Turn:
+    """A candidate's turn: how many others still wait, and whether nothing else is left to try."""
+
+    model: str
+    candidates_left: int
+    is_last_resort: bool
+
+
 @dataclass(slots=True)
-class _Call:
-    """What one call has used up so far."""
+class Progress:
+    """What one call has used up so far. `send` is one attempt at one model."""
 
     policy: Policy
     ends_at: float
     send: Send
-    clock: Callable[[], float]
-    sleep: Callable[[float], Awaitable[None]]
+    options: Options
     attempts: list[Attempt]
-    circuits: Circuits | None
     errors: list[ProviderError] = field(default_factory=list)
+    unsent: list[ProviderError] = field(default_factory=list)
+    refusals: list[ParamError | ConfigError] = field(default_factory=list)
+    skipped: list[str] = field(default_factory=list)
+    left_out: list[str] = field(default_factory=list)
+    lessons: set[tuple[str, str]] = field(default_factory=set)
+    delivered: list[str] = field(default_factory=list)
+    too_small: int = -1
     waited_s: float = 0.0
+    limit: asyncio.Timeout | None = None
+
+    @property
+    def circuits(self) -> Circuits | None:
+        """The breaker's state, unless this call's policy has none."""
+        return None if self.policy.breaker is None else self.options.circuits
+
+    @property
+    def output(self) -> str | None:
+        """The text that the caller has, or None."""
+        return "".join(self.delivered) or None
 
     def remaining_s(self) -> float:
-        return self.ends_at - self.clock()
+        """Seconds until the deadline."""
+        return self.ends_at - self.options.clock()
+
+    def is_spent(self) -> bool:
+        """Whether no further request may be sent."""
+        requests = len(self.attempts) - len(self.unsent)
+        return requests >= self.policy.max_total_attempts or bool(self.delivered) or self.remaining_s() <= 0
+
+    def deliver(self, model: str, piece: str) -> None:
+        """Note that a piece of the answer goes to the caller: from now on there is no other attempt.
+
+        So this one may take all the time that is left.
+        """
+        if not self.delivered:
+            if self.limit is not None:
+                self.limit.reschedule(asyncio.get_running_loop().time() + self.remaining_s())
+            if self.circuits is not None:
+                self.circuits.learn(model, None)
+        self.delivered.append(piece)
 
 
 async def run_candidates(
@@ -59,6 +117,9 @@ async def run_candidates(
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     attempts: list[Attempt] | None = None,
     circuits: Circuits | None = None,
+    learn: Learn | None = None,
+    context_tokens: Mapping[str, int | None] | None = None,
+    strict: bool = False,
 ) -> Outcome:
     """Try candidates in order until one answers.
 
@@ -66,69 +127,175 @@ async def run_candidates(
         candidates: model keys; `policy.retry_limit` of them at most, 0 for all.
         policy: what is retried, what moves on, and the caps.
         deadline_s: wall-clock limit over attempts and waits, in seconds.
-        send: one attempt at one model.
+        send: one attempt at one model. A ParamError or ConfigError from it means that this candidate cannot
+            express the call; nothing was sent, and the next one is tried.
         clock: seconds, monotonic.
         sleep: waits for seconds.
-        attempts: a list that grows with every attempt; it tells what was tried when the call is cancelled.
-        circuits: the models that are left alone for now, shared by the calls of a router.
+        attempts: an empty list that grows with every attempt; it tells what was tried when the call is
+            cancelled.
+        circuits: the models that are left alone for now, shared by the calls of a router. A model left out
+            is recorded with the kind circuit_open, and tried after all when nothing else is left.
+        learn: takes the lesson of a 400 that names a parameter; True sends the request again at once, one
+            time for each model and parameter.
+        context_tokens: windows by model key, None or absent when unknown. After the kind context_length the
+            call goes on to windows that may be larger only.
+        strict: a ParamError or ConfigError from `send` ends the call.
 
     Raises:
         FallbackExhausted: every attempt failed, a failure forbids moving on, or a cap was reached.
+        ParamError, ConfigError: no candidate can express the call, or strict; the first one's reason.
     """
+    options = Options(clock, sleep, circuits, learn, context_tokens or {}, strict)
     record = [] if attempts is None else attempts
-    call = _Call(policy, clock() + deadline_s, send, clock, sleep, record, circuits)
-    tried = candidates[: policy.retry_limit] if policy.retry_limit else candidates
-    for index, model in enumerate(tried):
-        sent = await _run_retries(call, model, candidates_left=len(tried) - index - 1)
+    return await run_turns(Progress(policy, clock() + deadline_s, send, options, record), candidates)
+
+
+async def run_turns(call: Progress, candidates: Sequence[str]) -> Outcome:
+    """Every candidate's turn; those with an open circuit come last, and only if all others failed.
+
+    Raises:
+        FallbackExhausted, ParamError, ConfigError: see `run_candidates`.
+    """
+    limit = call.policy.retry_limit or len(candidates)
+    waiting, is_second_round = deque(candidates[:limit]), False
+    while waiting or call.skipped:
+        if not waiting:
+            waiting, is_second_round = deque(call.skipped), True
+            call.skipped.clear()
+        model = waiting.popleft()
+        if _is_too_small(call, model):
+            call.left_out.append(f"{model}: left out, its context window is no larger")
+            continue
+        left = sum(not _is_too_small(call, other) for other in waiting)
+        sent = await _run_retries(call, _Turn(model, left, is_second_round or left == 0))
         if sent is not None:
             return Outcome(model, sent, tuple(call.attempts))
-        if not policy.falls_back_on(call.errors[-1].kind) or _is_spent(call):
+        if not _goes_on(call):
             break
-    raise _exhausted(call)
+    raise _ended(call)
 
 
-async def _run_retries(call: _Call, model: str, *, candidates_left: int) -> Sent | None:
-    """One candidate, again after a transient status while the policy and the clock allow it."""
+def _is_too_small(call: Progress, model: str) -> bool:
+    """Whether the window is known to be no larger than one that was too small."""
+    window = call.options.context_tokens.get(model)
+    return window is not None and window <= call.too_small
+
+
+def _goes_on(call: Progress) -> bool:
+    """Whether the last failure lets the call move on. A candidate that got no request always does."""
+    if call.is_spent():
+        return False
+    error = call.errors[-1]
+    was_unsent = bool(call.unsent) and error is call.unsent[-1]
+    return was_unsent or call.policy.falls_back_on(error.kind)
+
+
+async def _run_retries(call: Progress, turn: _Turn) -> Sent | None:
+    """One candidate, again after a lesson or a transient status while the policy and the clock allow it."""
     wait_s = 0.0
-    for retry in range(call.policy.max_total_attempts):
-        sent, error = await _run_once(call, model, wait_s, candidates_left)
-        if sent is not None or error is None:
-            return sent
-        if retry >= call.policy.retries(error.status_code) or _is_spent(call):
+    retries: Counter[int | None] = Counter()
+    while True:
+        result = await _run_once(call, turn, wait_s)
+        if isinstance(result, Sent):
+            return result
+        if call.is_spent():
             return None
-        wait_s = (
-            call.policy.backoff_s(error.status_code) if error.retry_after_s is None else error.retry_after_s
-        )
-        if not _wait_fits(call, wait_s, candidates_left):
+        if _takes_lesson(call, turn.model, result):
+            wait_s = 0.0
+            continue
+        status, asked_s = result.status_code, result.retry_after_s
+        if not _may_retry(call, turn, result, retries[status]):
             return None
+        wait_s = call.policy.backoff_s(status) if asked_s is None else asked_s
+        if not _wait_fits(call, wait_s, turn.candidates_left):
+            return None
+        retries[status] += 1
         call.waited_s += wait_s
-        await call.sleep(wait_s)
-    return None
+        await call.options.sleep(wait_s)
 
 
-async def _run_once(
-    call: _Call, model: str, waited_s: float, candidates_left: int
-) -> tuple[Sent | None, ProviderError | None]:
-    """One attempt within its share of the deadline; its outcome joins the record."""
-    share_s = _share_s(call.remaining_s(), candidates_left)
-    started = call.clock()
-    sent: Sent | None = None
+def _takes_lesson(call: Progress, model: str, error: ProviderError) -> bool:
+    """Whether the same candidate is to be asked again at once, without the parameter that it refused."""
+    learn = call.options.learn
+    if learn is None or error.kind != "unsupported_param" or error.param is None:
+        return False
+    lesson = (model, error.param)
+    if lesson in call.lessons or not learn(model, error):
+        return False
+    call.lessons.add(lesson)
+    return True
+
+
+def _may_retry(call: Progress, turn: _Turn, error: ProviderError, retried: int) -> bool:
+    """Whether the policy tries the same candidate again; not once its circuit is open, if others are left."""
+    if retried >= call.policy.retries(error.kind, error.status_code):
+        return False
+    circuits = call.circuits
+    return turn.is_last_resort or circuits is None or not circuits.is_open(turn.model)
+
+
+async def _run_once(call: Progress, turn: _Turn, waited_s: float) -> Sent | ProviderError:
+    """One attempt with the breaker's leave; a model that is left alone is skipped, which is recorded too."""
+    circuits = call.circuits
+    if circuits is None:
+        return await _request(call, turn, waited_s, 0.0)
+    asked = call.options.clock()
     try:
-        if call.circuits is not None:
-            call.circuits.require_closed(model)
-        async with asyncio.timeout(share_s):
-            sent = await call.send(model)
-        error = _problem(sent, call.policy)
+        place = await _enter(call, circuits, turn)
+    except ProviderError as closed:
+        if all(attempt.model != turn.model for attempt in call.attempts):
+            call.skipped.append(turn.model)
+        queued_s = call.options.clock() - asked
+        return _record_unsent(call, closed, Attempt(turn.model, 0.0, waited_s * 1000, queued_s * 1000))
+    try:
+        return await _request(call, turn, waited_s, call.options.clock() - asked)
+    finally:
+        circuits.leave(place)
+
+
+async def _enter(call: Progress, circuits: Circuits, turn: _Turn) -> Place:
+    """Wait for a place, a third of the time at most: a call that waited has as much for its own attempt.
+
+    (Half of the two thirds that are left is its share.)
+    """
+    if turn.is_last_resort:
+        return circuits.force(turn.model)
+    return await circuits.enter(turn.model, max(call.remaining_s(), 0.0) / 3, call.policy.falls_back_on)
+
+
+async def _request(call: Progress, turn: _Turn, waited_s: float, queued_s: float) -> Sent | ProviderError:
+    """One request within its share of the deadline; its outcome joins the record."""
+    started = call.options.clock()
+    sent: Sent | None = None
+    error: ProviderError | None = None
+    try:
+        async with asyncio.timeout(_share_s(call.remaining_s(), turn.candidates_left)) as call.limit:
+            sent = await call.send(turn.model)
+        problem = _problem(sent, call.policy)
+        if problem is None:
+            return sent
+        error = problem
     except TimeoutError:
-        error = ProviderError(f"no answer within {share_s:.1f} s", kind="timeout")
+        seconds = call.options.clock() - started
+        error = ProviderError(f"no answer within {seconds:.1f} s", kind="timeout", output=call.output)
     except ProviderError as failure:
         error = failure
+    except (ParamError, ConfigError) as refusal:
+        if call.options.is_strict:
+            raise
+        call.refusals.append(refusal)
+        kind: ErrorKind = "unsupported_param" if isinstance(refusal, ParamError) else "model_not_found"
+        attempt = Attempt(turn.model, 0.0, waited_s * 1000, queued_s * 1000)
+        return _record_unsent(call, ProviderError(str(refusal), kind=kind), attempt)
     except asyncio.CancelledError:
-        error = ProviderError("cancelled", kind="cancelled")
-        _record(call, model, sent, error, started, waited_s)
+        error = ProviderError("cancelled", kind="cancelled", output=call.output)
         raise
-    _record(call, model, sent, error, started, waited_s)
-    return (sent, None) if error is None else (None, error)
+    finally:
+        if sent is not None or error is not None:
+            elapsed_ms = (call.options.clock() - started) * 1000
+            attempt = Attempt(turn.model, elapsed_ms, waited_s * 1000, queued_s * 1000)
+            _record(call, _filled(attempt, sent), error)
+    return error
 
 
 def _problem(sent: Sent, policy: Policy) -> ProviderError | None:
@@ -139,61 +306,67 @@ def _problem(sent: Sent, policy: Policy) -> ProviderError | None:
     return problem
 
 
-def _record(
-    call: _Call, model: str, sent: Sent | None, error: ProviderError | None, started: float, waited_s: float
-) -> None:
-    elapsed_ms = (call.clock() - started) * 1000
-    call.attempts.append(_attempt(model, sent, error, elapsed_ms, waited_s * 1000))
-    if error is not None:
-        call.errors.append(error)
-    if call.circuits is not None:
-        call.circuits.note(model, None if error is None else error.kind)
-
-
 def _share_s(remaining_s: float, candidates_left: int) -> float:
     """The time one attempt may take: all that is left for the last candidate, half of it before."""
     return max(remaining_s if candidates_left == 0 else remaining_s / 2, 0.0)
 
 
-def _wait_fits(call: _Call, wait_s: float, candidates_left: int) -> bool:
+def _wait_fits(call: Progress, wait_s: float, candidates_left: int) -> bool:
     if call.waited_s + wait_s > call.policy.max_total_wait_sec:
         return False
     return wait_s < _share_s(call.remaining_s(), candidates_left)
 
 
-def _is_spent(call: _Call) -> bool:
-    return len(call.attempts) >= call.policy.max_total_attempts or call.remaining_s() <= 0
-
-
-def _attempt(
-    model: str, sent: Sent | None, error: ProviderError | None, elapsed_ms: float, waited_ms: float
-) -> Attempt:
+def _filled(attempt: Attempt, sent: Sent | None) -> Attempt:
+    """The attempt with what the answer tells of it."""
     if sent is None:
-        attempt = Attempt(model, elapsed_ms, waited_ms, output=None if error is None else error.output)
-    else:
-        attempt = Attempt(
-            model,
-            sent.latency_ms,
-            waited_ms,
-            queued_ms=sent.lease.queued_ms,
-            usage=sent.reply.usage,
-            cost_usd=sent.cost_usd,
-            cost_source=sent.cost_source,
-            cpu_s=sent.lease.cpu_s,
-            load=sent.lease.load,
-            output=sent.reply.text,
-            finish_reason=sent.reply.finish_reason,
-        )
-    if error is None:
         return attempt
-    return replace(attempt, error_kind=error.kind, status_code=error.status_code, error=str(error))
+    return replace(
+        attempt,
+        latency_ms=sent.latency_ms,
+        queued_ms=attempt.queued_ms + sent.lease.queued_ms,
+        usage=sent.reply.usage,
+        cost_usd=sent.cost_usd,
+        cost_source=sent.cost_source,
+        cpu_s=sent.lease.cpu_s,
+        load=sent.lease.load,
+        output=sent.reply.text,
+        finish_reason=sent.reply.finish_reason,
+    )
 
 
-def _exhausted(call: _Call) -> FallbackExhausted:
-    chain = "; ".join(
+def _record(call: Progress, attempt: Attempt, error: ProviderError | None) -> None:
+    """The attempt joins the record, its error the errors, and its lesson the breaker."""
+    if error is not None:
+        call.errors.append(error)
+        output = error.output if attempt.output is None else attempt.output
+        attempt = replace(
+            attempt, error_kind=error.kind, status_code=error.status_code, error=str(error), output=output
+        )
+        if error.kind == "context_length":
+            window = call.options.context_tokens.get(attempt.model)
+            call.too_small = max(call.too_small, -1 if window is None else window)
+    call.attempts.append(attempt)
+    if call.circuits is not None:
+        call.circuits.learn(attempt.model, None if error is None else error.kind)
+
+
+def _record_unsent(call: Progress, error: ProviderError, attempt: Attempt) -> ProviderError:
+    """The same for a candidate that got no request: nothing was learned of it."""
+    call.errors.append(error)
+    call.unsent.append(error)
+    call.attempts.append(replace(attempt, error_kind=error.kind, error=str(error)))
+    return error
+
+
+def _ended(call: Progress) -> FallbackExhausted | ParamError | ConfigError:
+    """The error of a call that nobody answered; its own fault where no candidate could express it."""
+    if call.refusals and len(call.unsent) == len(call.errors):
+        return call.refusals[0]
+    chain = [
         f"{attempt.model}: {attempt.error_kind} ({error})"
         for attempt, error in zip(call.attempts, call.errors, strict=True)
-    )
-    error = FallbackExhausted(f"no candidate answered: {chain}", call.errors)
-    error.attempts = tuple(call.attempts)
-    return error
+    ]
+    group = FallbackExhausted(f"no candidate answered: {'; '.join(chain + call.left_out)}", call.errors)
+    group.attempts, group.output = tuple(call.attempts), call.output
+    return group
