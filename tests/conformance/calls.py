@@ -37,7 +37,7 @@ RECORD = '{"answer":"42","score":1}'
 
 @dataclass(frozen=True)
 class Call:
-    """One call in both tongues. `entry` changes the registry entry, `section` the provider's section."""
+    """One call in both tongues."""
 
     name: str
     sdk: Mapping[str, Any]
