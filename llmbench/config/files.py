@@ -7,6 +7,7 @@ from typing import Final
 
 from pydantic import Field, StrictBool, StrictStr
 
+from llmbench.config.media_shapes import ImageModelsFile, SpeechModelsFile
 from llmbench.config.shapes import (
     CandidateList,
     ModelShape,
@@ -119,4 +120,6 @@ ROOTS: Final[Mapping[str, type[Shape]]] = {
     "llm_fallback_policy.yaml": PolicyFile,
     "llm_model_slots.yaml": SlotsFile,
     "llm_model_codes.yaml": CodesFile,
+    "image_models.yaml": ImageModelsFile,
+    "speech_models.yaml": SpeechModelsFile,
 }

@@ -23,7 +23,9 @@ from llmbench.config.files import (
     TierMappingFile,
 )
 from llmbench.config.lint import lint
-from llmbench.config.model import FILES, Config, Finding, Slot
+from llmbench.config.media import build_media, lint_media
+from llmbench.config.media_shapes import ImageModelsFile, SpeechModelsFile
+from llmbench.config.model import FILES, MEDIA_FILES, Config, Finding, Media, MediaModality, Slot
 from llmbench.config.shapes import Shape
 from llmbench.config.yaml_source import YamlSource, parse_yaml
 from llmbench.errors import ConfigError
@@ -60,6 +62,7 @@ def inspect_config(folder: str | Path) -> tuple[Config, tuple[Finding, ...]]:
     findings: list[Finding] = []
     config = _assemble(root, sources, findings)
     if not any(finding.severity == "error" for finding in findings):
+        findings += lint_media(config, sources)
         findings += lint(config, sources)  # a section that was not understood would look like missing names
     findings.sort(key=lambda finding: (finding.severity, finding.path, finding.line or 0))
     return config, tuple(findings)
@@ -111,6 +114,10 @@ def _assemble(root: Path, sources: Mapping[str, YamlSource], findings: list[Find
         key: build.build_model(key, value, endpoints.get(value.provider), registry.fallback_model)
         for key, value in {**router.models, **registry.models}.items()
     }
+    media: dict[MediaModality, Media] = {
+        "image": build_media("image", shape(MEDIA_FILES["image"], ImageModelsFile)),
+        "speech": build_media("speech", shape(MEDIA_FILES["speech"], SpeechModelsFile)),
+    }
     channels = mapping.overrides.channels
     return Config(
         folder=root,
@@ -142,6 +149,7 @@ def _assemble(root: Path, sources: Mapping[str, YamlSource], findings: list[Find
         log_content=router.defaults.log_content,
         reload=router.defaults.reload,
         budgets=build.build_budgets(router.defaults.budgets),
+        media=media,
     )
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, Literal
 
-from llmbench.catalog import BudgetLimits, Candidate, Endpoint, ModelSpec, Policy
+from llmbench.catalog import BudgetLimits, Candidate, Endpoint, ModelSpec, Policy, Price
 
 Severity = Literal["error", "warning"]
 CleanUp = Literal["unfence", "unwrap_json"]
@@ -21,7 +21,14 @@ FILES: Final[tuple[str, ...]] = (
     "llm_fallback_policy.yaml",
     "llm_model_slots.yaml",
     "llm_model_codes.yaml",
+    "image_models.yaml",
+    "speech_models.yaml",
 )
+MediaModality = Literal["image", "speech"]
+MEDIA_FILES: Final[Mapping[MediaModality, str]] = {
+    "image": "image_models.yaml",
+    "speech": "speech_models.yaml",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +81,44 @@ class Slot:
 
 
 @dataclass(frozen=True, slots=True)
+class MediaModel:
+    """One image or speech model. `capabilities` are the keys that its file gives; the others are unknown."""
+
+    key: str
+    provider: str
+    model_id: str
+    modality: MediaModality
+    capabilities: Mapping[str, Any] = field(default_factory=dict)
+    wire: Literal["chat", "gemini", "images", "speech"] | None = None
+    family: str | None = None
+    api_version: str | None = None
+    price: Price | None = None
+    expires: str | None = None
+    defaults: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class MediaTask:
+    """A task of a media tier. Without `allow_fallback` no other model answers: style goes with the model."""
+
+    tier: str
+    models: tuple[str, ...] = ()
+    options: Mapping[str, Any] = field(default_factory=dict)
+    allow_fallback: bool = False
+    timeout_s: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Media:
+    """One media file: image or speech, with providers, models, tiers and tasks of its own."""
+
+    endpoints: Mapping[str, Endpoint]
+    models: Mapping[str, MediaModel]
+    tiers: Mapping[str, tuple[str, ...]]
+    tasks: Mapping[str, MediaTask]
+
+
+@dataclass(frozen=True, slots=True)
 class Config:
     """A checked config folder.
 
@@ -81,6 +126,7 @@ class Config:
     `llm_tier_candidates.yaml`, `mapping` and the overrides from `llm_tier_mapping.yaml`.
     `hash` identifies the merged content. `log_content` puts prompt and reply texts into telemetry,
     `reload` takes up changed files without a restart. `budgets` are the limits that every call keeps.
+    `media` are the image and speech files, apart from all text models.
     """
 
     folder: Path
@@ -105,6 +151,7 @@ class Config:
     log_content: bool = False
     reload: bool = False
     budgets: BudgetLimits = field(default_factory=BudgetLimits)
+    media: Mapping[MediaModality, Media] = field(default_factory=dict)
 
     def all_tiers(self) -> dict[str, tuple[Candidate, ...]]:
         """Tier -> ordered candidates, `llm_tier_candidates.yaml` before `llm_router.yaml`."""
@@ -122,6 +169,11 @@ class Config:
     def task_names(self) -> tuple[str, ...]:
         """Every task that some file names, sorted."""
         return tuple(sorted({*self.mapping, *self.task_overrides, *self.router_tasks}))
+
+    def media_of(self, *, task: str, tier: str) -> MediaModality | None:
+        """The kind of a media task, or of a media tier; None for text."""
+        kinds = (kind for kind, media in self.media.items() if task in media.tasks or tier in media.tiers)
+        return next(kinds, None)
 
     def overrides(self) -> Iterator[tuple[tuple[str | int, ...], Override]]:
         """Every override of `llm_tier_mapping.yaml` with its key path in that file."""
