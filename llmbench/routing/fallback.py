@@ -13,16 +13,14 @@ import asyncio
 import time
 from collections import Counter, deque
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 
 from llmbench.catalog import Policy
-from llmbench.errors import ConfigError, ErrorKind, FallbackExhausted, ParamError, ProviderError
+from llmbench.errors import ConfigError, ErrorKind, ParamError, ProviderError
 from llmbench.messages import Attempt
 from llmbench.providers.send import Sent
 from llmbench.routing.breaker import Circuits, Place
-
-Send = Callable[[str], Awaitable[Sent]]
-Learn = Callable[[str, ProviderError], bool]
+from llmbench.routing.progress import Learn, Options, Progress, Send
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,76 +33,12 @@ class Outcome:
 
 
 @dataclass(frozen=True, slots=True)
-class Options:
-    """What a call may bring along; `run_candidates` says what each is."""
-
-    clock: Callable[[], float] = time.monotonic
-    sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
-    circuits: Circuits | None = None
-    learn: Learn | None = None
-    context_tokens: Mapping[str, int | None] = field(default_factory=dict)
-    is_strict: bool = False
-
-
-@dataclass(frozen=True, slots=True)
 class _Turn:
     """A candidate's turn: how many others still wait, and whether nothing else is left to try."""
 
     model: str
     candidates_left: int
     is_last_resort: bool
-
-
-@dataclass(slots=True)
-class Progress:
-    """What one call has used up so far. `send` is one attempt at one model."""
-
-    policy: Policy
-    ends_at: float
-    send: Send
-    options: Options
-    attempts: list[Attempt]
-    errors: list[ProviderError] = field(default_factory=list)
-    unsent: list[ProviderError] = field(default_factory=list)
-    refusals: list[ParamError | ConfigError] = field(default_factory=list)
-    skipped: list[str] = field(default_factory=list)
-    left_out: list[str] = field(default_factory=list)
-    lessons: set[tuple[str, str]] = field(default_factory=set)
-    delivered: list[str] = field(default_factory=list)
-    too_small: int = -1
-    waited_s: float = 0.0
-    limit: asyncio.Timeout | None = None
-
-    @property
-    def circuits(self) -> Circuits | None:
-        """The breaker's state, unless this call's policy has none."""
-        return None if self.policy.breaker is None else self.options.circuits
-
-    @property
-    def output(self) -> str | None:
-        """The text that the caller has, or None."""
-        return "".join(self.delivered) or None
-
-    def remaining_s(self) -> float:
-        """Seconds until the deadline."""
-        return self.ends_at - self.options.clock()
-
-    def is_spent(self) -> bool:
-        """Whether no further request may be sent."""
-        requests = len(self.attempts) - len(self.unsent)
-        return requests >= self.policy.max_total_attempts or bool(self.delivered) or self.remaining_s() <= 0
-
-    def deliver(self, model: str, piece: str) -> None:
-        """Note that a piece of the answer goes to the caller: from now on there is no other attempt.
-
-        So this one may take all the time that is left.
-        """
-        if not self.delivered:
-            if self.limit is not None:
-                self.limit.reschedule(asyncio.get_running_loop().time() + self.remaining_s())
-            if self.circuits is not None:
-                self.circuits.learn(model, None)
-        self.delivered.append(piece)
 
 
 async def run_candidates(
@@ -163,31 +97,16 @@ async def run_turns(call: Progress, candidates: Sequence[str]) -> Outcome:
             waiting, is_second_round = deque(call.skipped), True
             call.skipped.clear()
         model = waiting.popleft()
-        if _is_too_small(call, model):
+        if call.is_too_small(model):
             call.left_out.append(f"{model}: left out, its context window is no larger")
             continue
-        left = sum(not _is_too_small(call, other) for other in waiting)
+        left = sum(not call.is_too_small(other) for other in waiting)
         sent = await _run_retries(call, _Turn(model, left, is_second_round or left == 0))
         if sent is not None:
             return Outcome(model, sent, tuple(call.attempts))
-        if not _goes_on(call):
+        if not call.goes_on():
             break
-    raise _ended(call)
-
-
-def _is_too_small(call: Progress, model: str) -> bool:
-    """Whether the window is known to be no larger than one that was too small."""
-    window = call.options.context_tokens.get(model)
-    return window is not None and window <= call.too_small
-
-
-def _goes_on(call: Progress) -> bool:
-    """Whether the last failure lets the call move on. A candidate that got no request always does."""
-    if call.is_spent():
-        return False
-    error = call.errors[-1]
-    was_unsent = bool(call.unsent) and error is call.unsent[-1]
-    return was_unsent or call.policy.falls_back_on(error.kind)
+    raise call.ending()
 
 
 async def _run_retries(call: Progress, turn: _Turn) -> Sent | None:
@@ -200,7 +119,7 @@ async def _run_retries(call: Progress, turn: _Turn) -> Sent | None:
             return result
         if call.is_spent():
             return None
-        if _takes_lesson(call, turn.model, result):
+        if call.takes_lesson(turn.model, result):
             wait_s = 0.0
             continue
         status, asked_s = result.status_code, result.retry_after_s
@@ -212,18 +131,6 @@ async def _run_retries(call: Progress, turn: _Turn) -> Sent | None:
         retries[status] += 1
         call.waited_s += wait_s
         await call.options.sleep(wait_s)
-
-
-def _takes_lesson(call: Progress, model: str, error: ProviderError) -> bool:
-    """Whether the same candidate is to be asked again at once, without the parameter that it refused."""
-    learn = call.options.learn
-    if learn is None or error.kind != "unsupported_param" or error.param is None:
-        return False
-    lesson = (model, error.param)
-    if lesson in call.lessons or not learn(model, error):
-        return False
-    call.lessons.add(lesson)
-    return True
 
 
 def _may_retry(call: Progress, turn: _Turn, error: ProviderError, retried: int) -> bool:
@@ -245,12 +152,17 @@ async def _run_once(call: Progress, turn: _Turn, waited_s: float) -> Sent | Prov
     except ProviderError as closed:
         if all(attempt.model != turn.model for attempt in call.attempts):
             call.skipped.append(turn.model)
-        queued_s = call.options.clock() - asked
-        return _record_unsent(call, closed, Attempt(turn.model, 0.0, waited_s * 1000, queued_s * 1000))
+        queued_ms = _whole_ms(call.options.clock() - asked)
+        return call.record_unsent(Attempt(turn.model, 0.0, waited_s * 1000, queued_ms), closed)
     try:
-        return await _request(call, turn, waited_s, call.options.clock() - asked)
+        return await _request(call, turn, waited_s, _whole_ms(call.options.clock() - asked))
     finally:
         circuits.leave(place)
+
+
+def _whole_ms(seconds: float) -> float:
+    """Milliseconds of a queue; nobody waited for less than one."""
+    return float(round(seconds * 1000))
 
 
 async def _enter(call: Progress, circuits: Circuits, turn: _Turn) -> Place:
@@ -263,7 +175,7 @@ async def _enter(call: Progress, circuits: Circuits, turn: _Turn) -> Place:
     return await circuits.enter(turn.model, max(call.remaining_s(), 0.0) / 3, call.policy.falls_back_on)
 
 
-async def _request(call: Progress, turn: _Turn, waited_s: float, queued_s: float) -> Sent | ProviderError:
+async def _request(call: Progress, turn: _Turn, waited_s: float, queued_ms: float) -> Sent | ProviderError:
     """One request within its share of the deadline; its outcome joins the record."""
     started = call.options.clock()
     sent: Sent | None = None
@@ -285,16 +197,16 @@ async def _request(call: Progress, turn: _Turn, waited_s: float, queued_s: float
             raise
         call.refusals.append(refusal)
         kind: ErrorKind = "unsupported_param" if isinstance(refusal, ParamError) else "model_not_found"
-        attempt = Attempt(turn.model, 0.0, waited_s * 1000, queued_s * 1000)
-        return _record_unsent(call, ProviderError(str(refusal), kind=kind), attempt)
+        attempt = Attempt(turn.model, 0.0, waited_s * 1000, queued_ms)
+        return call.record_unsent(attempt, ProviderError(str(refusal), kind=kind))
     except asyncio.CancelledError:
         error = ProviderError("cancelled", kind="cancelled", output=call.output)
         raise
     finally:
         if sent is not None or error is not None:
             elapsed_ms = (call.options.clock() - started) * 1000
-            attempt = Attempt(turn.model, elapsed_ms, waited_s * 1000, queued_s * 1000)
-            _record(call, _filled(attempt, sent), error)
+            attempt = Attempt(turn.model, elapsed_ms, waited_s * 1000, queued_ms)
+            call.record(attempt, sent, error)
     return error
 
 
@@ -315,58 +227,3 @@ def _wait_fits(call: Progress, wait_s: float, candidates_left: int) -> bool:
     if call.waited_s + wait_s > call.policy.max_total_wait_sec:
         return False
     return wait_s < _share_s(call.remaining_s(), candidates_left)
-
-
-def _filled(attempt: Attempt, sent: Sent | None) -> Attempt:
-    """The attempt with what the answer tells of it."""
-    if sent is None:
-        return attempt
-    return replace(
-        attempt,
-        latency_ms=sent.latency_ms,
-        queued_ms=attempt.queued_ms + sent.lease.queued_ms,
-        usage=sent.reply.usage,
-        cost_usd=sent.cost_usd,
-        cost_source=sent.cost_source,
-        cpu_s=sent.lease.cpu_s,
-        load=sent.lease.load,
-        output=sent.reply.text,
-        finish_reason=sent.reply.finish_reason,
-    )
-
-
-def _record(call: Progress, attempt: Attempt, error: ProviderError | None) -> None:
-    """The attempt joins the record, its error the errors, and its lesson the breaker."""
-    if error is not None:
-        call.errors.append(error)
-        output = error.output if attempt.output is None else attempt.output
-        attempt = replace(
-            attempt, error_kind=error.kind, status_code=error.status_code, error=str(error), output=output
-        )
-        if error.kind == "context_length":
-            window = call.options.context_tokens.get(attempt.model)
-            call.too_small = max(call.too_small, -1 if window is None else window)
-    call.attempts.append(attempt)
-    if call.circuits is not None:
-        call.circuits.learn(attempt.model, None if error is None else error.kind)
-
-
-def _record_unsent(call: Progress, error: ProviderError, attempt: Attempt) -> ProviderError:
-    """The same for a candidate that got no request: nothing was learned of it."""
-    call.errors.append(error)
-    call.unsent.append(error)
-    call.attempts.append(replace(attempt, error_kind=error.kind, error=str(error)))
-    return error
-
-
-def _ended(call: Progress) -> FallbackExhausted | ParamError | ConfigError:
-    """The error of a call that nobody answered; its own fault where no candidate could express it."""
-    if call.refusals and len(call.unsent) == len(call.errors):
-        return call.refusals[0]
-    chain = [
-        f"{attempt.model}: {attempt.error_kind} ({error})"
-        for attempt, error in zip(call.attempts, call.errors, strict=True)
-    ]
-    group = FallbackExhausted(f"no candidate answered: {'; '.join(chain + call.left_out)}", call.errors)
-    group.attempts, group.output = tuple(call.attempts), call.output
-    return group
