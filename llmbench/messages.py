@@ -5,14 +5,21 @@ All are frozen: a stage of the call receives one value and returns another.
 
 from __future__ import annotations
 
+import difflib
 import hashlib
 import html
 import json
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any, Final, Literal
 
 from llmbench.errors import ErrorKind, ParamError
+
+#: Made once: an encoder a call would cost more than the short prompts that it encodes.
+_CANONICAL: Final = json.JSONEncoder(
+    sort_keys=True, ensure_ascii=False, separators=(",", ":"), allow_nan=False
+).encode
 
 Role = Literal["system", "developer", "user", "assistant", "tool"]
 ROLES: Final[tuple[Role, ...]] = ("system", "developer", "user", "assistant", "tool")
@@ -54,7 +61,7 @@ class Request:
     """What the caller asked for, before any model is chosen.
 
     `options` holds canonical parameters (contract: max_tokens, temperature, stop, seed, ...);
-    `deadline_s` is the wall-clock limit of the whole call in seconds.
+    `deadline_s` is the wall-clock limit of the whole call in seconds, `budget_usd` the most it may cost.
     """
 
     task: str
@@ -65,6 +72,8 @@ class Request:
     channel: str | None = None
     env: str | None = None
     deadline_s: float = 120.0
+    strict: bool = False
+    budget_usd: float | None = None
     run_id: str | None = None
     cell: str | None = None
     routing_key: str | None = None
@@ -124,8 +133,8 @@ class Attempt:
     """One request to one model.
 
     Latency is the request alone; `waited_ms` is the pause before it, `queued_ms` the wait for a free
-    place. A failed attempt may have an output and a usage: an answer that was cut off or broke its
-    schema was paid for all the same.
+    place, `ttft_ms` the time to the first token (None when not streamed). A failed attempt may have an
+    output and a usage: an answer that was cut off or broke its schema was paid for all the same.
     """
 
     model: str
@@ -142,16 +151,27 @@ class Attempt:
     load: Mapping[str, float | None] | None = None
     output: str | None = None
     finish_reason: FinishReason | None = None
+    ttft_ms: float | None = None
 
     def as_dict(self) -> dict[str, Any]:
-        """The telemetry form; an attempt that answered has no error keys."""
+        """The telemetry form; an attempt that answered has no error keys, its cost is the call's.
+
+        `usage` and the cost stand only with a failed attempt whose answer was counted.
+        """
         line: dict[str, Any] = {
             "model": self.model,
             "latency_ms": round(self.latency_ms, 3),
             "waited_ms": round(self.waited_ms, 3),
+            "queued_ms": round(self.queued_ms, 3),
         }
-        if self.error_kind is not None:
-            line |= {"error_kind": self.error_kind, "status_code": self.status_code, "error": self.error}
+        if self.ttft_ms is not None:
+            line["ttft_ms"] = round(self.ttft_ms, 3)
+        if self.error_kind is None:
+            return line
+        line |= {"error_kind": self.error_kind, "status_code": self.status_code, "error": self.error}
+        if self.usage is not None:
+            cost = {"cost_usd": self.cost_usd, "cost_source": self.cost_source}
+            line |= {"usage": self.usage.as_dict(), **cost}
         return line
 
 
@@ -248,21 +268,74 @@ class Response:
         return f"<blockquote><p>{html.escape(self.text)}</p><footer>{facts}</footer></blockquote>"
 
 
+#: A place for a variable in a template: an identifier between braces, nothing else.
+_PLACE: Final = re.compile(r"\{([^\W\d]\w*)\}")
+
+
 def as_messages(
-    prompt: str | Sequence[Message | Mapping[str, Any]], system: str | None = None
+    prompt: str | Sequence[Message | Mapping[str, Any]],
+    system: str | None = None,
+    variables: Mapping[str, str | float] | None = None,
 ) -> tuple[Message, ...]:
     """Turn a plain string or a message list into messages, with an optional system prompt first.
 
+    With `variables`, every `{name}` in a text (system prompt, turns, text parts) gives way to the value of
+    that name; other braces, such as those of JSON, stay, and so do braces inside a value. Without
+    `variables` no text is touched.
+
     Raises:
-        ParamError: the list is empty, a message lacks a role or content, or the role is unknown.
+        ParamError: the list is empty, a message lacks a role or content, or the role is unknown; a place
+            has no value, a variable has no place, or a value is neither text nor a number.
     """
     head = () if system is None else (Message("system", system),)
     if isinstance(prompt, str):
-        return (*head, Message("user", prompt))
-    turns = tuple(_as_message(index, turn) for index, turn in enumerate(prompt))
+        turns: tuple[Message, ...] = (Message("user", prompt),)
+    else:
+        turns = tuple(_as_message(index, turn) for index, turn in enumerate(prompt))
     if not turns:
         raise ParamError("messages: the list is empty; give a string or at least one message")
-    return head + turns
+    return head + turns if variables is None else _filled(head + turns, variables)
+
+
+def _filled(messages: tuple[Message, ...], variables: Mapping[str, str | float]) -> tuple[Message, ...]:
+    for name, value in variables.items():
+        if isinstance(value, bool) or not isinstance(value, (str, int, float)):
+            kind = type(value).__name__
+            raise ParamError(f"variables: {name!r} must be a text or a number, not {kind}")
+    used: set[str] = set()
+
+    def value_at(place: re.Match[str]) -> str:
+        name = place[1]
+        if name not in variables:
+            hint = _did_you_mean(name, variables) or "give one, or write the text without variables"
+            raise ParamError(f"messages: {{{name}}} has no value in variables; {hint}")
+        used.add(name)
+        return str(variables[name])
+
+    def fill(part: Mapping[str, Any]) -> Mapping[str, Any]:
+        text = part.get("text")
+        return {**part, "text": _PLACE.sub(value_at, text)} if isinstance(text, str) else part
+
+    filled = tuple(
+        replace(
+            turn,
+            content=_PLACE.sub(value_at, turn.content)
+            if isinstance(turn.content, str)
+            else tuple(fill(part) for part in turn.content),
+        )
+        for turn in messages
+    )
+    for name in variables:
+        if name not in used:
+            raise ParamError(
+                f"variables: no text has a place {{{name}}}; {_did_you_mean(name, used) or 'remove it'}"
+            )
+    return filled
+
+
+def _did_you_mean(name: str, known: Iterable[str]) -> str | None:
+    close = difflib.get_close_matches(name, list(known), n=1, cutoff=0.6)
+    return f"did you mean {close[0]!r}?" if close else None
 
 
 def _as_message(index: int, turn: Message | Mapping[str, Any]) -> Message:
@@ -286,4 +359,4 @@ def _as_message(index: int, turn: Message | Mapping[str, Any]) -> Message:
 
 def canonical_json(value: object) -> str:
     """One spelling for equal data: sorted keys, no spaces, no NaN, Unicode kept. Used for hashes."""
-    return json.dumps(value, sort_keys=True, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+    return _CANONICAL(value)

@@ -1,10 +1,10 @@
-"""From reply text to data: take off a fence, parse, check against the caller's schema. All pure."""
+"""From reply text to data: take off what wraps it, parse, check against the caller's schema. All pure."""
 
 from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final
 
@@ -32,6 +32,51 @@ def unfence(text: str) -> str:
     if _FENCE in inside:  # two fences with text between them: a longer reply
         return text
     return inside.rstrip(" \t").removesuffix("\n").removesuffix("\r")
+
+
+#: The fields that a model wraps a plain text in when it was asked for one.
+_TEXT_FIELDS: Final = ("text", "output", "content")
+
+
+def unwrap_json(text: str) -> str:
+    """The text in a reply that is one JSON object with one text field: `{"text": "..."}`, nothing around it.
+
+    The field is `text`, `output` or `content`. Any other reply is unchanged: a second key, a value that is
+    no text, prose before or after the object.
+    """
+    whole = text.strip()
+    if not (whole.startswith("{") and whole.endswith("}")):
+        return text
+    try:
+        pairs = json.loads(whole, object_pairs_hook=tuple)  # a tuple of pairs: a key given twice is seen
+    except (ValueError, RecursionError):
+        return text
+    if len(pairs) == 1 and pairs[0][0] in _TEXT_FIELDS and isinstance(pairs[0][1], str):
+        return pairs[0][1]
+    return text
+
+
+_CLEANERS: Final[Mapping[str, Callable[[str], str]]] = {"unfence": unfence, "unwrap_json": unwrap_json}
+
+
+def clean_output(text: str, steps: Sequence[str]) -> str:
+    """A reply's text without the wrapping that a task's `clean_output` names.
+
+    The steps are `unfence` and `unwrap_json`. They are repeated until nothing changes (a fence around JSON
+    around a fence), so that cleaning twice is the same as cleaning once.
+
+    Raises:
+        ParamError: a step is unknown.
+    """
+    if unknown := [step for step in steps if step not in _CLEANERS]:
+        raise ParamError(f"clean_output: unknown step {unknown[0]!r}; known: {', '.join(_CLEANERS)}")
+    while True:
+        cleaned = text
+        for step in steps:
+            cleaned = _CLEANERS[step](cleaned)
+        if cleaned == text:
+            return text
+        text = cleaned
 
 
 def loads_strictly(text: str | bytes) -> Any:

@@ -43,6 +43,12 @@ def utc_now() -> str:
     return datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
+#: Made once: an encoder a call would cost a tenth of the line.
+_AS_LINE: Final = json.JSONEncoder(
+    ensure_ascii=False, allow_nan=False, check_circular=False, separators=(", ", ": ")
+).encode
+
+
 class JsonlWriter:
     """Appends whole lines to one file from any number of threads and processes.
 
@@ -52,8 +58,11 @@ class JsonlWriter:
 
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
+        self._name = os.fspath(self.path)
         self._thread_lock = threading.Lock()
         self._fd: int | None = None
+        self._identity = (0, 0)  # device and inode of the open file
+        self._whole_to = 0  # up to here this writer left whole lines behind
         self._pid = os.getpid()
 
     def append(self, record: Mapping[str, Any]) -> None:
@@ -64,24 +73,27 @@ class JsonlWriter:
             ValueError: the record holds NaN, infinity or something that is not JSON.
         """
         try:
-            line = json.dumps(record, ensure_ascii=False, allow_nan=False, separators=(", ", ": "))
+            line = _AS_LINE(record)
         except (TypeError, RecursionError) as error:
             raise ValueError(f"not a JSON record: {error}") from error
         data = line.encode("utf-8", "backslashreplace") + b"\n"  # a lone surrogate becomes a JSON escape
         with self._thread_lock:
-            fd = self._locked()
+            fd, end = self._locked()
             try:
-                end = os.lseek(fd, 0, os.SEEK_END)
-                if end and os.pread(fd, 1, end - 1) != b"\n":
+                if end != self._whole_to and end and os.pread(fd, 1, end - 1) != b"\n":
                     data = b"\n" + data
                 if os.write(fd, data) != len(data):
                     os.ftruncate(fd, end)
-                    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self.path))
+                    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), self._name)
+                self._whole_to = end + len(data)
             finally:
                 fcntl.flock(fd, fcntl.LOCK_UN)
 
-    def _locked(self) -> int:
-        """The open and locked file; opened again when the path was removed or rotated away meanwhile."""
+    def _locked(self) -> tuple[int, int]:
+        """The open and locked file and its size; opened again when the path was removed or rotated away.
+
+        One look at the path under the lock says both whether it is still this file and where it ends.
+        """
         if self._pid != os.getpid():  # a forked child shares the parent's lock: it needs a file of its own
             if self._fd is not None:
                 os.close(self._fd)
@@ -91,10 +103,13 @@ class JsonlWriter:
                 self.path.parent.mkdir(parents=True, exist_ok=True)
                 flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC
                 self._fd = os.open(self.path, flags, 0o600)
+                opened = os.fstat(self._fd)
+                self._identity, self._whole_to = (opened.st_dev, opened.st_ino), 0
             fcntl.flock(self._fd, fcntl.LOCK_EX)
             try:
-                if os.path.samestat(os.fstat(self._fd), self.path.stat()):
-                    return self._fd
+                found = os.stat(self._name)  # noqa: PTH116 -- a Path here costs as much as the system call
+                if (found.st_dev, found.st_ino) == self._identity:
+                    return self._fd, found.st_size
             except FileNotFoundError:
                 pass
             os.close(self._fd)  # ends the lock too
@@ -199,9 +214,7 @@ class TelemetryLog:
         except (OSError, ValueError) as error:
             self.dropped += 1
             if self.dropped == 1:
-                message = f"telemetry cannot be written to {self._writer.path}: {error}; calls go on"
-                with contextlib.suppress(RuntimeWarning):  # also under -W error a call must not fail
-                    warnings.warn(message, RuntimeWarning, stacklevel=2)
+                _warn(self._writer.path, error)
 
     def close(self) -> None:
         """Close the file."""
@@ -209,9 +222,35 @@ class TelemetryLog:
             self._writer.close()
 
 
-def success_line(request: Request, response: Response, *, config_hash: str) -> dict[str, Any]:
-    """The telemetry line of a call that ended well (contract, section 5)."""
+def _warn(path: Path, error: Exception) -> None:
+    """One line: the place named is no file, so that Python quotes no source line below it."""
+    reason = str(error)
+    if isinstance(error, OSError) and error.strerror:
+        is_other = error.filename not in (None, str(path))
+        reason = f"{error.strerror}: {error.filename}" if is_other else error.strerror
+    message = (
+        f"telemetry cannot be written to {path}: {reason}; calls go on without it "
+        "(set LLM_ROUTER_LOG_PATH to another file, or LLM_ROUTER_LOG_DISABLE=1)"
+    )
+    with contextlib.suppress(RuntimeWarning):  # also under -W error a call must not fail
+        warnings.warn_explicit(message, RuntimeWarning, "<llmbench telemetry>", 1, module=__name__)
+
+
+def success_line(
+    request: Request,
+    response: Response,
+    *,
+    config_hash: str,
+    redact: Redactor | None = None,
+    content: bool = False,
+) -> dict[str, Any]:
+    """The telemetry line of a call that ended well (contract, section 5).
+
+    `content` adds the prompt (`messages`) and the reply (`output`), redacted; without it no text of
+    either is in the line.
+    """
     failed = [attempt for attempt in response.attempts if attempt.error_kind]
+    texts = _content(request, response.text, redact) if content else {}
     return {
         **_common(request, response.route, response.attempts, response.adjustments, config_hash),
         "status": "success",
@@ -232,6 +271,7 @@ def success_line(request: Request, response: Response, *, config_hash: str) -> d
         "wasted_cost_usd": _wasted_cost(failed),
         "finish_reason": response.finish_reason,
         "request_id": response.request_id,
+        **texts,
     }
 
 
@@ -245,11 +285,17 @@ def failure_line(
     latency_ms: float,
     config_hash: str,
     redact: Redactor,
+    content: bool = False,
 ) -> dict[str, Any]:
-    """The telemetry line of a call that failed (contract, section 5)."""
+    """The telemetry line of a call that failed (contract, section 5); `content` as in `success_line`.
+
+    The output is what the last attempt received before it failed, None for nothing.
+    """
     last = error.exceptions[-1] if isinstance(error, FallbackExhausted) else error
     kind: ErrorKind | None = last.kind if isinstance(last, ProviderError) else None
     status_code = last.status_code if isinstance(last, ProviderError) else None
+    output = next((a.output for a in reversed(attempts) if a.output is not None), None)
+    texts = _content(request, output, redact) if content else {}
     return {
         **_common(request, route, attempts, adjustments, config_hash),
         "status": "fail",
@@ -274,6 +320,7 @@ def failure_line(
         "error_class": type(error).__name__,
         "error_kind": kind or ("model_not_found" if isinstance(error, RouteError) else "bad_request"),
         "status_code": status_code,
+        **texts,
     }
 
 
@@ -304,13 +351,32 @@ def _common(
     }
 
 
+def _content(request: Request, output: str | None, redact: Redactor | None) -> dict[str, Any]:
+    hide = redact or Redactor()
+    messages = [_redacted(message.as_dict(), hide) for message in request.messages]
+    return {"messages": messages, "output": None if output is None else hide(output)}
+
+
+def _redacted(value: Any, hide: Redactor) -> Any:
+    if isinstance(value, str):
+        return hide(value)
+    if isinstance(value, Mapping):
+        return {key: _redacted(item, hide) for key, item in value.items()}
+    return [_redacted(item, hide) for item in value] if isinstance(value, (list, tuple)) else value
+
+
 def _wasted_ms(attempts: Iterable[Attempt]) -> float:
-    """Failed attempts, and every wait: a wait is only ever the consequence of a failure."""
+    """Failed attempts with their queues, and every wait: a wait is only ever the consequence of a failure."""
     return sum(
-        attempt.waited_ms + (attempt.latency_ms if attempt.error_kind else 0.0) for attempt in attempts
+        attempt.waited_ms + (attempt.latency_ms + attempt.queued_ms if attempt.error_kind else 0.0)
+        for attempt in attempts
     )
 
 
-def _wasted_cost(attempts: Iterable[Attempt]) -> float | None:
-    known = [attempt.cost_usd for attempt in attempts if attempt.cost_usd is not None]
+def _wasted_cost(failed: Iterable[Attempt]) -> float | None:
+    """The known costs of failed attempts; None when none is known, or one was counted but has no price."""
+    failed = list(failed)
+    if any(attempt.usage is not None and attempt.cost_usd is None for attempt in failed):
+        return None
+    known = [attempt.cost_usd for attempt in failed if attempt.cost_usd is not None]
     return sum(known) if known else None

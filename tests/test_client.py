@@ -91,9 +91,11 @@ def test_an_answer_leaves_the_contracts_line(open_client, server, log):
         "error": "HTTP 429: slow down",
         "latency_ms": line["attempts"][0]["latency_ms"],
         "waited_ms": 0.0,
+        "queued_ms": line["attempts"][0]["queued_ms"],
     }
-    assert set(line["attempts"][1]) == {"model", "latency_ms", "waited_ms"}
-    assert line["wasted_ms"] == pytest.approx(line["attempts"][0]["latency_ms"], abs=0.01)
+    assert set(line["attempts"][1]) == {"model", "latency_ms", "waited_ms", "queued_ms"}
+    lost_ms = line["attempts"][0]["latency_ms"] + line["attempts"][0]["queued_ms"]
+    assert line["wasted_ms"] == pytest.approx(lost_ms, abs=0.01)
     assert (line["usage"]["input_tokens"], line["cost_usd"], line["cost_source"]) == (12, 2e-05, "registry")
     assert line["call_id"] == response.call_id
     assert "hello" not in json.dumps(line)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import dataclasses
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from llmbench.errors import ParamError
 from llmbench.messages import (
@@ -58,6 +60,66 @@ def test_a_prompt_that_is_none_is_refused_with_its_place(prompt, said):
         as_messages(prompt)
 
 
+PARTS = [{"type": "text", "text": "{what} of {city}"}, {"type": "image_url", "image_url": {"url": "{what}"}}]
+
+
+def test_variables_fill_their_places_in_every_text_and_touch_nothing_else():
+    turns = as_messages(
+        [Message("user", "{what}: {count}"), {"role": "user", "content": PARTS}],
+        "As {who}, not as {'who'} or {0} or { who }",
+        {"what": "概要", "who": "an {editor}", "count": 3, "city": "Kyōto"},
+    )
+    assert [turn.content for turn in turns] == [
+        "As an {editor}, not as {'who'} or {0} or { who }",  # a value is not looked through again
+        "概要: 3",
+        ({"type": "text", "text": "概要 of Kyōto"}, PARTS[1]),
+    ]
+    assert as_messages("{題}です", variables={"題": "x"})[0].content == "xです"
+
+
+def test_without_variables_braces_mean_nothing():
+    assert as_messages('{name} {"a": {}}', "{x}") == (
+        Message("system", "{x}"),
+        Message("user", '{name} {"a": {}}'),
+    )
+
+
+@given(st.text(), st.text())
+def test_a_value_arrives_as_it_is_whatever_it_holds(value, around):
+    around = around.replace("{", "(")
+    (turn,) = as_messages(around + '{"json": {a}}', variables={"a": value})
+    assert turn.content == around + '{"json": ' + value + "}"
+
+
+@pytest.mark.parametrize(
+    ("prompt", "variables", "said"),
+    [
+        ("{name}", {}, r"\{name\} has no value in variables; give one"),
+        ("{name}", {"nmae": 1}, r"\{name\} has no value in variables; did you mean 'nmae'"),
+        ("{name}", {"name": 1, "names": 2}, r"no text has a place \{names\}; did you mean 'name'"),
+        ("plain", {"name": 1}, r"no text has a place \{name\}; remove it"),
+        ("{name}", {"name": None}, "'name' must be a text or a number, not NoneType"),
+        ("{name}", {"name": True}, "'name' must be a text or a number, not bool"),
+    ],
+)
+def test_a_place_without_a_value_and_a_value_without_a_place_are_refused(prompt, variables, said):
+    with pytest.raises(ParamError, match=said):
+        as_messages(prompt, variables=variables)
+
+
+def test_a_failed_attempt_that_was_paid_for_says_so_and_an_answer_leaves_its_cost_to_the_call():
+    paid = Attempt("a", 5.0, queued_ms=2.0004, error_kind="truncated", usage=Usage(7, 2), cost_usd=0.5,
+                   cost_source="registry", ttft_ms=1.23456)  # fmt: skip
+    assert paid.as_dict() == {
+        "model": "a", "latency_ms": 5.0, "waited_ms": 0.0, "queued_ms": 2.0, "ttft_ms": 1.235,
+        "error_kind": "truncated", "status_code": None, "error": None, "usage": Usage(7, 2).as_dict(),
+        "cost_usd": 0.5, "cost_source": "registry",
+    }  # fmt: skip
+    assert set(Attempt("b", 1.0, usage=Usage(1, 1), cost_usd=0.1).as_dict()) == {
+        "model", "latency_ms", "waited_ms", "queued_ms",
+    }  # fmt: skip
+
+
 def test_values_are_frozen():
     for value in (Usage(), Message("user", "x"), Attempt("a", 1.0)):
         with pytest.raises(dataclasses.FrozenInstanceError):
@@ -93,6 +155,8 @@ def test_a_route_tells_its_story_and_a_page_shows_it_escaped():
         "  at worst 120 s and unknown",
     ]
     assert "<b>" not in route(adjustments={"a": (change,)})._repr_html_()
+    hostile = Route("<b>", "<b>", ("<b>",), ("<b>",), (("<b>", "<b>"),))
+    assert "<b>" not in hostile._repr_html_()
 
 
 def response(**fields) -> Response:
@@ -113,5 +177,6 @@ def test_the_chain_names_each_model_once_and_the_one_that_answered_last():
 
 def test_a_response_shows_its_text_and_never_runs_it():
     assert str(response()) == "<script>"
-    assert "<script>" not in response()._repr_html_()
+    hostile = response(model="<script>", tier="<script>", cost_source="<script>")
+    assert "<script>" not in hostile._repr_html_()
     assert "unknown: no price" in response()._repr_html_()

@@ -14,10 +14,12 @@ from llmbench.errors import ParamError, ProviderError
 from llmbench.messages import OutputSchema
 from llmbench.structuring import (
     as_output_schema,
+    clean_output,
     loads_strictly,
     meets_strict_rules,
     parse_structured,
     unfence,
+    unwrap_json,
 )
 
 PERSON = {
@@ -66,6 +68,62 @@ def test_a_reply_of_white_space_is_read_in_linear_time():
     started = time.process_time()
     unfence("```\n" + " \t" * 500_000 + "x")
     assert time.process_time() - started < 1
+
+
+@pytest.mark.parametrize("field", ["text", "output", "content"])
+def test_a_reply_that_is_one_text_field_is_that_text(field):
+    assert unwrap_json(f' {{"{field}": "字幕\\n{{x}}"}}\n') == "字幕\n{x}"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '{"text": "a", "n": 1}',
+        '{"text": "a", "text": "b"}',
+        '{"text": 1}',
+        '{"text": {"text": "a"}}',
+        '{"title": "a"}',
+        '[{"text": "a"}]',
+        'Here: {"text": "a"}',
+        '{"text": "a"} done',
+        '{"text": "a"}{"text": "b"}',
+        '{"text": "a"',
+        '{"text":' + "[" * 100_000 + "]}",
+        "{}",
+        "{text}",
+        "",
+    ],
+)
+def test_any_other_reply_keeps_its_json(text):
+    assert unwrap_json(text) == text
+
+
+def test_steps_go_on_until_nothing_is_wrapped():
+    for text in ('```json\n{"text": "{\\"output\\": \\"x\\"}"}\n```', '{"text": "```\\nx\\n```"}'):
+        for steps in (("unfence", "unwrap_json"), ("unwrap_json", "unfence")):
+            assert clean_output(text, steps) == "x"
+    assert clean_output(text, ("unfence",)) == clean_output(text, ()) == text
+    with pytest.raises(ParamError, match="unknown step 'strip'; known: unfence, unwrap_json"):
+        clean_output(text, ("strip",))
+
+
+wrapped = st.recursive(
+    st.text() | st.sampled_from(["```", "{", "```\nx\n```"]),
+    lambda inner: (
+        inner.map(lambda text: f"```json\n{text}\n```")
+        | inner.map(lambda text: f" {text}\n")
+        | st.builds(
+            lambda name, text: json.dumps({name: text}), st.sampled_from(["text", "output", "name"]), inner
+        )
+    ),
+)
+
+
+@given(wrapped, st.lists(st.sampled_from(["unfence", "unwrap_json"]), max_size=3))
+def test_cleaning_twice_is_cleaning_once_and_never_adds(text, steps):
+    cleaned = clean_output(text, steps)
+    assert clean_output(cleaned, steps) == cleaned
+    assert len(cleaned) <= len(text)
 
 
 @pytest.mark.parametrize("text", ["NaN", "[Infinity]", "1e999", "{", "", "[" * 100_000])

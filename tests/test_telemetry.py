@@ -17,7 +17,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llmbench.telemetry import JsonlWriter, Redactor, TelemetryLog, read_jsonl
+from llmbench.config import read_environment
+from llmbench.errors import ProviderError
+from llmbench.messages import Attempt, Message, Request, Response, Route, Usage
+from llmbench.telemetry import JsonlWriter, Redactor, TelemetryLog, failure_line, read_jsonl, success_line
 
 #: Appends records of growing size until it is killed; prints the number of each one that was acknowledged.
 APPENDER = """
@@ -217,6 +220,128 @@ def test_known_values_and_key_shapes_are_hidden_and_model_keys_are_not():
     assert redact("authorization: Bearer abcdefghijklmnop") == "authorization: Bearer ***"
     for name in ("or_small_instruct_2507", "fw_deep_seek_v3_large", "hf_llama_3_instruct", "gpt-5-mini"):
         assert redact(f"{name}: timeout") == f"{name}: timeout"
+
+
+def test_a_secret_learnt_on_the_way_is_hidden_too_and_the_newest_stay_known():
+    redact = Redactor(["hunter2hunter2"])
+    for number in range(100):
+        redact.add(f"token-{number:04}")
+    redact.add("tiny")
+    assert redact("hunter2hunter2 token-0099 token-0050 tiny") == "*** *** *** tiny"
+    web_token = "eyJ" + "a" * 30 + "." + "b" * 40 + "." + "c" * 20
+    assert redact(f"refused: {web_token}!") == "refused: ***!"
+
+
+def test_the_warning_is_one_line_that_says_what_to_do(tmp_path):
+    (tmp_path / "file").write_text("")
+    program = "import sys; from llmbench.telemetry import TelemetryLog; TelemetryLog(sys.argv[1]).write({})"
+    command = [sys.executable, "-c", program, str(tmp_path / "file" / "log.jsonl")]
+    (line,) = subprocess.run(command, capture_output=True, check=True, text=True).stderr.splitlines()
+    assert line.startswith("<llmbench telemetry>:1: RuntimeWarning: telemetry cannot be written to ")
+    assert f"File exists: {tmp_path / 'file'}; calls go on" in line
+    assert "LLM_ROUTER_LOG_DISABLE=1" in line
+
+
+SECRET = "hunter2hunter2"
+REQUEST = Request(
+    "caption",
+    (
+        Message("system", f"the key is {SECRET}"),
+        Message("user", ({"type": "text", "text": f"PROMPT {SECRET}"},), {"name": "ann"}),
+    ),
+    "c1",
+)
+ROUTE = Route("caption", "cheap", ("a", "b"), ("tier cheap",))
+
+
+def answered(*attempts: Attempt) -> Response:
+    return Response(f"REPLY {SECRET}", "b", "m-b", "stub", "cheap", "stop", Usage(1, 1), 9.0, None, "unknown",
+                    "c1", attempts, (), ROUTE)  # fmt: skip
+
+
+def failed(*attempts: Attempt, **options) -> dict[str, object]:
+    error = ProviderError("cut off", kind="truncated", output=f"REPLY {SECRET}")
+    return failure_line(
+        REQUEST,
+        ROUTE,
+        error,
+        attempts,
+        (),
+        latency_ms=9.0,
+        config_hash="h",
+        redact=Redactor([SECRET]),
+        **options,
+    )
+
+
+CUT_OFF = Attempt("a", 5.0, error_kind="truncated", output=f"REPLY {SECRET}")
+
+
+def test_no_prompt_and_no_reply_is_in_a_line_unless_it_is_switched_on():
+    for line in (success_line(REQUEST, answered(CUT_OFF), config_hash="h"), failed(CUT_OFF)):
+        assert not {"messages", "output"} & set(line)
+        assert "PROMPT" not in json.dumps(line)
+        assert "REPLY" not in json.dumps(line)
+
+
+def test_switched_on_the_texts_are_there_for_replay_without_secrets():
+    redact = Redactor([SECRET])
+    good = success_line(REQUEST, answered(), config_hash="h", redact=redact, content=True)
+    for line in (good, failed(CUT_OFF, content=True)):
+        assert line["messages"] == [
+            {"role": "system", "content": "the key is ***"},
+            {"role": "user", "content": [{"type": "text", "text": "PROMPT ***"}], "name": "ann"},
+        ]
+        assert line["output"] == "REPLY ***"
+    assert failed(Attempt("a", 1.0, error_kind="timeout"), content=True)["output"] is None
+
+
+def test_what_was_wasted_is_failed_attempts_their_queues_and_every_wait():
+    line = success_line(
+        REQUEST,
+        answered(
+            Attempt("a", 5.0, queued_ms=2.0, error_kind="server_error"),
+            Attempt("a", 7.0, waited_ms=100.0, error_kind="truncated", usage=Usage(1, 1), cost_usd=0.25),
+            Attempt("b", 9.0, waited_ms=50.0, queued_ms=3.0, usage=Usage(1, 1), cost_usd=0.5),
+        ),
+        config_hash="h",
+    )
+    assert (line["wasted_ms"], line["wasted_cost_usd"]) == (164.0, 0.25)
+
+
+def test_a_waste_that_is_not_known_in_full_is_not_given_in_part():
+    known = Attempt("a", 1.0, error_kind="truncated", usage=Usage(1, 1), cost_usd=0.25)
+    unpriced = Attempt("a", 1.0, error_kind="truncated", usage=Usage(1, 1))
+    unsent = Attempt("a", 1.0, error_kind="connect")
+    for attempts, cost in (((known, unsent), 0.25), ((known, unpriced), None), ((unsent,), None)):
+        assert success_line(REQUEST, answered(*attempts), config_hash="h")["wasted_cost_usd"] == cost
+        assert failed(*attempts)["wasted_cost_usd"] == cost
+
+
+@pytest.mark.parametrize(
+    ("value", "wanted"), [("1", True), ("on", True), ("0", False), ("", None), (None, None)]
+)
+def test_the_environment_switches_content_on_and_off_or_leaves_it_to_the_config(value, wanted):
+    variables = {} if value is None else {"LLM_ROUTER_LOG_CONTENT": value}
+    assert read_environment(variables).log_content is wanted
+
+
+def test_a_torn_tail_that_another_writer_left_is_closed_also_after_whole_lines_of_our_own(tmp_path):
+    path = tmp_path / "log.jsonl"
+    writer = JsonlWriter(path)
+    writer.append({"n": 1})
+    with path.open("ab") as other:
+        other.write(b'{"torn": ')
+    writer.append({"n": 2})
+    writer.append({"n": 3})
+    assert [line.record for line in read_jsonl(path)] == [{"n": 1}, None, {"n": 2}, {"n": 3}]
+
+
+def test_a_record_that_holds_itself_is_a_value_error(tmp_path):
+    record: dict[str, object] = {}
+    record["self"] = record
+    with pytest.raises(ValueError, match="not a JSON record"):
+        JsonlWriter(tmp_path / "log.jsonl").append(record)
 
 
 def test_the_file_is_json_a_line_with_a_space_after_each_comma(tmp_path):

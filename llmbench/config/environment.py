@@ -14,7 +14,10 @@ _TRUE = frozenset({"1", "true", "yes", "on"})
 
 @dataclass(frozen=True, slots=True)
 class Environment:
-    """The variables that steer routing and logging. Provider keys are looked up by `secret`."""
+    """The variables that steer routing and logging. Provider keys are looked up by `secret`.
+
+    `log_content` is None where the environment leaves the choice to the config.
+    """
 
     channel: str | None = None
     env: str | None = None
@@ -25,6 +28,7 @@ class Environment:
     routing_key: str | None = None
     log_path: str | None = None
     log_disabled: bool = False
+    log_content: bool | None = None
     variables: Mapping[str, str] = field(default_factory=dict, repr=False)
 
     def secret(self, name: str) -> str | None:
@@ -43,6 +47,10 @@ def read_environment(variables: Mapping[str, str] | None = None) -> Environment:
     def text(name: str) -> str | None:
         return source.get(name, "").strip() or None
 
+    def flag(name: str) -> bool | None:
+        value = text(name)
+        return None if value is None else value.lower() in _TRUE
+
     forced = tuple(part.strip() for part in (text("LLM_FORCE_MODELS") or "").split(",") if part.strip())
     slot = text("LLM_MODEL_SLOT")
     if len(forced) == 1 and forced[0].isdigit():  # contract: a bare number here is a slot
@@ -53,10 +61,11 @@ def read_environment(variables: Mapping[str, str] | None = None) -> Environment:
         slot=slot,
         force_models=forced,
         force_task_models=_task_models(text("LLM_FORCE_TASK_MODELS_JSON")),
-        allow_fallback=(text("LLM_ALLOW_FALLBACK") or "").lower() in _TRUE,
+        allow_fallback=flag("LLM_ALLOW_FALLBACK") or False,
         routing_key=text("LLM_ROUTING_KEY"),
         log_path=text("LLM_ROUTER_LOG_PATH"),
-        log_disabled=(text("LLM_ROUTER_LOG_DISABLE") or "").lower() in _TRUE,
+        log_disabled=flag("LLM_ROUTER_LOG_DISABLE") or False,
+        log_content=flag("LLM_ROUTER_LOG_CONTENT"),
         variables=source,
     )
 

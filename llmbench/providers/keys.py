@@ -39,14 +39,11 @@ class KeyRing:
     def __init__(
         self, keys: Iterable[Key], rest_s: float = REST_S, clock: Callable[[], float] = time.monotonic
     ) -> None:
-        by_value: dict[str, Key] = {}
-        for key in keys:
-            by_value.setdefault(key.value, key)  # one key under two names is one key
-        self._keys = tuple(by_value.values())
+        self._keys = tuple(keys)
         self._rest_s = rest_s
         self._clock = clock
         self._guard = threading.Lock()
-        self._rests_until: dict[str, float] = {}
+        self._rests_until: dict[str, float] = {}  # by value: one key under two names is one key
 
     def __len__(self) -> int:
         return len(self._keys)
