@@ -54,7 +54,7 @@ class _Row:
     rates: Mapping[int, _Rates | None]
 
     def at(self, moment: datetime) -> _Rates | None:
-        """The prices at a time; None when the row names none."""
+        """The prices at a time; None when the row lacks one of input and output."""
         return self.rates[id(self.model.get_prices(moment))]
 
 
@@ -168,7 +168,7 @@ def _list_cost(
     if row is None:
         return None, f"unknown: no price for {spec.key} in the registry; {provider}'s list lacks {name}"
     rates = row.at(moment)
-    if rates is None or not (rates.input and rates.output):
+    if rates is None:
         return None, f"unknown: {provider}'s list has no price per input and output token for {name}"
     steps = (rates.input, rates.cached, rates.output, rates.text)
     return _total(usage, *(_rate(step, usage.input_tokens) for step in steps)), "genai-prices"
@@ -221,7 +221,7 @@ def _rates(prices: ModelPrice, mode: Modality) -> _Rates | None:
     cached = _steps(named.get("cache_read_mtok")) or fresh
     answer = _steps(named.get(_MEDIA_PRICE.get(mode, ""))) or text
     reasoning = _steps(named.get("output_reasoning_mtok")) or text or answer
-    return _Rates(fresh, cached, answer, reasoning) if fresh or answer else None
+    return _Rates(fresh, cached, answer, reasoning) if fresh and answer else None
 
 
 def _steps(price: Any) -> _Steps:

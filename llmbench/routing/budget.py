@@ -1,0 +1,213 @@
+"""Money that a call may spend: reserved before a request is sent, settled when its cost is known.
+
+A request is admitted when its worst case fits beside what was spent and what requests in flight may still
+cost, in each of three accounts: the call's, its run's and its routing key's. Accounts live in this process.
+
+What a request counts in the end: its cost where that is known; nothing where nobody charges for it (no
+connection, an open circuit, an HTTP status of 400 and above); else its worst case. A timeout, a gateway's
+too, a cancelled call, a broken stream and an answer without a known cost may all have been charged.
+"""
+
+from __future__ import annotations
+
+import math
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from types import TracebackType
+from typing import Final, Self
+
+from llmbench.catalog import BudgetLimits
+from llmbench.errors import BudgetExceeded, ErrorKind, ParamError, ProviderError
+from llmbench.messages import Route
+
+#: Money is counted in whole units of 1e-12 USD: sums of floats drift, and a limit is a limit.
+_UNITS: Final = 10**12
+#: Failures without an HTTP status that count nothing. A connection that breaks while the answer is read is of
+#: kind `connect` too: better that than a dead host that uses up a budget.
+_UNCHARGED: Final[frozenset[ErrorKind]] = frozenset({"connect", "circuit_open", "auth"})
+_UNKNOWN: Final = "its worst case is not known: give the model a price and the call max_tokens"
+
+
+@dataclass(slots=True)
+class _Account:
+    """What was spent and what is held for requests in flight, in units."""
+
+    spent: int = 0
+    held: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class _Limited:
+    """An account with its limit in units, and the words for both."""
+
+    account: _Account
+    limit: int
+    name: str
+
+    def refusal(self, worst: int) -> str | None:
+        left = self.limit - self.account.spent - self.account.held
+        if worst <= left:
+            return None
+        shown = f"${max(left, 0) / _UNITS:.6f} of {self.name} of ${self.limit / _UNITS:g}"
+        return f"its worst case ${worst / _UNITS:.6f} is more than what is left: {shown}"
+
+
+class Budgets:
+    """The accounts of one process, shared by its calls; safe between threads and event loops.
+
+    Calls without a run id share one run, calls without a routing key one key: a limit that is set holds for
+    every call. `limits` may be replaced while calls run; what was spent stays. An account is kept for each
+    run id and key that was seen under a limit.
+    """
+
+    def __init__(self, limits: BudgetLimits) -> None:
+        self.limits = limits
+        self._guard = threading.Lock()
+        self._runs: dict[str | None, _Account] = {}
+        self._keys: dict[str | None, _Account] = {}
+
+    def open(self, run_id: str | None, routing_key: str | None, budget_usd: float | None = None) -> Purse:
+        """The money of one call. `budget_usd` is the call's own limit; the smaller one holds.
+
+        Raises:
+            ParamError: `budget_usd` is no amount of money.
+        """
+        if budget_usd is not None and not (math.isfinite(budget_usd) and budget_usd >= 0):
+            raise ParamError(f"budget_usd is {budget_usd!r}; give an amount in USD, 0 or more")
+        limits = self.limits
+        given = [limit for limit in (budget_usd, limits.call_usd) if limit is not None]
+        accounts: list[_Limited] = []
+        with self._guard:
+            if given:
+                accounts.append(_Limited(_Account(), _units(min(given)), "the call's budget"))
+            if limits.run_usd is not None:
+                account = self._runs.setdefault(run_id, _Account())
+                accounts.append(_Limited(account, _units(limits.run_usd), f"the budget of {_run(run_id)}"))
+            if limits.routing_key_usd is not None:
+                account = self._keys.setdefault(routing_key, _Account())
+                name = f"the budget of {_key(routing_key)}"
+                accounts.append(_Limited(account, _units(limits.routing_key_usd), name))
+        return Purse(self._guard, tuple(accounts))
+
+
+class Purse:
+    """What one call may spend: its own account, and those that it shares."""
+
+    def __init__(self, guard: threading.Lock, accounts: tuple[_Limited, ...]) -> None:
+        self._guard = guard
+        self._accounts = accounts
+
+    @property
+    def is_limited(self) -> bool:
+        """Whether any limit holds for this call."""
+        return bool(self._accounts)
+
+    def refusal(self, worst_usd: float | None) -> str | None:
+        """Why a request of this worst case would be refused now, or None. Nothing is held."""
+        if not self._accounts:
+            return None
+        if worst_usd is None or not math.isfinite(worst_usd):
+            return _UNKNOWN
+        with self._guard:
+            return self._refusal(_units(worst_usd))
+
+    def reserve(self, model: str, worst_usd: float | None) -> Reservation:
+        """Hold the worst case of one request; to be used as a context manager around sending it.
+
+        Raises:
+            BudgetExceeded: it does not fit, or nobody knows what it may cost; nothing was sent.
+        """
+        if not self._accounts:
+            return Reservation(self._guard, (), 0)
+        if worst_usd is None or not math.isfinite(worst_usd):
+            raise BudgetExceeded(f"{model}: {_UNKNOWN}")
+        worst = _units(worst_usd)
+        with self._guard:
+            problem = self._refusal(worst)
+            if problem is not None:
+                raise BudgetExceeded(f"{model}: {problem}")
+            for limited in self._accounts:
+                limited.account.held += worst
+        return Reservation(self._guard, tuple(limited.account for limited in self._accounts), worst)
+
+    def _refusal(self, worst: int) -> str | None:
+        problems = (limited.refusal(worst) for limited in self._accounts)
+        return next((problem for problem in problems if problem is not None), None)
+
+
+class Reservation:
+    """Money held for one request. Leaving its context settles what was not settled inside."""
+
+    def __init__(self, guard: threading.Lock, accounts: tuple[_Account, ...], worst: int) -> None:
+        self._guard = guard
+        self._accounts = accounts
+        self._worst = worst
+        self._is_open = True
+
+    def settle(self, actual_usd: float | None) -> None:
+        """Replace what is held by the cost in USD; by the worst case when the cost is not known.
+
+        A cost above the worst case counts in full. Only the first call settles.
+        """
+        is_known = actual_usd is not None and math.isfinite(actual_usd) and actual_usd >= 0
+        actual = _units(actual_usd) if is_known and actual_usd is not None else self._worst
+        with self._guard:
+            if not self._is_open:
+                return
+            self._is_open = False
+            for account in self._accounts:
+                account.held -= self._worst
+                account.spent += actual
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.settle(0.0 if error is not None and is_free(error) else None)
+
+
+def is_free(error: BaseException) -> bool:
+    """Whether a request that failed like this counts nothing."""
+    if not isinstance(error, ProviderError) or error.kind == "timeout":
+        return False
+    if error.status_code is not None:
+        return error.status_code >= 400
+    return error.kind in _UNCHARGED
+
+
+def within_budget(route: Route, purse: Purse, worst_usd: Callable[[str], float | None]) -> Route:
+    """The route without the candidates that do not fit the call's budget, each with its reason.
+
+    Args:
+        route: where the call would go.
+        purse: the call's money; without a limit the route stays as it is, and nothing is computed.
+        worst_usd: the most that one request to a model can cost, None when that is not known.
+
+    Raises:
+        BudgetExceeded: no candidate fits; nothing was sent.
+    """
+    if not purse.is_limited:
+        return route
+    refused = {key: said for key in route.candidates if (said := purse.refusal(worst_usd(key))) is not None}
+    if not refused:
+        return route
+    left = tuple(key for key in route.candidates if key not in refused)
+    if not left:
+        listed = "; ".join(f"{key}: {said}" for key, said in refused.items())
+        raise BudgetExceeded(f"no candidate of task {route.task} fits the budget: {listed}")
+    return replace(route, candidates=left, excluded=(*route.excluded, *refused.items()))
+
+
+def _units(usd: float) -> int:
+    return round(usd * _UNITS)
+
+
+def _run(run_id: str | None) -> str:
+    return "calls without a run id" if run_id is None else f"run {run_id}"
+
+
+def _key(routing_key: str | None) -> str:
+    return "calls without a routing key" if routing_key is None else f"routing key {routing_key}"
