@@ -137,6 +137,17 @@ class Endpoint:
     allow_hosts: tuple[str, ...] = ()
     managed: Literal["embedded"] | None = None
 
+    def can_speak(self, wire: Wire) -> bool:
+        """Whether one model of this host can be asked in either of the dialects chat and responses.
+
+        Azure, OpenAI and OpenAI-compatible servers such as llama.cpp have both paths. OpenRouter has
+        chat for all of its models, Gemini its own dialect, and the local servers are spoken to in chat alone:
+        llama.cpp enforces no schema on the other path.
+        """
+        if self.managed == "embedded" or self.type == "openrouter":
+            return wire == "chat"
+        return wire in ("chat", "responses") and self.type in ("azure", "openai", "openai_compatible")
+
 
 @dataclass(frozen=True, slots=True)
 class ModelSpec:

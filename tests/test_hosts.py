@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+from typing import get_args
 
 import pytest
 
-from llmbench.catalog import Endpoint, Limits, ModelSpec
+from llmbench.catalog import Endpoint, Limits, ModelSpec, Wire
 from llmbench.config import read_environment
+from llmbench.config.build import build_model
+from llmbench.config.shapes import ModelShape
 from llmbench.errors import ConfigError, ProviderError
 from llmbench.providers.hosts import RemoteHost
 
@@ -90,6 +93,24 @@ def test_addresses_that_may_not(url, fields, said):
     with pytest.raises(ConfigError, match=said) as caught:
         host(base_url=url, **fields)
     assert "SECRET" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("fields", "wires"),
+    [
+        ({"type": "azure"}, {"chat", "responses"}),
+        ({"type": "openai"}, {"chat", "responses"}),
+        ({"type": "openai_compatible"}, {"chat", "responses"}),
+        ({"managed": "embedded"}, {"chat"}),
+        ({"type": "openrouter"}, {"chat"}),
+        ({"type": "gemini"}, set()),
+    ],
+)
+def test_a_model_has_another_wire_only_where_its_host_has_both(fields, wires):
+    endpoint = Endpoint("p", **fields)
+    assert {wire for wire in get_args(Wire) if endpoint.can_speak(wire)} == wires
+    spec = build_model("m", ModelShape(provider="p"), endpoint, None)
+    assert (spec.other_params is not None) == (len(wires) == 2)
 
 
 def test_a_limit_of_requests_at_once_makes_the_others_queue():

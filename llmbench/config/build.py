@@ -103,6 +103,8 @@ def build_model(key: str, shape: ModelShape, endpoint: Endpoint | None, fallback
     wire = _wire(shape, endpoint)
     kind = "openai_compatible" if endpoint is None else endpoint.type
     other_wire = _OTHER_WIRE.get(wire)
+    if other_wire is not None and endpoint is not None and not endpoint.can_speak(other_wire):
+        other_wire = None
     return ModelSpec(
         key=key,
         provider=shape.provider,
@@ -189,7 +191,7 @@ def _params(shape: ModelShape, wire: Wire, kind: str) -> ParamRules:
         else "prompt"
     )
     reasoning_key = given.reasoning_key
-    if reasoning_key is None and first(shape.allow_reasoning_effort, default=shape.capabilities.reasoning):
+    if reasoning_key is None and first(shape.allow_reasoning_effort, default=_capabilities(shape).reasoning):
         reasoning_key = basic.reasoning_key if wire in _WIRE_RULES else "reasoning_effort"
     max_tokens_key = basic.max_tokens_key
     if wire not in _WIRE_RULES and shape.capabilities.max_completion_tokens:
