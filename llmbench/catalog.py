@@ -10,7 +10,6 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Final, Literal
 
 from llmbench.errors import ErrorKind
-from llmbench.messages import Usage
 
 Modality = Literal["text", "image", "speech"]
 Wire = Literal["chat", "responses", "gemini", "images", "speech"]
@@ -265,36 +264,3 @@ class Policy:
         if status_code is None:
             return self.backoff_sec
         return self.per_status_backoff.get(status_code, self.backoff_sec)
-
-
-def cost_of(
-    spec: ModelSpec, usage: Usage, *, reported_usd: float | None = None, cpu_s: float | None = None
-) -> tuple[float | None, str]:
-    """The cost of one reply in USD and where the figure comes from.
-
-    The order is the contract's: what the provider reported, then the registry's price, else None with
-    the reason. Cached tokens are part of the input, reasoning tokens part of the output; a reply that
-    counts no tokens at all has an unknown cost, never none.
-    """
-    if reported_usd is not None:
-        return reported_usd, "provider"
-    price = spec.price
-    if price is None:
-        return None, f"unknown: no price for {spec.key} in the registry"
-    if price.per_core_hour is not None:
-        if cpu_s is None:
-            return None, f"unknown: no CPU time was measured for {spec.key}"
-        return cpu_s / 3600 * price.per_core_hour, "registry:per_core_hour"
-    if price.input is None or price.output is None:
-        return None, f"unknown: the registry's price of {spec.key} lacks input or output"
-    if not usage.input_tokens and not usage.output_tokens:
-        return None, "unknown: the reply counts no tokens"
-    cached = price.input if price.cached_input is None else price.cached_input
-    reasoning = price.output if price.reasoning is None else price.reasoning
-    total = (
-        (usage.input_tokens - usage.cached_tokens) * price.input
-        + usage.cached_tokens * cached
-        + (usage.output_tokens - usage.reasoning_tokens) * price.output
-        + usage.reasoning_tokens * reasoning
-    )
-    return total / 1e6, "registry"

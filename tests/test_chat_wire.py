@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from llmbench.catalog import Endpoint, ModelSpec, Price, cost_of
+from llmbench.catalog import Endpoint, ModelSpec
 from llmbench.errors import ProviderError
 from llmbench.messages import Message, Usage
 from llmbench.providers import base
@@ -135,23 +135,6 @@ def test_figures_that_no_host_should_send_make_no_negative_cost():
     }
     reply = WIRE.parse(completion("x", usage=odd), {})
     assert (reply.usage, reply.reported_usd) == (Usage(5, 0, 5, 0), None)
-
-
-def test_the_cost_comes_from_the_provider_then_the_registry_and_is_never_zero_for_unknown():
-    priced = ModelSpec("m", "p", "i", price=Price(input=1.0, cached_input=0.5, output=4.0))
-    assert cost_of(priced, Usage(1000, 500, 200, 100)) == (pytest.approx(0.0029), "registry")
-    assert cost_of(priced, Usage(1000, 500), reported_usd=0.7) == (0.7, "provider")
-    for spec, usage, said in (
-        (SPEC, Usage(1, 1), "no price for m"),
-        (priced, Usage(), "counts no tokens"),
-        (ModelSpec("m", "p", "i", price=Price(per_core_hour=1.0)), Usage(1, 1), "no CPU time"),
-        (ModelSpec("m", "p", "i", price=Price(input=1.0)), Usage(1, 1), "lacks input or output"),
-    ):
-        cost, source = cost_of(spec, usage)
-        assert cost is None
-        assert said in source
-    local = ModelSpec("m", "p", "i", price=Price(per_core_hour=3.6))
-    assert cost_of(local, Usage(1, 1), cpu_s=2.0) == (pytest.approx(0.002), "registry:per_core_hour")
 
 
 # ---- failures

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 
-from llmbench.catalog import cost_of
 from llmbench.errors import FallbackExhausted, LLMBenchError, ProviderError
-from llmbench.messages import Adjustment, Attempt, Response, Route, Usage
+from llmbench.messages import Adjustment, Attempt, Response, Route
+from llmbench.pricing import worst_case_usd
 from llmbench.providers.base import Transport
 from llmbench.providers.send import Sent, send_once
 from llmbench.routing.arguments import Asked
@@ -57,12 +56,13 @@ class Call:
         """
         route = self.resolve()
         prepared = {key: self.prepare(key) for key in route.candidates}
+        costs = [self.worst_usd(item) for item in prepared.values()]
         return replace(
             route,
             bodies={key: item.body for key, item in prepared.items()},
             adjustments={key: item.adjustments for key, item in prepared.items() if item.adjustments},
             worst_case_s=self.asked.request.deadline_s,
-            worst_case_usd=_worst_case_usd(prepared.values(), self.asked.wanted.input_tokens),
+            worst_case_usd=None if None in costs else sum(cost for cost in costs if cost is not None),
         )
 
     def prepare(self, key: str) -> Prepared:
@@ -76,6 +76,17 @@ class Call:
         found = prepare(self.setup, asked.request, asked.wanted, self.route.tier, key, asked.renamed)
         self.prepared[key] = found
         return found
+
+    def worst_usd(self, item: Prepared) -> float | None:
+        """The most that one request to a candidate can cost, in USD; None when nobody knows."""
+        endpoint, asked = self.setup.config.endpoints[item.spec.provider], self.asked
+        return worst_case_usd(
+            item.spec,
+            endpoint,
+            asked.wanted.input_tokens,
+            item.max_tokens,
+            deadline_s=asked.request.deadline_s,
+        )
 
     async def send(self, key: str, transport: Transport) -> Sent:
         """One attempt at one candidate.
@@ -162,16 +173,3 @@ class Call:
 
     def _elapsed_ms(self) -> float:
         return (time.monotonic() - self.started) * 1000
-
-
-def _worst_case_usd(prepared: Iterable[Prepared], input_tokens: int) -> float | None:
-    """Every candidate answers in full and fails; None when one of them has no token price or no limit."""
-    total = 0.0
-    for item in prepared:
-        if item.max_tokens is None:
-            return None
-        cost, _ = cost_of(item.spec, Usage(input_tokens, item.max_tokens))
-        if cost is None:
-            return None
-        total += cost
-    return total
