@@ -17,7 +17,7 @@ from rich.markup import escape
 from rich.table import Table
 from typer.core import TyperGroup
 
-from llmbench.errors import FallbackExhausted, LLMBenchError
+from llmbench.errors import ConfigError, FallbackExhausted, LLMBenchError
 
 if TYPE_CHECKING:
     from llmbench.messages import Route
@@ -216,18 +216,26 @@ def check(
     strict: Annotated[bool, typer.Option(help="Count warnings as errors.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Check a config folder: unknown keys, names that lead nowhere, missing prices."""
-    from llmbench.config import inspect_config
+    """Check a config folder: unknown keys, dangling names, expired models, missing prices, keys in files."""
+    from llmbench.check import as_finding, check_folder
 
-    _, findings = inspect_config(configs)
-    errors = [finding for finding in findings if strict or finding.severity == "error"]
+    try:
+        findings = check_folder(configs)
+    except ConfigError as error:
+        if not as_json:
+            raise
+        findings = [as_finding(error)]
+    fatal = ("error", "warning") if strict else ("error",)
+    errors = [finding for finding in findings if finding.severity in fatal]
     if as_json:
         rows = [{n: getattr(f, n) for n in ("severity", "path", "line", "message")} for f in findings]
         _print_json({"ok": not errors, "findings": rows})
     else:
         for finding in findings:
             out.print(escape(str(finding)))
-        out.print(f"{configs}: {len(errors)} errors, {len(findings) - len(errors)} warnings")
+        notes = sum(finding.severity == "info" for finding in findings)
+        rest = len(findings) - len(errors) - notes
+        out.print(f"{configs}: {len(errors)} errors, {rest} warnings, {notes} notes")
     raise typer.Exit(1 if errors else 0)
 
 

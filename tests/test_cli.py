@@ -98,7 +98,6 @@ def wrong(project, name):
     """Command lines that fail, by what is wrong with them."""
     return {
         "no config": ["check", project.root / "nowhere"],
-        "broken config": ["check", project.root / "broken"],
         "call with a broken config": ["call", "labels", "x", "--configs", project.root / "broken"],
         "unknown model": ["explain", "labels", "--models", "zzz", "--configs", project.configs],
         "unknown plan": ["sweep", "nope", "--project", project.root],
@@ -117,7 +116,6 @@ def wrong(project, name):
 
 WRONG = {
     "no config": "no config folder at",
-    "broken config": "llm_router.yaml:2: not valid YAML",
     "call with a broken config": "llm_router.yaml:2: not valid YAML",
     "unknown model": "zzz: no model, code or unique model id",
     "unknown plan": "no sweep plan nope.yaml",

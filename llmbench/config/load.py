@@ -48,15 +48,33 @@ def load_config(folder: str | Path = "configs") -> Config:
 
 
 def inspect_config(folder: str | Path) -> tuple[Config, tuple[Finding, ...]]:
-    """Load a folder and return every finding, errors included (`llmbench check`).
+    """Load a folder and return every finding, errors included.
 
     Raises:
         ConfigError: a file cannot be read or parsed, so that nothing more can be said.
     """
+    root = config_folder(folder)
+    return inspect_sources(root, {name: read_source(root, name) for name in FILES})
+
+
+def config_folder(folder: str | Path) -> Path:
+    """The folder as a path.
+
+    Raises:
+        ConfigError: there is none.
+    """
     root = Path(folder)
     if not root.is_dir():
         raise ConfigError(f"no config folder at {root}; create it or pass its path")
-    sources = {name: _read(root, name) for name in FILES}
+    return root
+
+
+def inspect_sources(root: Path, sources: Mapping[str, YamlSource]) -> tuple[Config, tuple[Finding, ...]]:
+    """The Config of files that were read, and every finding about them.
+
+    Raises:
+        ConfigError: none of the files says anything.
+    """
     if not any(source.data for source in sources.values()):
         raise ConfigError(f"{root} holds none of {', '.join(FILES)}; copy the shipped configs/ to start")
     findings: list[Finding] = []
@@ -68,7 +86,12 @@ def inspect_config(folder: str | Path) -> tuple[Config, tuple[Finding, ...]]:
     return config, tuple(findings)
 
 
-def _read(root: Path, name: str) -> YamlSource:
+def read_source(root: Path, name: str) -> YamlSource:
+    """One config file with its overlay merged over it; empty where neither exists.
+
+    Raises:
+        ConfigError: one of them cannot be read or parsed.
+    """
     base = _parse_file(root / name, name)
     overlay_name = name.removesuffix(".yaml") + ".local.yaml"
     overlay = _parse_file(root / overlay_name, overlay_name)

@@ -9,7 +9,8 @@ from typing import Any, Final, Literal
 
 from llmbench.catalog import BudgetLimits, Candidate, Endpoint, ModelSpec, Policy, Price
 
-Severity = Literal["error", "warning"]
+#: `info` is no mistake in the files: it says what does not work on this machine as it is now.
+Severity = Literal["error", "warning", "info"]
 CleanUp = Literal["unfence", "unwrap_json"]
 ForcedWire = Literal["responses", "chat"]
 FILES: Final[tuple[str, ...]] = (
