@@ -15,7 +15,7 @@ from llmbench.catalog import Endpoint, Limits, ModelSpec
 from llmbench.config import read_environment
 from llmbench.providers import pacing
 from llmbench.providers.hosts import RemoteHost
-from llmbench.providers.pacing import WINDOW_S, Pace, pace_of
+from llmbench.providers.pacing import WINDOW_S, Pace, pace_of, was_waiting
 
 SPEC = ModelSpec("m", "stub", "m-id")
 requests = st.tuples(st.floats(0, 90, allow_nan=False), st.integers(0, 120))
@@ -150,6 +150,23 @@ def test_one_who_gives_up_leaves_no_trace_and_the_next_one_moves_up():
 
     assert asyncio.run(story()) < 0.5
     assert (pace._in_flight, len(pace._queue)) == (0, 0)
+
+
+def test_a_timeout_in_the_queue_is_told_from_one_of_the_host():
+    pace = Pace(Limits(concurrency=1))
+
+    async def late(held: Pace, hold_s: float) -> TimeoutError:
+        with pytest.raises(TimeoutError) as caught:
+            async with asyncio.timeout(0.05):
+                await enter(held, hold_s=hold_s)
+        return caught.value
+
+    async def story() -> None:
+        assert not was_waiting(await late(pace, 5.0))
+        async with pace.place():
+            assert was_waiting(await late(pace, 0.0))
+
+    asyncio.run(story())
 
 
 def test_a_waiter_whose_loop_died_does_not_hold_up_the_others():

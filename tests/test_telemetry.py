@@ -232,6 +232,15 @@ def test_a_secret_learnt_on_the_way_is_hidden_too_and_the_newest_stay_known():
     assert redact(f"refused: {web_token}!") == "refused: ***!"
 
 
+@pytest.mark.parametrize(
+    "text", ["-eyJ" * 100_000, "eyJ" * 100_000 + ".", "bearer " * 60_000, "sk-" * 100_000]
+)
+def test_hiding_takes_linear_time(text):
+    started = time.process_time()
+    Redactor()(text)
+    assert time.process_time() - started < 1
+
+
 def test_the_warning_is_one_line_that_says_what_to_do(tmp_path):
     (tmp_path / "file").write_text("")
     program = "import sys; from llmbench.telemetry import TelemetryLog; TelemetryLog(sys.argv[1]).write({})"

@@ -22,6 +22,7 @@ from llmbench.catalog import Limits
 
 #: The limits are counted by the minute.
 WINDOW_S: Final = 60.0
+_WAITED: Final = "while waiting for a place in the provider's limits: nothing was sent"
 
 
 @dataclass(slots=True, eq=False)
@@ -53,7 +54,8 @@ class Pace:
     async def place(self, tokens: int = 0) -> AsyncIterator[None]:
         """Room for one request of so many tokens (input and output, estimated).
 
-        The wait has no end of its own: the caller's timeout or cancellation ends it.
+        The wait has no end of its own: the caller's timeout or cancellation ends it, and `was_waiting`
+        tells then that nothing was sent.
         """
         ticket = _Ticket(tokens)
         with self._guard:
@@ -64,7 +66,8 @@ class Pace:
                     async with asyncio.timeout(pause_s):
                         await ticket.woken.wait()
                 ticket.woken.clear()
-        except BaseException:
+        except BaseException as error:
+            error.add_note(_WAITED)
             with self._guard:
                 if ticket in self._queue:
                     self._queue.remove(ticket)
@@ -117,6 +120,11 @@ class Pace:
                 self._queue.popleft()
                 continue
             return
+
+
+def was_waiting(error: BaseException) -> bool:
+    """Whether a timeout or cancellation fell into the wait for a place: our limit, not the host's fault."""
+    return any(_WAITED in getattr(one, "__notes__", ()) for one in (error, error.__cause__))
 
 
 _PACES: Final[weakref.WeakValueDictionary[tuple[str, str, Limits], Pace]] = weakref.WeakValueDictionary()
