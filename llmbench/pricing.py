@@ -126,9 +126,10 @@ def uses_list(spec: ModelSpec, endpoint: Endpoint) -> bool:
 
 @lru_cache(maxsize=1)
 def begin_loading() -> Thread:
-    """Load the list prices in a thread, once in a process: most of a second of CPU, and no network.
+    """Load the list prices in a thread, once in a process: 0.2 s of CPU with cached bytecode, no network.
 
-    Called while a request is on its way, it keeps the event loop free for the other calls.
+    Called while a request is on its way, it leaves the event loop to the other calls: 0.1 s is its longest
+    pause, where loading on the loop stops them all.
     """
     thread = Thread(target=_find, args=("openai", ""), name="llmbench-prices")
     thread.start()

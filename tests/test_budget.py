@@ -297,6 +297,15 @@ def test_when_no_candidate_fits_nothing_is_sent_and_the_error_lists_them():
         within_budget(ROUTE, budgets(call_usd=0.05).open(None, None), WORST.get)
 
 
+def test_a_candidate_that_cannot_express_the_call_is_left_for_its_turn_to_say_so():
+    def worst(key: str) -> float:
+        if key == "odd":
+            raise ParamError("odd takes no seed")
+        return 0.9
+
+    assert within_budget(ROUTE, budgets(call_usd=0.5).open(None, None), worst).candidates == ("odd",)
+
+
 def test_without_a_limit_no_worst_case_is_computed():
     def refuse(_: str) -> float:
         raise AssertionError("computed")

@@ -18,7 +18,7 @@ from types import TracebackType
 from typing import Final, Self
 
 from llmbench.catalog import BudgetLimits
-from llmbench.errors import BudgetExceeded, ErrorKind, ParamError, ProviderError
+from llmbench.errors import BudgetExceeded, ConfigError, ErrorKind, ParamError, ProviderError
 from llmbench.messages import Route
 
 #: Money is counted in whole units of 1e-12 USD: sums of floats drift, and a limit is a limit.
@@ -191,14 +191,23 @@ def within_budget(route: Route, purse: Purse, worst_usd: Callable[[str], float |
     """
     if not purse.is_limited:
         return route
-    refused = {key: said for key in route.candidates if (said := purse.refusal(worst_usd(key))) is not None}
+    said = {key: _said(purse, key, worst_usd) for key in route.candidates}
+    refused = {key: reason for key, reason in said.items() if reason is not None}
     if not refused:
         return route
     left = tuple(key for key in route.candidates if key not in refused)
     if not left:
-        listed = "; ".join(f"{key}: {said}" for key, said in refused.items())
+        listed = "; ".join(f"{key}: {reason}" for key, reason in refused.items())
         raise BudgetExceeded(f"no candidate of task {route.task} fits the budget: {listed}")
     return replace(route, candidates=left, excluded=(*route.excluded, *refused.items()))
+
+
+def _said(purse: Purse, key: str, worst_usd: Callable[[str], float | None]) -> str | None:
+    """Why a candidate is refused; one that cannot express the call stays, and says so at its turn."""
+    try:
+        return purse.refusal(worst_usd(key))
+    except (ParamError, ConfigError):
+        return None
 
 
 def _units(usd: float) -> int:
