@@ -63,16 +63,13 @@ async def run_candidates(
         deadline_s: wall-clock limit over attempts and waits, in seconds.
         send: one attempt at one model. A ParamError or ConfigError from it means that this candidate cannot
             express the call; nothing was sent, and the next one is tried.
-        clock: seconds, monotonic.
+        clock: see `Options`, like what follows.
         sleep: waits for seconds.
         attempts: an empty list that grows with every attempt; it tells what was tried when the call is
             cancelled.
-        circuits: the models that are left alone for now, shared by the calls of a router. A model left out
-            is recorded with the kind circuit_open, and tried after all when nothing else is left.
-        learn: takes the lesson of a 400 that names a parameter; True sends the request again at once, one
-            time for each model and parameter.
-        context_tokens: windows by model key, None or absent when unknown. After the kind context_length the
-            call goes on to windows that may be larger only.
+        circuits: the breaker's state.
+        learn: takes the lesson of a 400.
+        context_tokens: windows by model key.
         strict: a ParamError or ConfigError from `send` ends the call.
 
     Raises:

@@ -19,7 +19,19 @@ Learn = Callable[[str, ProviderError], bool]
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """What a call may bring along; `run_candidates` says what each is."""
+    """What a call may bring along.
+
+    Attributes:
+        clock: seconds, monotonic.
+        sleep: waits for seconds.
+        circuits: the models that are left alone for now, shared by the calls of a router. A model left out
+            is recorded with the kind circuit_open, and tried after all when nothing else is left.
+        learn: takes the lesson of a 400 that names a parameter; True sends the request again at once, one
+            time for each model and parameter.
+        context_tokens: windows by model key, None or absent when unknown. After the kind context_length the
+            call goes on to windows that may be larger only.
+        is_strict: a ParamError or ConfigError of one candidate ends the call.
+    """
 
     clock: Callable[[], float] = time.monotonic
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
