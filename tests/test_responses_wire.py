@@ -305,9 +305,9 @@ def test_a_llama_cpp_reply_that_used_up_its_limit_is_cut_off_though_it_says_comp
     recorded = capture("llamacpp-responses-incomplete")
     limit = recorded["requests"][0]["json"]["max_output_tokens"]
     payload = recorded["response"]["body"]
-    reply = WIRE.parse({**payload, "max_output_tokens": limit}, {})
+    reply = WIRE.parse(payload, {}, {"max_output_tokens": limit})
     assert (reply.finish_reason, reply.problem.kind, reply.usage) == ("length", "truncated", Usage(33, 4, 28))
-    whole = WIRE.parse({**payload, "max_output_tokens": limit + 1}, {})
+    whole = WIRE.parse(payload, {}, {"max_output_tokens": limit + 1})
     assert (whole.finish_reason, whole.problem) == ("stop", None)
 
 

@@ -107,8 +107,12 @@ class Wire(Protocol):
         """The JSON body of a request."""
         ...
 
-    def parse(self, payload: Mapping[str, Any], headers: Mapping[str, str]) -> Reply:
+    def parse(
+        self, payload: Mapping[str, Any], headers: Mapping[str, str], sent: Mapping[str, Any] | None = None
+    ) -> Reply:
         """The answer in a 2xx payload; what is wrong with it is its `problem`.
+
+        `sent` is the body of the request, for what an answer does not repeat of it.
 
         Raises:
             ProviderError: the payload holds an error instead of an answer, or has no known form.
@@ -123,8 +127,8 @@ class Wire(Protocol):
         """The JSON body of a request, asking for the answer in pieces and for its usage."""
         ...
 
-    def assembler(self) -> Assembler:
-        """What puts one streamed answer together."""
+    def assembler(self, sent: Mapping[str, Any] | None = None) -> Assembler:
+        """What puts one streamed answer together; `sent` as in `parse`."""
         ...
 
 

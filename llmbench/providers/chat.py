@@ -65,12 +65,15 @@ class ChatWire:
             params = {**params, "reasoning": _reasoning(params["reasoning"])}
         return {"model": spec.model_id, "messages": turns, **params, **extra_body}
 
-    def parse(self, payload: Mapping[str, Any], headers: Mapping[str, str]) -> Reply:
+    def parse(
+        self, payload: Mapping[str, Any], headers: Mapping[str, str], sent: Mapping[str, Any] | None = None
+    ) -> Reply:
         """The first choice of a completion.
 
         Raises:
             ProviderError: the payload has no choice, or the choice reports an error.
         """
+        del sent  # every answer says itself how it ended
         choice = _first_choice(payload, headers)
         message = choice.get("message")
         if not isinstance(message, Mapping):
@@ -103,8 +106,9 @@ class ChatWire:
         streamed = {"stream_options": {"include_usage": True}, **body, "stream": True}
         return {name: value for name, value in streamed.items() if (name, value) != ("stream_options", None)}
 
-    def assembler(self) -> ChatAssembler:
+    def assembler(self, sent: Mapping[str, Any] | None = None) -> ChatAssembler:
         """What puts one streamed answer together."""
+        del sent
         return ChatAssembler(self.parse)
 
 

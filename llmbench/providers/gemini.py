@@ -93,12 +93,15 @@ class GeminiWire:
             raise ParamError("thinkingBudget and thinkingLevel exclude each other: give one of them")
         return merged
 
-    def parse(self, payload: Mapping[str, Any], headers: Mapping[str, str]) -> Reply:
+    def parse(
+        self, payload: Mapping[str, Any], headers: Mapping[str, str], sent: Mapping[str, Any] | None = None
+    ) -> Reply:
         """The first candidate of an answer.
 
         Raises:
             ProviderError: kind malformed; the payload holds no candidate and no reason for none.
         """
+        del sent  # every answer says itself how it ended
         return read_reply(payload, headers)
 
     def stream_path(self, spec: ModelSpec, endpoint: Endpoint) -> str:
@@ -109,8 +112,9 @@ class GeminiWire:
         """The body of a whole answer: the path asks for pieces, and each of them has the usage."""
         return dict(body)
 
-    def assembler(self) -> GeminiAssembler:
+    def assembler(self, sent: Mapping[str, Any] | None = None) -> GeminiAssembler:
         """What puts one streamed answer together."""
+        del sent
         return GeminiAssembler(self.parse)
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any, Final
 from urllib.parse import quote
 
@@ -80,8 +81,12 @@ class ResponsesWire:
             body[name] = {**as_mapping(body.get(name)), **value} if is_joined else value
         return {**body, "store": False}
 
-    def parse(self, payload: Mapping[str, Any], headers: Mapping[str, str]) -> Reply:
+    def parse(
+        self, payload: Mapping[str, Any], headers: Mapping[str, str], sent: Mapping[str, Any] | None = None
+    ) -> Reply:
         """The output items of a response: text, refusal and function calls; reasoning is not read.
+
+        `sent` tells the output limit to an answer that does not repeat it, as llama.cpp's.
 
         Raises:
             ProviderError: the response failed, is not finished, or holds no output.
@@ -102,6 +107,7 @@ class ResponsesWire:
         refusal = _joined(parts, "refusal", "refusal")
         text = _joined(parts, "output_text", "text") or refusal or ""
         calls = tuple(_chat_call(item) for item in items if item.get("type") == "function_call")
+        payload = {"max_output_tokens": as_mapping(sent).get("max_output_tokens"), **payload}
         finish = _finish(payload, has_text=bool(text), has_calls=bool(calls), has_refused=refusal is not None)
         request_id = (
             headers.get("x-request-id") or headers.get("apim-request-id") or as_text(payload.get("id"))
@@ -124,9 +130,9 @@ class ResponsesWire:
         """The body that asks for pieces; the last one has the usage."""
         return {**body, "stream": True}
 
-    def assembler(self) -> ResponsesAssembler:
-        """What puts one streamed answer together."""
-        return ResponsesAssembler(self.parse)
+    def assembler(self, sent: Mapping[str, Any] | None = None) -> ResponsesAssembler:
+        """What puts one streamed answer together; `sent` as in `parse`."""
+        return ResponsesAssembler(partial(self.parse, sent=sent))
 
 
 # ---- the request
@@ -280,11 +286,7 @@ def _finish(
 
 
 def _is_cut_silently(payload: Mapping[str, Any]) -> bool:
-    """Whether a host without `incomplete_details` used up its output limit: llama.cpp says `completed`.
-
-    The limit is `max_output_tokens` of the payload. llama.cpp does not repeat it there: unless the sender
-    adds it from the body, such an answer counts as whole.
-    """
+    """Whether a host without `incomplete_details` used up its output limit: llama.cpp says `completed`."""
     limit = as_count(payload.get("max_output_tokens"))
     used = as_count(as_mapping(payload.get("usage")).get("output_tokens"))
     return "incomplete_details" not in payload and 0 < limit <= used

@@ -90,7 +90,13 @@ async def send_once(
     except EmbeddedServerError as error:
         raise ProviderError(str(error), kind="connect") from error
     return finished(
-        spec, endpoint, lease, wire.parse(payload, headers), output_schema, sent_at, latency_ms=latency_ms
+        spec,
+        endpoint,
+        lease,
+        wire.parse(payload, headers, body),
+        output_schema,
+        sent_at,
+        latency_ms=latency_ms,
     )
 
 

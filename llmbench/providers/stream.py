@@ -162,7 +162,7 @@ async def _exchange(
             is_whole = not 200 <= stream.status < 300 or not head or head.startswith(_WHOLE)
             read = _whole if is_whole else _streamed
             parts = await stack.enter_async_context(
-                aclosing(read(wire, stream, _joined(head, chunks), waits))
+                aclosing(read(wire, stream, _joined(head, chunks), waits, body))
             )
             async for part in parts:
                 yield part
@@ -191,12 +191,13 @@ async def _joined(head: bytes, chunks: AsyncIterator[bytes]) -> AsyncGenerator[b
 
 
 async def _whole(
-    wire: Wire, stream: HttpStream, chunks: AsyncIterator[bytes], waits: _Waits
+    wire: Wire, stream: HttpStream, chunks: AsyncIterator[bytes], waits: _Waits, sent: Mapping[str, Any]
 ) -> AsyncGenerator[str | Reply, None]:
     """An answer that is not streamed: a failure, or a host that does not stream. Its text is one piece."""
     body = await read_body(chunks)
     waits.latency_ms = waits.elapsed_ms()
-    reply = wire.parse(payload_of(HttpReply(stream.status, stream.headers, body)), stream.headers)
+    payload = payload_of(HttpReply(stream.status, stream.headers, body))
+    reply = wire.parse(payload, stream.headers, sent)
     waits.note_output()
     if reply.text and reply.problem is None:
         yield reply.text
@@ -204,10 +205,10 @@ async def _whole(
 
 
 async def _streamed(
-    wire: Wire, stream: HttpStream, chunks: AsyncIterator[bytes], waits: _Waits
+    wire: Wire, stream: HttpStream, chunks: AsyncIterator[bytes], waits: _Waits, sent: Mapping[str, Any]
 ) -> AsyncGenerator[str | Reply, None]:
     """The text of events as they come, and the answer that they make."""
-    assembler = wire.assembler()
+    assembler = wire.assembler(sent)
     async with aclosing(events(chunks)) as arriving:
         async for data in arriving:
             text = assembler.feed(data)
