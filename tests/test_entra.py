@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import threading
 import time
+import warnings
 from dataclasses import dataclass
 
 import pytest
@@ -166,6 +168,22 @@ def test_a_caller_who_gives_up_leaves_the_fetch_to_the_others():
 
     assert asyncio.run(one_gives_up()) == f"{SECRET}-1"
     assert provider.calls == 1
+
+
+def test_a_forked_child_fetches_for_itself():
+    tokens = EntraTokens("azure", Counted(lives_s=0.0))  # never kept
+    assert asyncio.run(tokens.token()) == f"{SECRET}-1"
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # other tests' threads make fork warn
+        child = os.fork()
+    if child == 0:
+        code = 1
+        try:
+            asyncio.run(asyncio.wait_for(tokens.token(), 5))
+            code = 0
+        finally:
+            os._exit(code)
+    assert os.waitpid(child, 0)[1] == 0
 
 
 def test_a_failed_fetch_is_an_auth_failure_of_one_line_and_the_next_one_may_succeed():

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import os
 import threading
 import time
+import warnings
 
 import pytest
 from hypothesis import given
@@ -150,6 +152,23 @@ def test_one_who_gives_up_leaves_no_trace_and_the_next_one_moves_up():
 
     assert asyncio.run(story()) < 0.5
     assert (pace._in_flight, len(pace._queue)) == (0, 0)
+
+
+def test_a_forked_child_does_not_wait_for_its_parents_calls():
+    pace = Pace(Limits(concurrency=1))
+    pace._in_flight = 1  # a call of another thread, which the child does not have
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # other tests' threads make fork warn
+        child = os.fork()
+    if child == 0:
+        code = 1
+        try:
+            asyncio.run(asyncio.wait_for(enter(pace), 5))
+            code = 0
+        finally:
+            os._exit(code)
+    assert os.waitpid(child, 0)[1] == 0
+    assert pace._in_flight == 1
 
 
 def test_a_timeout_in_the_queue_is_told_from_one_of_the_host():

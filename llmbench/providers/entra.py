@@ -9,6 +9,7 @@ import asyncio
 import functools
 import importlib.util
 import inspect
+import os
 import threading
 import time
 from collections.abc import Awaitable, Callable
@@ -69,7 +70,7 @@ class EntraTokens:
         self._guard = threading.Lock()
         self._kept: _Kept | None = None
         self._fetch: Future[_Kept] | None = None
-        self._threads: ThreadPoolExecutor | None = None
+        self._pid = os.getpid()
 
     def is_available(self) -> bool:
         """Whether there is a provider function or the library that replaces it."""
@@ -90,9 +91,11 @@ class EntraTokens:
                     "pip install 'llmbench[azure]', or pass token_providers to the client"
                 )
                 raise ProviderError(message, kind="auth")
-            if self._fetch is None or self._fetch.done():
-                self._threads = self._threads or ThreadPoolExecutor(1, "llmbench-entra")
-                self._fetch = self._threads.submit(self._fetched, asyncio.get_running_loop())
+            if self._fetch is None or self._fetch.done() or self._pid != os.getpid():
+                thread = ThreadPoolExecutor(1, "llmbench-entra")
+                self._fetch = thread.submit(self._fetched, asyncio.get_running_loop())
+                thread.shutdown(wait=False)  # ends after its one task; a thread kept would not survive a fork
+                self._pid = os.getpid()
             waiting = asyncio.wrap_future(self._fetch)
         waiting.add_done_callback(
             lambda done: done.cancelled() or done.exception()

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import threading
 import time
 import weakref
@@ -44,10 +45,15 @@ class Pace:
     def __init__(self, limits: Limits, clock: Callable[[], float] = time.monotonic) -> None:
         self._limits = limits
         self._clock = clock
-        self._guard = threading.Lock()
-        self._queue: deque[_Ticket] = deque()
         self._sent: deque[tuple[float, int]] = deque()
         self._sent_tokens = 0
+        self._begin()
+
+    def _begin(self) -> None:
+        """Start with an empty queue: in a forked child, the parent's callers never leave theirs."""
+        self._pid = os.getpid()
+        self._guard = threading.Lock()
+        self._queue: deque[_Ticket] = deque()
         self._in_flight = 0
 
     @asynccontextmanager
@@ -57,6 +63,8 @@ class Pace:
         The wait has no end of its own: the caller's timeout or cancellation ends it, and `was_waiting`
         tells then that nothing was sent.
         """
+        if self._pid != os.getpid():
+            self._begin()
         ticket = _Ticket(tokens)
         with self._guard:
             self._queue.append(ticket)
