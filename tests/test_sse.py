@@ -26,8 +26,11 @@ def decode(*parts: bytes) -> list[str]:
     return asyncio.run(main())
 
 
-STREAM = ': hello\r\n\r\ndata: {"a": "字幕\u2028"}\r\n\r\nevent: x\rdata: one\rdata: two\r\rdata:three\n\n\n'
-EVENTS = ['{"a": "字幕\u2028"}', "one\ntwo", "three"]
+STREAM = (
+    ': hello\r\n\r\ndata: {"a": "字幕\u2028"}\r\n\r\nevent: x\rdata: one\rdata: two\r\r'
+    "data: a\r\ndata: b\r\n\r\ndata:three\n\n\n"
+)
+EVENTS = ['{"a": "字幕\u2028"}', "one\ntwo", "a\nb", "three"]
 
 
 @given(st.lists(st.integers(0, len(STREAM.encode())), max_size=12))
@@ -66,7 +69,7 @@ def test_a_comment_inside_an_event_does_not_end_it():
 
 
 def test_only_the_first_space_after_the_colon_is_taken_away_and_a_field_that_begins_alike_is_another():
-    assert decode(b"data:{}\n\ndatas: 1\n\ndata: a: b\n\n") == ["{}", "a: b"]
+    assert decode(b"data:{}\n\ndatas: 1\n\ndata: a: b\ndata:  c\n\n") == ["{}", "a: b\n c"]
 
 
 def test_the_last_event_needs_no_blank_line_and_no_line_end():
