@@ -32,10 +32,10 @@ class Difference:
         return place.startswith(self.where)
 
 
-def as_ours(place: str, theirs: Seen) -> tuple[Seen, list[Difference]]:
+def as_ours(place: str, theirs: Seen, *, is_stream: bool = False) -> tuple[Seen, list[Difference]]:
     """An SDK's request in our form, and the differences it met."""
     met = []
-    for difference in DIFFERENCES:
+    for difference in (*DIFFERENCES, *(STREAM_DIFFERENCES if is_stream else ())):
         if difference.applies_to(place):
             reformed = difference.reform(theirs)
             if reformed != theirs:
@@ -206,5 +206,18 @@ DIFFERENCES: tuple[Difference, ...] = (
         "An empty object says nothing.",
         "Gemini API reference, GenerateContentRequest.generationConfig (optional)",
         _body(_without_empty),
+    ),
+)
+
+#: Those that only the request of a stream meets.
+STREAM_DIFFERENCES: tuple[Difference, ...] = (
+    Difference(
+        ("openrouter",),
+        "body.stream_options",
+        "left out",
+        "include_usage: true",
+        "One body for every host of the dialect; OpenRouter sends the usage anyway.",
+        "OpenRouter API reference, usage accounting: stream_options has no effect",
+        _body(lambda body: {"stream_options": {"include_usage": True}, **body}),
     ),
 )

@@ -93,6 +93,10 @@ class Exchanges:
             self._ours[place.name] = LLMClient(folder, variables={"STUB_KEY": CANARY}, log_path=log)
         return self._ours[place.name]
 
+    def last(self) -> Seen:
+        """The last request that arrived."""
+        return seen(self._server.received[-1])
+
     def answer(self, step: Step) -> None:
         """What the server answers from now on."""
         self._server.answer = lambda _: step
