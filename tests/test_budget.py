@@ -118,7 +118,8 @@ def test_a_refusal_says_what_is_left_and_of_what():
     purse.reserve("m", 0.9).settle(0.9)
     with pytest.raises(BudgetExceeded) as refused:
         purse.reserve("big", 0.25)
-    said = "big: its worst case $0.250000 is more than what is left: $0.100000 of the budget of run r7 of $1"
+    left = "$0.100000 of the budget of run r7 of $1.000000"
+    said = f"big: its worst case $0.250000 is more than what is left: {left}"
     assert str(refused.value) == said
 
 

@@ -49,8 +49,8 @@ class _Limited:
         left = self.limit - self.account.spent - self.account.held
         if worst <= left:
             return None
-        shown = f"${max(left, 0) / _UNITS:.6f} of {self.name} of ${self.limit / _UNITS:g}"
-        return f"its worst case ${worst / _UNITS:.6f} is more than what is left: {shown}"
+        rest, whole = _shown(max(left, 0)), _shown(self.limit)
+        return f"its worst case {_shown(worst)} is more than what is left: {rest} of {self.name} of {whole}"
 
 
 class Budgets:
@@ -208,6 +208,10 @@ def _said(purse: Purse, key: str, worst_usd: Callable[[str], float | None]) -> s
         return purse.refusal(worst_usd(key))
     except (ParamError, ConfigError):
         return None
+
+
+def _shown(units: int) -> str:
+    return f"${units / _UNITS:.6f}"
 
 
 def _units(usd: float) -> int:
