@@ -18,10 +18,11 @@ from typing import Final
 from llmbench.catalog import Endpoint
 from llmbench.config.environment import Environment, read_environment
 from llmbench.config.load import config_folder, inspect_sources, read_source
-from llmbench.config.model import FILES, Config, Finding
+from llmbench.config.model import FILES, MEDIA_FILES, Config, Finding
 from llmbench.config.places import (
     ROUTER,
     CandidateList,
+    Place,
     Problem,
     home,
     located,
@@ -114,38 +115,58 @@ def _beyond_the_files(
     yield from _out_of_reach(config, Setup(config, environment, hosts))
 
 
-def _addresses(config: Config, environment: Environment, hosts: dict[str, Host]) -> Iterator[Problem]:
-    """Addresses that no key may be sent to. Fills in the hosts that can be opened."""
+def _endpoints(config: Config) -> Iterator[tuple[str, str, Endpoint]]:
+    """Every provider with its file: the text models' and those of the media files."""
     for name, endpoint in config.endpoints.items():
+        yield ROUTER, name, endpoint
+    for modality, media in config.media.items():
+        for name, endpoint in media.endpoints.items():
+            yield MEDIA_FILES[modality], name, endpoint
+
+
+def _dates(config: Config, sources: Sources) -> Iterator[tuple[Place, str, str]]:
+    """Every model that expires, with the place and the text of its date."""
+    for key, spec in config.models.items():
+        if spec.expires is not None:
+            yield home(sources, key), key, spec.expires
+    for modality, media in config.media.items():
+        for key, model in media.models.items():
+            if model.expires is not None:
+                yield (MEDIA_FILES[modality], ("models", key)), key, model.expires
+
+
+def _addresses(config: Config, environment: Environment, hosts: dict[str, Host]) -> Iterator[Problem]:
+    """Addresses that no key may be sent to. Fills in the text models' hosts that can be opened."""
+    for file, name, endpoint in _endpoints(config):
         try:
-            hosts[name] = open_host(endpoint, environment)
+            host = open_host(endpoint, environment)
         except ConfigError as error:
-            yield "error", (ROUTER, ("providers", name, "base_url")), as_finding(error).message
+            yield "error", (file, ("providers", name, "base_url")), as_finding(error).message
+        else:
+            if file == ROUTER:
+                hosts[name] = host
 
 
 def _key_headers(config: Config) -> Iterator[Problem]:
-    for name, endpoint in config.endpoints.items():
+    for file, name, endpoint in _endpoints(config):
         for header in endpoint.headers:
             if header.lower() in _KEY_HEADERS:
                 message = f"provider {name!r}: the header {header!r} holds a key; name its variable in"
-                yield "error", (ROUTER, ("providers", name, "headers", header)), f"{message} env_api_key"
+                yield "error", (file, ("providers", name, "headers", header)), f"{message} env_api_key"
 
 
 def _expiry(config: Config, sources: Sources, today: date) -> Iterator[Problem]:
-    for key, spec in config.models.items():
-        if spec.expires is None:
-            continue
-        file, path = home(sources, key)
+    for (file, path), key, expires in _dates(config, sources):
         place = (file, (*path, "expires"))
         try:
-            left = (date.fromisoformat(spec.expires) - today).days
+            left = (date.fromisoformat(expires) - today).days
         except ValueError:
-            yield "warning", place, f"model {key!r}: expires {spec.expires!r} is no date; write YYYY-MM-DD"
+            yield "warning", place, f"model {key!r}: expires {expires!r} is no date; write YYYY-MM-DD"
             continue
         if left < 0:
-            yield "warning", place, f"model {key!r} expired on {spec.expires}; put another in its place"
+            yield "warning", place, f"model {key!r} expired on {expires}; put another in its place"
         elif left <= SOON_DAYS:
-            yield "warning", place, f"model {key!r} expires on {spec.expires}, in {left} days; plan another"
+            yield "warning", place, f"model {key!r} expires on {expires}, in {left} days; plan another"
 
 
 def _prices(config: Config, sources: Sources) -> Iterator[Problem]:

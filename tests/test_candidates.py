@@ -81,3 +81,27 @@ def test_what_the_linter_calls_unusable_the_router_excludes(write_configs):
     )
     route = resolve(config, read_environment({}), Wanted("t", tier="cheap"), lambda _spec: None)
     assert (route.candidates, [model for model, _reason in route.excluded]) == (("large",), ["small"])
+
+
+@pytest.mark.parametrize(
+    ("task", "told"),
+    [
+        ("{force_responses: true, models: [small, google]}", ["warning"]),
+        ("{force_responses: true, models: [google]}", ["error"]),
+        ("{force_responses: true, tier: mixed}", ["warning"]),
+        ("{force_responses: true, models: [small]}", []),
+        ("{models: [google]}", []),
+    ],
+)
+def test_a_forced_wire_that_a_model_has_not_is_found(write_configs, task, told):
+    files = {
+        "llm_router": ROUTER.replace("}}", "}, gemini: {}}"),
+        "llm_model_registry": CAPABLE + "  google: {provider: gemini}\n",
+        "llm_tier_candidates": TIERS.replace("{cheap", "{mixed: [small, google], cheap"),
+        "llm_tier_mapping": "tasks: {t: mixed}\n",
+        "llm_task_overrides": f"tasks:\n  t:\n    {task}\n",
+    }
+    _, found = inspect_config(write_configs(**files))
+    assert [finding.severity for finding in found] == told
+    if told:
+        assert (found[0].line, "google cannot use" in found[0].message) == (3, True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from datetime import date
 from pathlib import Path
 
@@ -132,6 +133,25 @@ def test_models_that_expire_are_named_with_the_date(check, expires, told):
         "{provider", f"{{expires: {expires}, provider"
     )
     assert check(llm_model_registry=registry) == [f"llm_model_registry.yaml:3: {line}" for line in told]
+
+
+def test_media_files_are_checked_for_dates_addresses_and_keys(check):
+    media = """\
+providers:
+  away:
+    base_url: http://example.com/v1
+    headers: {api-key: x}
+models:
+  loud:
+    provider: away
+    expires: 2020-01-01
+tiers: {voice: [loud]}
+"""
+    assert [re.split(";| is neither", line)[0] for line in check(speech_models=media)] == [
+        "speech_models.yaml:3: error: provider 'away': the address http://example.com",
+        "speech_models.yaml:4: error: provider 'away': the header 'api-key' holds a key",
+        "speech_models.yaml:8: warning: model 'loud' expired on 2020-01-01",
+    ]
 
 
 # ---- prices

@@ -6,7 +6,15 @@ from collections.abc import Iterator, Mapping
 
 from llmbench.catalog import Capabilities, Condition, Modality
 from llmbench.config.model import Config
-from llmbench.config.places import CandidateList, Problem, home, slot_lists, task_lists, tier_lists
+from llmbench.config.places import (
+    CandidateList,
+    Problem,
+    home,
+    slot_lists,
+    task_lists,
+    task_rules,
+    tier_lists,
+)
 from llmbench.config.yaml_source import YamlSource
 
 
@@ -28,6 +36,7 @@ def unusable_candidates(config: Config, sources: Mapping[str, YamlSource]) -> It
         for entries in lists(config):
             yield from _unusable(config, entries)
     yield from _fallback_models(config, sources)
+    yield from _forced_wires(config)
 
 
 def _unusable(config: Config, entries: CandidateList) -> Iterator[Problem]:
@@ -78,3 +87,20 @@ def _fallback_models(config: Config, sources: Mapping[str, YamlSource]) -> Itera
         elif mode != spec.capabilities.mode:
             message = f"fallback_model {spec.fallback_model!r} can never be used: its mode is {mode}"
             yield "warning", (file, place), message
+
+
+def _forced_wires(config: Config) -> Iterator[Problem]:
+    """Tasks that force a wire on models that are not served on it."""
+    for (file, path), task, rule in task_rules(config):
+        if rule.force_wire is None:
+            continue
+        tier = rule.tier or config.mapping.get(task, "")
+        names = rule.models or [candidate.model for candidate in config.all_tiers().get(tier, ())]
+        specs = [config.models[key] for name in names if (key := config.model_key(name))]
+        without = [spec.key for spec in specs if spec.on_wire(rule.force_wire).wire != rule.force_wire]
+        if without:
+            place = (file, (*path, f"force_{rule.force_wire}"))
+            message = (
+                f"task {task!r} forces the wire {rule.force_wire}, which {', '.join(without)} cannot use"
+            )
+            yield "error" if len(without) == len(specs) else "warning", place, message
