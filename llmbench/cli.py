@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final, NoReturn
 
@@ -93,6 +93,7 @@ def sweep(
 ) -> None:
     """Run a sweep through the notebooks, then say where the report is."""
     from llmbench.bench import chain
+    from llmbench.progress_bar import ProgressBar
 
     where = chain.Project(project)
     choice = chain.Choice(tuple(task or ()), limit, seed, run_id, replay)
@@ -100,7 +101,7 @@ def sweep(
         frozen = chain.find_plan(where, plan, choice, client)
     for notice in frozen.notices:
         err.print(f"note: {escape(notice)}")
-    with _progress_bar() as watch:
+    with ProgressBar(err) as watch:
         chain.run_plan(where, plan, frozen, choice, watch)
     summary = chain.summary(where, frozen, choice)
     if as_json:
@@ -296,6 +297,21 @@ def models_status(as_json: Json = False) -> None:
     _print_table(columns, [[row.get(column, "") for column in columns] for row in rows])
 
 
+@models_app.command("import")
+def models_import(
+    file: Annotated[Path, typer.Argument(help="OpenRouter's answer to GET /models, as JSON.")],
+    to: Annotated[Path, typer.Option(help="The registry's overlay to write.")] = Path(
+        "configs/llm_model_registry.local.yaml"
+    ),
+    only: Annotated[list[str] | None, typer.Option(help="Only ids like deepseek/*; may be repeated.")] = None,
+) -> None:
+    """Bring OpenRouter's models into the registry: limits, abilities, parameters and prices."""
+    from llmbench.config.model_import import import_models
+
+    for line in import_models(file, to, only or ()).lines():
+        out.print(escape(line))
+
+
 def _split(names: str) -> list[str]:
     return [name.strip() for name in names.split(",") if name.strip()]
 
@@ -324,54 +340,6 @@ def _print_table(columns: Sequence[str], rows: Any) -> None:
         table.add_row(*(escape("" if cell is None else str(cell)) for cell in row))
     wide = out if out.is_terminal else Console(width=1000, soft_wrap=True)  # a pipe has no edge to cut at
     wide.print(table)
-
-
-class _progress_bar:  # noqa: N801 -- used as a function in a with statement
-    """A bar for the sweep's calls: rate, failures, cost so far and time left.
-
-    It appears with the first figures and is gone in the end: what is said then is an error, or the result.
-    """
-
-    def __init__(self) -> None:
-        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
-
-        self._bar = Progress(
-            TextColumn("{task.description}"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TextColumn("{task.fields[facts]}"),
-            TimeElapsedColumn(),
-            console=err,
-            transient=True,
-        )
-        self._task = self._bar.add_task("sweep", total=None, facts="starting")
-
-    def __enter__(self) -> Any:
-        return self._show
-
-    def __exit__(self, *_: object) -> None:
-        if self._bar.live.is_started:
-            self._bar.stop()
-
-    def _show(self, facts: Mapping[str, Any]) -> None:
-        if not err.is_interactive:
-            return
-        self._bar.start()  # nothing when it has started
-        parts = [f"{facts['rate']:.1f}/s", f"${facts['cost_usd']:.5f}"]
-        if facts["failed"]:
-            parts.append(f"{facts['failed']} failed")
-        if facts["pending"]:
-            parts.append(f"{facts['pending']} pending")
-        if facts["state"] == "running" and facts["eta_s"] is not None:
-            parts.append(f"about {facts['eta_s']:.0f} s left")
-        label = "sweep" if facts["state"] == "running" else "report"
-        self._bar.update(
-            self._task,
-            description=label,
-            total=facts["planned"],
-            completed=facts["cached"] + facts["done"],
-            facts=" · ".join(parts),
-        )
 
 
 def _fail(message: str, code: int) -> NoReturn:
