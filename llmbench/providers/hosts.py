@@ -133,7 +133,10 @@ class RemoteHost:
         asked = time.perf_counter()
         async with nullcontext() if self._pace is None else self._pace.place(tokens):
             queued_ms = (time.perf_counter() - asked) * 1000
-            key = await self._key()
+            if self._tokens is None:
+                key = self._keys.pick()
+            else:
+                key = Key("Entra token", await self._tokens.token())
             try:
                 lease = Lease(self._base_url, self._headers(key), queued_ms)
                 if key is not None:
@@ -143,9 +146,6 @@ class RemoteHost:
                 if key is not None and self._note(key, error.kind):
                     error.args = (f"{error}; {key} rests for {REST_S / 60:.0f} min, another key is next",)
                 raise
-
-    async def _key(self) -> Key | None:
-        return self._keys.pick() if self._tokens is None else Key("Entra token", await self._tokens.token())
 
     def _note(self, key: Key, kind: ErrorKind) -> bool:
         if self._tokens is None:

@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Final
 
 from llmbench.errors import ErrorKind
@@ -17,14 +18,14 @@ REST_S: Final = 600.0
 _REFUSALS: Final[frozenset[ErrorKind]] = frozenset({"auth", "quota"})
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Key:
     """One key: the variable it came from, and its value, which no repr shows."""
 
     name: str
     value: str = field(repr=False)
 
-    @property
+    @cached_property
     def fingerprint(self) -> str:
         """What a log may show of it: the first four hex digits of its SHA-256."""
         return f"key#{hashlib.sha256(self.value.encode('utf-8', 'replace')).hexdigest()[:4]}"
@@ -50,11 +51,11 @@ class KeyRing:
 
     def pick(self) -> Key | None:
         """The first key that does not rest; the one whose rest ends first when all do; None without a key."""
+        if not self._rests_until:  # nothing was ever refused
+            return self._keys[0] if self._keys else None
         with self._guard:
             now = self._clock()
             rests = [self._rests_until.get(key.value, now) - now for key in self._keys]
-        if not rests:
-            return None
         awake = (index for index, left_s in enumerate(rests) if left_s <= 0)
         return self._keys[next(awake, rests.index(min(rests)))]
 
