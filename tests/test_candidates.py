@@ -64,6 +64,7 @@ UNUSABLE = [
         ["warning 2 fallback_model 'image' can never be used: its mode is image"],
     ),
     ("llm_model_registry", "fallback_model: small\n" + CAPABLE, []),
+    ("llm_tier_candidates", "tiers: {cheap: [{model: small, min_context_tokens: 100}]}\n", []),
 ]
 
 
