@@ -21,7 +21,7 @@ from llmbench.providers.stream import stream_once
 from tests.servers.answers import openai_chat_answer, openai_chat_stream, openrouter_stream
 from tests.servers.chat_server import ChatServer, Step
 from tests.servers.stream_server import Play, StreamServer
-from tests.stream_reading import BODY, read, read_from, spec_of
+from tests.stream_reading import BODY, read, read_from, read_scripted, spec_of
 
 EVENTS = [event.encode() for event in openai_chat_stream()]
 HEAD, FOUR, TWO, FINISH, USAGE, DONE = EVENTS
@@ -190,6 +190,12 @@ def test_the_first_part_has_a_limit_that_keep_alives_do_not_stretch(before):
 def test_a_host_that_does_not_even_answer_meets_the_limit_of_the_first_part(server):
     server.answer = lambda _: Step(fault="hang")
     assert failure_of(server, first_token_s=0.2).kind == "timeout"
+
+
+def test_a_flood_of_keep_alives_that_leaves_no_time_to_wait_meets_the_limit_too():
+    with pytest.raises(ProviderError, match="first_token_s") as caught:
+        read_scripted([COMMENT] * 20_000, first_token_s=0.001)
+    assert caught.value.kind == "timeout"
 
 
 def test_silence_has_a_limit_and_a_keep_alive_breaks_it():
