@@ -3,8 +3,8 @@
     run_candidates -> run_turns -> _run_retries -> _run_once
 
 Each step has one concern: the order of candidates, the same candidate again, the clock of one attempt.
-An attempt may take half of the time that is left while another candidate waits, and all of it after that:
-so the first choice keeps half of the deadline however long the list is, and one that hangs costs no more.
+A candidate may take half of the time that is left while another one waits, and all of it after that: so the
+first choice keeps half of the deadline however long the list is, and one that hangs costs no more than that.
 """
 
 from __future__ import annotations
@@ -32,13 +32,22 @@ class Outcome:
     attempts: tuple[Attempt, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Turn:
     """A candidate's turn: how many others still wait, and whether nothing else is left to try."""
 
     model: str
     candidates_left: int
     is_last_resort: bool
+    ends_at: float | None = None
+
+    def left_s(self, call: Progress) -> float:
+        """Seconds left for requests and waits; the turn begins with its first request."""
+        left_s = call.remaining_s()
+        if self.ends_at is None:
+            share_s = left_s if self.candidates_left == 0 else left_s / 2
+            self.ends_at = call.ends_at - left_s + share_s
+        return max(left_s - (call.ends_at - self.ends_at), 0.0)
 
 
 async def run_candidates(
@@ -123,7 +132,7 @@ async def _run_retries(call: Progress, turn: _Turn) -> Sent | None:
         if not _may_retry(call, turn, result, retries[status]):
             return None
         wait_s = call.policy.backoff_s(status) if asked_s is None else asked_s
-        if not _wait_fits(call, wait_s, turn.candidates_left):
+        if wait_s >= turn.left_s(call) or call.waited_s + wait_s > call.policy.max_total_wait_sec:
             return None
         retries[status] += 1
         call.waited_s += wait_s
@@ -173,12 +182,12 @@ async def _enter(call: Progress, circuits: Circuits, turn: _Turn) -> Place:
 
 
 async def _request(call: Progress, turn: _Turn, waited_s: float, queued_ms: float) -> Sent | ProviderError:
-    """One request within its share of the deadline; its outcome joins the record."""
+    """One request within its turn's share of the deadline; its outcome joins the record."""
     started = call.options.clock()
     sent: Sent | None = None
     error: ProviderError | None = None
     try:
-        async with asyncio.timeout(_share_s(call.remaining_s(), turn.candidates_left)) as call.limit:
+        async with asyncio.timeout(turn.left_s(call)) as call.limit:
             sent = await call.send(turn.model)
         problem = _problem(sent, call.policy)
         if problem is None:
@@ -213,14 +222,3 @@ def _problem(sent: Sent, policy: Policy) -> ProviderError | None:
     if problem is not None and problem.kind == "refusal" and policy.on_refusal == "return":
         return None
     return problem
-
-
-def _share_s(remaining_s: float, candidates_left: int) -> float:
-    """The time one attempt may take: all that is left for the last candidate, half of it before."""
-    return max(remaining_s if candidates_left == 0 else remaining_s / 2, 0.0)
-
-
-def _wait_fits(call: Progress, wait_s: float, candidates_left: int) -> bool:
-    if call.waited_s + wait_s > call.policy.max_total_wait_sec:
-        return False
-    return wait_s < _share_s(call.remaining_s(), candidates_left)
