@@ -260,7 +260,7 @@ def success_line(
         "provider": response.provider,
         "reason": response.reason,
         "latency_ms": round(response.latency_ms, 3),
-        "ttft_ms": response.ttft_ms,
+        "ttft_ms": None if response.ttft_ms is None else round(response.ttft_ms, 3),
         "queued_ms": round(response.queued_ms, 3),
         "usage": response.usage.as_dict(),
         "cost_usd": response.cost_usd,

@@ -94,7 +94,9 @@ class EntraTokens:
             if self._fetch is None or self._fetch.done() or self._pid != os.getpid():
                 thread = ThreadPoolExecutor(1, "llmbench-entra")
                 self._fetch = thread.submit(self._fetched, asyncio.get_running_loop())
-                thread.shutdown(wait=False)  # ends after its one task; a thread kept would not survive a fork
+                thread.shutdown(
+                    wait=False
+                )  # ends with its one task: a thread that is kept does not survive a fork
                 self._pid = os.getpid()
             waiting = asyncio.wrap_future(self._fetch)
         waiting.add_done_callback(
