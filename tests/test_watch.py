@@ -190,25 +190,26 @@ from pathlib import Path
 sys.path.insert(0, sys.argv[2])
 from tests.test_watch import REGISTRY, ROUTER
 folder = Path(sys.argv[1])
-version, end = 0, time.monotonic() + float(sys.argv[3])
+version, longest_gap, end = 0, 0.0, time.monotonic() + float(sys.argv[3])
 while time.monotonic() < end:
     version += 1
+    last = time.monotonic()
     for name, text in (("llm_model_registry", REGISTRY), ("llm_router", ROUTER)):
         with open(folder / f"{name}.yaml", "w") as file:  # cut off first, then written in pieces
             for line in text.format(version).splitlines(keepends=True):
                 for start in range(0, len(line), 25):
                     file.write(line[start : start + 25])
                     file.flush()
-                    time.sleep(0.005)
-        time.sleep(0.01)
-    time.sleep(0.25)
-print(version)
+                    longest_gap, last = max(longest_gap, time.monotonic() - last), time.monotonic()
+                    time.sleep(0.01)
+    time.sleep(0.7)
+print(version, longest_gap)
 """
 
 
 def test_readers_see_only_whole_versions_while_another_process_rewrites_the_files(folder):
     """The writer cuts a file off and writes it in pieces, so that most moments show an invalid set."""
-    watch = ConfigWatch(folder, every_s=0.02, settle_s=0.1)
+    watch = ConfigWatch(folder, every_s=0.02, settle_s=0.3)
     seen, wrong, stop = [], [], threading.Event()
 
     def read() -> None:
@@ -224,14 +225,17 @@ def test_readers_see_only_whole_versions_while_another_process_rewrites_the_file
     for thread in threads:
         thread.start()
     root = str(Path(__file__).parents[1])
-    command = [sys.executable, "-c", SLOW_WRITER, str(folder), root, "4"]
+    command = [sys.executable, "-c", SLOW_WRITER, str(folder), root, "5"]
     ran = subprocess.run(command, capture_output=True, text=True, check=False)
-    time.sleep(0.5)
+    time.sleep(1.0)
     stop.set()
     for thread in threads:
         thread.join()
     assert ran.returncode == 0, ran.stderr
+    version, longest_gap = ran.stdout.split()
+    if float(longest_gap) > 0.2:
+        pytest.skip(f"the writer stood still for {longest_gap} s: a machine too busy to tell")
     assert wrong == []
     assert len(seen) >= 3
-    assert seen[-1] == {ran.stdout.strip()}
+    assert seen[-1] == {version}
     assert len(seen) == len({next(iter(versions)) for versions in seen})  # each version once
