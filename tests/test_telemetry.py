@@ -130,6 +130,17 @@ def test_a_removed_or_rotated_file_is_opened_anew(tmp_path):
     assert path.stat().st_mode & 0o777 == 0o600
 
 
+def test_a_file_that_another_took_the_place_of_is_left_alone(tmp_path):
+    path = tmp_path / "log.jsonl"
+    writer = JsonlWriter(path)
+    writer.append({"n": 1})
+    path.rename(tmp_path / "log.1")
+    JsonlWriter(path).append({"n": 2})
+    writer.append({"n": 3})
+    assert [line.record for line in read_jsonl(path)] == [{"n": 2}, {"n": 3}]
+    assert [line.record for line in read_jsonl(tmp_path / "log.1")] == [{"n": 1}]
+
+
 def test_a_forked_child_waits_for_its_parents_lock(tmp_path):
     path = tmp_path / "log.jsonl"
     writer = JsonlWriter(path)
