@@ -141,6 +141,25 @@ def test_what_the_host_measured_is_recorded_though_each_piece_was_fetched_by_a_t
     assert (sent.lease.cpu_s, sent.lease.queued_ms, sent.lease.version) == (1.8, 12.5, "sha256:abc")
 
 
+def test_a_request_after_a_lease_is_a_record_of_its_own(tmp_path):
+    path = tmp_path / "calls.jsonl"
+
+    async def main() -> None:
+        transport = RecordingTransport(ScriptedTransport(["4", "2"]), path)
+        host = RecordingHost(MeasuredHost({}), path)
+        async for _ in stream_once(spec_of(), Endpoint("stub"), host, transport, BODY, None):
+            pass
+        await transport.post("http://127.0.0.1:9/v1/other", {}, b"{}", 1.0)
+        await transport.aclose()
+
+    asyncio.run(main())
+    kept = [line.record for line in read_jsonl(path)]
+    assert [(one["path"], one.get("cpu_s")) for one in kept] == [
+        ("/v1/chat/completions", 1.8),
+        ("/v1/other", None),
+    ]
+
+
 def test_a_whole_answer_and_a_stream_of_the_same_question_are_two_recordings(tmp_path):
     path = tmp_path / "calls.jsonl"
     record(path, chat_stream_reply(["4"]))
