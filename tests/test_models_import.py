@@ -111,10 +111,10 @@ def test_efforts_are_those_of_the_row_in_order_and_none_only_where_thought_is_op
 )
 def test_the_mode_is_what_a_model_puts_out(outputs, mode):
     shape = {"input_modalities": ["text", "image"], "output_modalities": outputs}
-    found = read_row(row(architecture=shape, pricing={"prompt": "0.1", "image_output": "0.00003"}))
+    found = read_row(row(architecture=shape, pricing=row()["pricing"] | {"image_output": "0.00003"}))
     assert (found.fields["capabilities"]["mode"], found.fields["capabilities"]["vision"]) == (mode, True)
     assert "pricing.image_output" in found.notes
-    assert "price" not in found.fields  # a price per image token is not one per text token
+    assert ("price" in found.fields) == (mode == "text")  # a price per image token is none per text token
 
 
 @pytest.mark.parametrize(
@@ -211,12 +211,19 @@ def test_limits_that_were_imported_are_enforced_before_a_call(folder, listed):
 
 
 def test_the_same_list_in_any_order_gives_the_same_bytes_and_twice_changes_nothing(folder, listed):
-    rows = [row(f"vendor/m{number}") for number in range(5)] + [row("vendor/known")]
+    rows = [row(f"vendor/m{number}") for number in range(5)] + [
+        row("vendor/known"),
+        row("v/a.b"),
+        row("v/a-b"),
+    ]
     import_models(listed(*rows), folder / TARGET)
     first = (folder / TARGET).read_bytes()
-    again = import_models(listed(*reversed(rows), bare=True), folder / TARGET)
+    (folder / TARGET).unlink()
+    import_models(listed(*reversed(rows), bare=True), folder / TARGET)
     assert (folder / TARGET).read_bytes() == first
-    assert (again.added, len(again.updated), again.lost_comments) == ([], 6, False)
+    again = import_models(listed(*rows), folder / TARGET)
+    assert (folder / TARGET).read_bytes() == first
+    assert (again.added, len(again.updated), again.lost_comments) == ([], 7, False)
     assert b"&" not in first
     assert [path.name for path in folder.iterdir() if path.name.endswith(".tmp")] == []
 
