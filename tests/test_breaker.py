@@ -13,10 +13,11 @@ from llmbench.catalog import Breaker, Policy
 from llmbench.config.build import build_policy
 from llmbench.config.shapes import PolicyShape
 from llmbench.errors import ErrorKind, FallbackExhausted, ProviderError
-from llmbench.messages import Attempt
+from llmbench.messages import Attempt, Response
 from llmbench.providers.send import Sent
 from llmbench.routing.breaker import HOST_FAILURES, Circuits
 from llmbench.routing.fallback import Outcome, run_candidates
+from tests.servers.chat_server import Step, failure
 from tests.test_fallback import Clock, Script, answer, error, run
 from tests.virtual_time import now, run_virtual
 
@@ -156,7 +157,23 @@ def test_a_single_candidate_is_retried_as_the_policy_says_although_its_circuit_i
 def test_retries_of_a_model_stop_once_its_circuit_is_open():
     script = Script(Clock(), a=[error("server_error")])
     run(script, Policy(per_status_retry={500: 5}), circuits=Circuits(Breaker(failures=2), script.clock))
-    assert script.sent == ["a", "a", "b"]
+    assert (script.sent, script.clock.waits) == (["a", "a", "b"], [1.0])
+
+
+def test_a_model_whose_circuit_others_open_during_a_wait_had_its_turn():
+    circuits, script = (
+        Circuits(Breaker(failures=2)),
+        Script(Clock(), a=[error("server_error")], b=[error("auth")]),
+    )
+
+    async def sleep(_: float) -> None:
+        circuits.learn("a", "connect")
+
+    work = run_candidates("ab", Policy(), 60.0, script, sleep=sleep, circuits=circuits)
+    with pytest.raises(FallbackExhausted) as caught:
+        asyncio.run(work)
+    kinds = [(attempt.model, attempt.error_kind) for attempt in caught.value.attempts]
+    assert kinds == [("a", "server_error"), ("a", "circuit_open"), ("b", "auth")]
 
 
 def test_a_skipped_candidate_uses_up_no_attempt_and_no_time():
@@ -352,3 +369,16 @@ def test_a_wait_that_ends_goes_ahead_where_a_timeout_may_not_move_on():
     circuits = Circuits(Breaker(failures=1))
     enter(circuits)
     assert asyncio.run(circuits.enter("a", 0.01, lambda kind: kind != "timeout")).model == "a"
+
+
+@pytest.mark.parametrize("dead", [failure(503), Step(fault="hang")], ids=["503", "hang"])
+def test_calls_of_a_client_at_once_all_succeed_beside_a_dead_model(open_client, server, dead):
+    server.script["m-a"] = [dead]
+    options = {"models": ["a", "b"], "allow_fallback": True, "timeout": 9}
+
+    async def calls() -> list[Response]:
+        async with open_client() as client:
+            return await asyncio.gather(*[client.acall("caption", "x", **options) for _ in range(50)])
+
+    assert {reply.model for reply in asyncio.run(calls())} == {"b"}
+    assert 1 <= server.models().count("m-a") <= 5

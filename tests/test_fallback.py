@@ -34,7 +34,7 @@ class Clock:
 
 def answer(problem: ProviderError | None = None) -> Sent:
     reply = Reply("text", "refusal" if problem else "stop", Usage(3, 2), problem=problem)
-    return Sent(reply, None, problem, 5.0, Lease("http://x"), 0.25, "registry")
+    return Sent(reply, None, problem, 5.0, Lease("http://x"), 0.25, "registry", ttft_ms=2.0)
 
 
 def error(kind, retry_after_s=None, status=None, param=None) -> ProviderError:
@@ -88,6 +88,7 @@ def test_the_first_that_answers_ends_the_call_and_the_record_tells_the_way():
         cost_source="registry",
         output="text",
         finish_reason="stop",
+        ttft_ms=2.0,
     )
 
 

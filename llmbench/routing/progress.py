@@ -164,6 +164,7 @@ def _filled(attempt: Attempt, sent: Sent) -> Attempt:
         load=sent.lease.load,
         output=sent.reply.text,
         finish_reason=sent.reply.finish_reason,
+        ttft_ms=sent.ttft_ms,
     )
 
 
