@@ -17,16 +17,15 @@ from typing import Any
 
 import certifi
 import pytest
-import yaml
 
 from llmbench import LLMClient
 from llmbench.errors import ErrorKind, FallbackExhausted
 from llmbench.messages import Response
 from llmbench.telemetry import read_jsonl
-from tests.conftest import CANARY, provider
-from tests.servers.fault_server import BASES, DIALECTS, Dialect, FaultServer, SilentPort, closed_port
+from tests.conftest import CANARY
+from tests.fault_calls import TOLERANCE_S, write_config
+from tests.servers.fault_server import BASES, DIALECTS, FaultServer, SilentPort, closed_port
 from tests.servers.faults import ANSWER, FAULTS
-from tests.test_faults import TOLERANCE_S, TYPES
 
 certificates = pytest.importorskip(
     "tests.servers.certificates",
@@ -58,7 +57,7 @@ EXPECTED: Mapping[str, Says] = {
 #: Ends by the call's deadline alone. A handshake that is cancelled from outside would leave httpx's socket to
 #: the garbage collector, which warns: `tls-silent` ends by the time to connect.
 SLOW = ("silent",)
-CONNECT_S = {"tls-silent": 0.4}
+CONNECT_S = 0.4
 
 
 @pytest.fixture(scope="module")
@@ -112,29 +111,14 @@ class Ended:
     lines: list[dict[str, Any]]
 
 
-def section(wire: Dialect, name: str, url: str) -> dict[str, Any]:
-    timeouts = {"connect_s": CONNECT_S.get(name.partition(".")[0], 10.0)}
-    return provider(url, **TYPES[wire], allow_hosts=["provider.invalid"], timeouts=timeouts)
-
-
 @pytest.fixture(params=DIALECTS, scope="module")
 def ended(request, addresses, tmp_path_factory) -> dict[str, Ended]:
     """Every address on one wire, met at the same time by a model alone and by one with a healthy other."""
     folder, wire = tmp_path_factory.mktemp("addresses"), request.param
-    configs = folder / "configs"
-    configs.mkdir()
     names = [f"{name}.{mode}" for name in EXPECTED for mode in ("alone", "pair")] + ["healthy"]
     place = {name: addresses[name.partition(".")[0]] + BASES[wire] for name in names}
-    settings = {"wire": "responses"} if wire == "responses" else {}
-    files = {
-        "llm_router": {"providers": {n: section(wire, n, url) for n, url in place.items()}},
-        "llm_model_registry": {"models": {n: {"provider": n, "model_name": n} | settings for n in names}},
-        "llm_tier_candidates": {"tiers": {"cheap": ["healthy"]}},
-        "llm_tier_mapping": {"tasks": {"caption": "cheap"}},
-        "llm_fallback_policy": {"backoff_sec": 0},
-    }
-    for name, content in files.items():
-        (configs / f"{name}.yaml").write_text(yaml.safe_dump(content, sort_keys=False), encoding="utf-8")
+    limits = {name: {"connect_s": CONNECT_S} for name in names if name.startswith("tls-silent")}
+    configs = write_config(folder / "configs", wire, place, **limits)
     found = asyncio.run(_call_all(configs, folder / "log.jsonl"))
     lines = [line.record for line in read_jsonl(folder / "log.jsonl")]
     return {

@@ -16,31 +16,22 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 
 from llmbench import LLMClient
 from llmbench.catalog import NEVER_FALL_BACK
 from llmbench.errors import ErrorKind, FallbackExhausted, LLMBenchError
 from llmbench.messages import Response
 from llmbench.providers import base
-from tests.conftest import CANARY, provider
+from tests.conftest import CANARY
+from tests.fault_calls import TOLERANCE_S, write_config
 from tests.servers.fault_server import DIALECTS, Dialect, FaultServer
 from tests.servers.faults import ANSWER, FAULTS, KEY_ID
 
 #: Seconds that a call may take. A hanging provider uses up half of them while another candidate waits.
 DEADLINE_S, SLOW_DEADLINE_S = 15.0, 1.5
-#: What a busy machine may add. How exactly the clock is kept is tested on a clock of its own.
-TOLERANCE_S = 3.0
 #: Quick calls that run at once; httpx's pool takes time that grows with the square of their number.
 AT_ONCE = 24
 MODES = ("alone", "pair")
-TYPES: Mapping[Dialect, dict[str, Any]] = {
-    "chat": {},
-    "azure": {"type": "azure", "api_version": "2024-10-21"},
-    "openrouter": {"type": "openrouter"},
-    "responses": {"type": "openai"},
-    "gemini": {"type": "gemini"},
-}
 
 
 @dataclass(frozen=True)
@@ -153,24 +144,6 @@ class Outcome:
     requests: int = 0
 
 
-def write_config(folder: Path, wire: Dialect, url: str) -> None:
-    """A provider and a model for every case, so that no call meets what another one left behind."""
-    cells = [case.cell for case in CASES if case.wire == wire] + ["healthy"]
-    settings = {"wire": "responses"} if wire == "responses" else {}
-    files: dict[str, Any] = {
-        "llm_router": {"providers": {cell: provider(url, **TYPES[wire]) for cell in cells}},
-        "llm_model_registry": {
-            "models": {cell: {"provider": cell, "model_name": cell} | settings for cell in cells}
-        },
-        "llm_tier_candidates": {"tiers": {"cheap": ["healthy"]}},
-        "llm_tier_mapping": {"tasks": {"caption": "cheap"}},
-        "llm_fallback_policy": {"backoff_sec": 0, "max_total_wait_sec": 1},
-    }
-    folder.mkdir()
-    for name, content in files.items():
-        (folder / f"{name}.yaml").write_text(yaml.safe_dump(content, sort_keys=False), encoding="utf-8")
-
-
 async def call(client: LLMClient, case: Case, deadline_s: float) -> Outcome:
     candidates = [case.cell] + (["healthy"] if case.mode == "pair" else [])
     started = time.perf_counter()
@@ -208,7 +181,8 @@ def outcomes(tmp_path_factory) -> dict[Case, Outcome]:
     with pytest.MonkeyPatch.context() as patch, FaultServer({n: f.act for n, f in FAULTS.items()}) as server:
         patch.setattr(base, "MAX_REPLY_BYTES", 1 << 20)
         for wire in DIALECTS:
-            write_config(folder / wire, wire, server.url(wire))
+            cells = [case.cell for case in CASES if case.wire == wire] + ["healthy"]
+            write_config(folder / wire, wire, dict.fromkeys(cells, server.url(wire)))
             log = folder / f"{wire}.jsonl"
             ran = asyncio.run(run_all(folder / wire, log, [case for case in CASES if case.wire == wire]))
             lines: dict[str, list[dict[str, Any]]] = defaultdict(list)
