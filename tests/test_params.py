@@ -262,3 +262,18 @@ def test_the_names_are_the_contracts():
         "max_tokens reasoning temperature top_p top_k stop seed presence_penalty frequency_penalty "
         "response_format tools tool_choice verbosity timeout"
     )
+
+
+@pytest.mark.parametrize(
+    ("extra", "said"),
+    [
+        ({"model": "x"}, "must not set model"),
+        ({"input": "x", "instructions": "y"}, "must not set input, instructions"),
+        ({"contents": []}, "must not set contents"),
+        ({"store": True}, "must not set store: no answer is stored at a provider"),
+    ],
+)
+def test_extra_fields_never_replace_the_messages_or_store_an_answer(extra, said):
+    with pytest.raises(ParamError, match=said):
+        normalise({"extra_body": extra})
+    assert normalise({"extra_body": {"store": False}})[0] == {"extra_body": {"store": False}}

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from llmbench import ConfigError, FallbackExhausted, ParamError
+from llmbench import ConfigError, FallbackExhausted
 from llmbench.catalog import Endpoint, ModelSpec
 from llmbench.errors import ProviderError
 from llmbench.messages import Message, Usage
@@ -176,12 +176,6 @@ def test_extra_fields_join_the_objects_they_belong_to():
     assert made["text"] == {"format": {"type": "json_object"}, "verbosity": "high"}
     assert made["reasoning"] == {"effort": "low", "summary": "auto"}
     assert made["top_a"] == 1
-
-
-@pytest.mark.parametrize("extra", [{"store": True}, {"input": "x"}, {"instructions": "x"}])
-def test_extra_fields_never_replace_the_messages_or_store_an_answer(extra):
-    with pytest.raises(ParamError, match=f"must not set {next(iter(extra))}"):
-        body(extra=extra)
 
 
 def test_what_this_api_lacks_is_dropped_and_told(ask, server):

@@ -92,6 +92,11 @@ class Transport(Protocol):
 class Wire(Protocol):
     """One dialect: the form of a request and of its answer."""
 
+    @property
+    def names(self) -> Mapping[str, str]:
+        """Parameters with another name here: canonical name -> name in the body."""
+        ...
+
     def path(self, spec: ModelSpec, endpoint: Endpoint) -> str:
         """The URL path below the endpoint's base."""
         ...

@@ -6,6 +6,7 @@ Source of the forms: the OpenAI API reference, and requests and replies recorded
 from __future__ import annotations
 
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any, Final
 from urllib.parse import quote
 
@@ -29,6 +30,8 @@ _FINISH: Final[Mapping[str, FinishReason]] = {
 
 class ChatWire:
     """POST {base}/chat/completions, or the path of an Azure deployment."""
+
+    names: Final[Mapping[str, str]] = MappingProxyType({})
 
     def path(self, spec: ModelSpec, endpoint: Endpoint) -> str:
         """The path below the base URL (which ends in /v1 on most hosts).

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any, Final
 from urllib.parse import quote
 
@@ -24,30 +25,24 @@ _DEFAULT_VERSION: Final = "v1"
 _WHOLE: Final = ":generateContent"
 _IN_PIECES: Final = ":streamGenerateContent?alt=sse"
 _VERSION_AT_END: Final = re.compile(r"/v\d+(?:(?:alpha|beta)\d*)?/?\Z")
-#: Parameters with a name of their own here; any other is sent in generationConfig as it is.
-_NAMES: Final[Mapping[str, str]] = {
-    "max_tokens": "maxOutputTokens",
-    "top_p": "topP",
-    "top_k": "topK",
-    "presence_penalty": "presencePenalty",
-    "frequency_penalty": "frequencyPenalty",
-}
-#: Tokens of thought for an effort, where a model knows budgets only. Source: the table of Google's
-#: OpenAI-compatible endpoint (low, medium, high); 512 is the least that every 2.5 Flash model takes.
-_BUDGETS: Final[Mapping[str, int]] = {
-    "none": 0,
-    "minimal": 512,
-    "low": 1024,
-    "medium": 8192,
-    "high": 24576,
-    "xhigh": 24576,
-    "max": 24576,
-}
+#: Source: the Gemini API reference, GenerationConfig. What is not named here keeps its name there.
+_NAMES: Final[Mapping[str, str]] = MappingProxyType(
+    {
+        "max_tokens": "maxOutputTokens",
+        "top_p": "topP",
+        "top_k": "topK",
+        "stop": "stopSequences",
+        "presence_penalty": "presencePenalty",
+        "frequency_penalty": "frequencyPenalty",
+    }
+)
 _MODES: Final[Mapping[str, str]] = {"auto": "AUTO", "none": "NONE", "required": "ANY"}
 
 
 class GeminiWire:
     """POST {base}/{api_version}/models/{model}:generateContent."""
+
+    names = _NAMES
 
     def path(self, spec: ModelSpec, endpoint: Endpoint) -> str:
         """The path below the base URL; a base that ends in a version already keeps its own."""
@@ -123,35 +118,15 @@ def _generation_config(params: Mapping[str, Any]) -> dict[str, Any]:
     for name, value in params.items():
         if name in ("tools", "tool_choice"):
             continue
-        if name == "stop":
-            config["stopSequences"] = [value] if isinstance(value, str) else list(value)
-        elif name == "thinkingLevel":
-            config["thinkingConfig"] = {"thinkingLevel": _level(value)}
-        elif name == "thinkingBudget":
-            config["thinkingConfig"] = {"thinkingBudget": _budget(value)}
+        if name == "stopSequences":
+            config[name] = [value] if isinstance(value, str) else list(value)
+        elif name in ("thinkingLevel", "thinkingBudget"):
+            config["thinkingConfig"] = {name: value}
         elif name == "response_format":
             config |= _response_format(value)
         else:
-            config[_NAMES.get(name, name)] = value
+            config[name] = value
     return config
-
-
-def _level(value: object) -> str:
-    """The level in the service's spelling; a word that it may come to know later is sent on."""
-    if not isinstance(value, str) or value == "none":
-        message = f"reasoning {value!r} is no thinkingLevel; name the model's levels in reasoning_levels"
-        raise ParamError(message)
-    return value.upper()
-
-
-def _budget(value: object) -> int:
-    """Tokens of thought: a whole number as it is (-1: the model decides), an effort by the table."""
-    if isinstance(value, int) and not isinstance(value, bool):
-        return value
-    if isinstance(value, str) and value in _BUDGETS:
-        return _BUDGETS[value]
-    known = ", ".join(_BUDGETS)
-    raise ParamError(f"reasoning {value!r} is no thinkingBudget; give a number of tokens or one of {known}")
 
 
 def _response_format(value: Mapping[str, Any]) -> dict[str, Any]:

@@ -11,11 +11,12 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from functools import partial
+from types import MappingProxyType
 from typing import Any, Final
 from urllib.parse import quote
 
 from llmbench.catalog import Endpoint, ModelSpec
-from llmbench.errors import ConfigError, ErrorKind, ParamError, ProviderError
+from llmbench.errors import ConfigError, ErrorKind, ProviderError
 from llmbench.messages import FinishReason, Message, Usage
 from llmbench.providers.base import Reply
 from llmbench.providers.failures import error_from
@@ -25,12 +26,12 @@ from llmbench.providers.responses_stream import ResponsesAssembler
 #: The first dated Azure version that has the Responses API. Source: the 400 that an older one answers.
 FIRST_AZURE_VERSION: Final = "2025-03-01-preview"
 _DATED: Final = re.compile(r"(\d{4}-\d{2}-\d{2})(-preview)?")
-#: Body keys that are this wire's own; `extra_body` must not replace them.
-_RESERVED: Final = ("input", "instructions")
 
 
 class ResponsesWire:
     """POST {base}/responses; at Azure below /openai/v1, or below /openai with a dated API version."""
+
+    names: Final[Mapping[str, str]] = MappingProxyType({})
 
     def path(self, spec: ModelSpec, endpoint: Endpoint) -> str:
         """The path below the base URL. The deployment of an Azure resource stands in the body alone.
@@ -64,11 +65,7 @@ class ResponsesWire:
 
         A parameter without a form of its own on this wire is sent as it is: what the API lacks is dropped
         by the guard, which says so, and never here.
-
-        Raises:
-            ParamError: `extra_body` sets the input, the instructions, or asks the provider to store.
         """
-        _check_extra(extra_body)
         head = _leading_system(messages)
         instructions = [_plain_text(message.content) or "" for message in messages[:head]]
         instructions += [] if instruction is None else [instruction]
@@ -136,13 +133,6 @@ class ResponsesWire:
 
 
 # ---- the request
-
-
-def _check_extra(extra_body: Mapping[str, Any]) -> None:
-    if taken := [key for key in _RESERVED if key in extra_body]:
-        raise ParamError(f"extra_body must not set {', '.join(taken)}: the messages do")
-    if extra_body.get("store", False) is not False:
-        raise ParamError("extra_body must not set store: no answer is stored at a provider; remove it")
 
 
 def _leading_system(messages: Sequence[Message]) -> int:

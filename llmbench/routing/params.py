@@ -16,12 +16,13 @@ from typing import Any, Final
 from llmbench.catalog import PARAMETER_ALIASES, PARAMETERS, ModelSpec
 from llmbench.errors import ParamError
 from llmbench.messages import Adjustment, OutputSchema
+from llmbench.routing.thinking import fit_reasoning
 from llmbench.structuring import meets_strict_rules
 
 CANONICAL: Final = PARAMETERS
 ALIASES: Final = PARAMETER_ALIASES
 #: Keys of a body that are the router's own; `extra_body` must not replace them.
-_RESERVED: Final = ("model", "messages", "stream")
+_RESERVED: Final = ("model", "messages", "stream", "input", "instructions", "contents")
 _NUMERIC: Final = frozenset({"temperature", "top_p", "presence_penalty", "frequency_penalty", "timeout"})
 _WHOLE: Final = frozenset({"max_tokens", "top_k", "seed"})
 #: JSON layout of llguidance's own extension: without it a small model pads with white space until its
@@ -103,6 +104,8 @@ def _checked(name: str, value: Any) -> Any:
             raise ParamError(f"extra_body must be a mapping: {value!r:.80}")
         if taken := [key for key in _RESERVED if key in value]:
             raise ParamError(f"extra_body must not set {', '.join(taken)}: the router does")
+        if value.get("store", False) is not False:
+            raise ParamError("extra_body must not set store: no answer is stored at a provider; remove it")
     if name != "response_format":  # may be a class; `as_output_schema` checks it
         _require_json(name, value)
     return value
@@ -129,13 +132,22 @@ def _require_json(name: str, value: Any) -> None:
         raise ParamError(f"{name} must be plain JSON data: {error}") from error
 
 
-def guard(spec: ModelSpec, options: Mapping[str, Any], output_schema: OutputSchema | None = None) -> Guarded:
+def guard(
+    spec: ModelSpec,
+    options: Mapping[str, Any],
+    output_schema: OutputSchema | None = None,
+    names: Mapping[str, str] | None = None,
+) -> Guarded:
     """Fit canonical options to one model.
 
     Args:
         spec: the model and its rules.
         options: canonical options, as `normalise` returns them.
         output_schema: the JSON Schema the reply must meet, or None.
+        names: what the model's wire calls parameters that have another name there.
+
+    Raises:
+        ParamError: the model has no such level of reasoning, or no thought fits in the output limit.
     """
     params: dict[str, Any] = {}
     changes: list[Adjustment] = []
@@ -146,10 +158,12 @@ def guard(spec: ModelSpec, options: Mapping[str, Any], output_schema: OutputSche
         if refusal is not None:
             changes.append(Adjustment(name, "dropped", value, None, refusal))
             continue
-        fitted = _fit(spec, name, value, changes)
-        key = _wire_key(spec, name)
+        fitted = _fit(spec, name, value, options, changes)
+        own = _own_key(spec, name)
+        key = (names or {}).get(own, own)
         if key != name:
-            changes.append(Adjustment(name, "renamed", name, key, f"{spec.key}: params of the registry"))
+            source = "params of the registry" if key == own else f"names of the wire {spec.wire}"
+            changes.append(Adjustment(name, "renamed", name, key, f"{spec.key}: {source}"))
         params[key] = fitted
     instruction = None
     if output_schema is not None:
@@ -184,14 +198,15 @@ def _refusal(spec: ModelSpec, name: str) -> str | None:
     return f"{spec.key}: {field_name or rule}"
 
 
-def _fit(spec: ModelSpec, name: str, value: Any, changes: list[Adjustment]) -> Any:
+def _fit(
+    spec: ModelSpec, name: str, value: Any, options: Mapping[str, Any], changes: list[Adjustment]
+) -> Any:
     if name == "max_tokens":
         return _fit_max_tokens(spec, value, changes)
-    levels = spec.capabilities.reasoning_levels
-    if name == "reasoning" and levels and value not in levels:
-        nearest = _nearest_level(str(value), levels)
-        changes.append(Adjustment(name, "clamped", value, nearest, f"{spec.key}: levels {', '.join(levels)}"))
-        return nearest
+    if name == "reasoning":
+        asked = options.get("max_tokens")
+        limit = None if asked is None else _fit_max_tokens(spec, asked, [])
+        return fit_reasoning(spec, value, limit, changes)
     return value
 
 
@@ -210,17 +225,7 @@ def _fit_max_tokens(spec: ModelSpec, value: int, changes: list[Adjustment]) -> i
     return value
 
 
-_LEVELS: Final = ("none", "minimal", "low", "medium", "high", "xhigh", "max")
-
-
-def _nearest_level(value: str, allowed: tuple[str, ...]) -> str:
-    if value not in _LEVELS:
-        raise ParamError(f"reasoning {value!r} is no level; known: {', '.join(_LEVELS)}")
-    wanted = _LEVELS.index(value)
-    return min(allowed, key=lambda level: abs(_LEVELS.index(level) - wanted) if level in _LEVELS else 99)
-
-
-def _wire_key(spec: ModelSpec, name: str) -> str:
+def _own_key(spec: ModelSpec, name: str) -> str:
     if name == "max_tokens":
         return spec.params.max_tokens_key
     if name == "reasoning":

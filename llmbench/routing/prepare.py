@@ -59,10 +59,9 @@ def prepare(
     elif output_schema is None:
         output_schema = as_output_schema(request.options["response_format"])
     spec, options, learned = setup.lessons.apply(spec, options)
-    guarded = guard(spec, options, output_schema)
-    body = wire_for(spec).body(
-        spec, request.messages, guarded.params, guarded.instruction, guarded.extra_body
-    )
+    wire = wire_for(spec)
+    guarded = guard(spec, options, output_schema, wire.names)
+    body = wire.body(spec, request.messages, guarded.params, guarded.instruction, guarded.extra_body)
     limits = (options.get("max_tokens"), spec.capabilities.max_output_tokens)
     max_tokens = min((limit for limit in limits if limit is not None), default=None)
     kept = (change for change in defaults.renamed if change.after not in request.options)

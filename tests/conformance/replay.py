@@ -48,8 +48,9 @@ def body_of(wire: Wire, said: Said) -> dict[str, Any]:
     spec = ModelSpec("m", "p", "m", wire, capabilities=Capabilities(tools=True), params=rules)
     options, _ = normalise({**said.options, **({"extra_body": said.extra} if said.extra else {})})
     schema = as_output_schema(options.get("response_format"))
-    guarded = guard(spec, options, schema)
-    made = wire_for(spec).body(
+    speaker = wire_for(spec)
+    guarded = guard(spec, options, schema, speaker.names)
+    made = speaker.body(
         spec, as_messages(said.messages), guarded.params, guarded.instruction, guarded.extra_body
     )
     return {key: value for key, value in made.items() if key != "model"}
