@@ -67,8 +67,12 @@ async def send_once(
     transport: Transport,
     body: Mapping[str, Any],
     output_schema: OutputSchema | None,
+    *,
+    tokens: int = 0,
 ) -> Sent:
     """Send one request. The latency is the request alone, without the wait for a place.
+
+    `tokens` estimates input and output together, for hosts with a limit of tokens a minute.
 
     Raises:
         ProviderError: no answer came, or what came is no answer.
@@ -77,7 +81,7 @@ async def send_once(
     if uses_list(spec, endpoint):
         begin_loading()  # while the host works; the answer's cost finds it loaded
     try:
-        async with host.lease(spec) as lease:
+        async with host.lease(spec, tokens) as lease:
             sent_at, started = datetime.now(UTC), time.perf_counter()
             payload, headers = await post_json(
                 transport,
@@ -87,13 +91,14 @@ async def send_once(
                 endpoint.timeouts.connect_s,
             )
             latency_ms = (time.perf_counter() - started) * 1000
+            reply = wire.parse(payload, headers, body)  # a refused key in a 200 is the lease's business too
     except EmbeddedServerError as error:
         raise ProviderError(str(error), kind="connect") from error
     return finished(
         spec,
         endpoint,
         lease,
-        wire.parse(payload, headers, body),
+        reply,
         output_schema,
         sent_at,
         latency_ms=latency_ms,

@@ -50,6 +50,8 @@ async def stream_once(
     transport: Transport,
     body: Mapping[str, Any],
     output_schema: OutputSchema | None,
+    *,
+    tokens: int = 0,
 ) -> AsyncGenerator[str | Sent, None]:
     """Send one request; yield its text in pieces, and at the end what `send_once` returns.
 
@@ -66,7 +68,7 @@ async def stream_once(
         begin_loading()  # while the host works; the answer's cost finds it loaded
     pieces: list[str] = []
     try:
-        async with host.lease(spec) as lease:
+        async with host.lease(spec, tokens) as lease:
             sent_at, waits = datetime.now(UTC), _Waits(endpoint.timeouts)
             url = lease.base_url + wire.stream_path(spec, replace(endpoint, base_url=lease.base_url))
             exchange = _exchange(wire, transport, url, lease, wire.stream_body(body), waits)

@@ -43,7 +43,7 @@ def asked_for(
     prompt: Prompt,
     *,
     system: str | None = None,
-    variables: Mapping[str, Any] | None = None,
+    variables: Mapping[str, str | float] | None = None,
     channel: str | None = None,
     env: str | None = None,
     tier: str | None = None,
@@ -92,7 +92,7 @@ def asked_for(
     output_schema = as_output_schema(response_format)
     if response_format is not None and output_schema is None:
         options["response_format"] = {"type": "text"}  # against a schema that the config asks for
-    messages = as_messages(prompt, system)
+    messages = as_messages(prompt, system, variables)
     if system is None and settings.system_prompt and not _is_instructed(messages):
         messages = as_messages(messages, settings.system_prompt)
     deadline_s = options.get("timeout") or settings.timeout_s or settings.policy.deadline_s

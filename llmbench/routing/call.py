@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 import time
+from collections.abc import AsyncGenerator, Iterator
+from contextlib import aclosing, contextmanager
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 from llmbench.errors import FallbackExhausted, LLMBenchError, ProviderError
 from llmbench.messages import Adjustment, Attempt, Response, Route
 from llmbench.pricing import worst_case_usd
 from llmbench.providers.base import Transport
 from llmbench.providers.send import Sent, send_once
+from llmbench.providers.stream import stream_once
 from llmbench.routing.arguments import Asked
+from llmbench.routing.budget import Purse, Reservation, within_budget
 from llmbench.routing.fallback import Outcome
 from llmbench.routing.prepare import Prepared, prepare
 from llmbench.routing.resolve import resolve
 from llmbench.routing.setup import Setup
+from llmbench.structuring import clean_output
 from llmbench.telemetry import Redactor, TelemetryLog, failure_line, success_line
 
 
@@ -26,6 +32,7 @@ class Call:
     asked: Asked
     log: TelemetryLog
     redact: Redactor
+    purse: Purse
     attempts: list[Attempt] = field(default_factory=list)
     prepared: dict[str, Prepared] = field(default_factory=dict)
     started: float = field(default_factory=time.monotonic)
@@ -40,11 +47,14 @@ class Call:
 
         Raises:
             RouteError: no candidate is left.
+            BudgetExceeded: every candidate might cost more than what is left.
         """
         setup, wanted = self.setup, self.asked.wanted
         self.route = resolve(
             setup.config, setup.environment, wanted, lambda spec: setup.unreachable(spec, wanted.wire)
         )
+        if self.purse.is_limited:
+            self.route = within_budget(self.route, self.purse, lambda key: self.worst_usd(self._planned(key)))
         return self.route
 
     def explain(self) -> Route:
@@ -72,10 +82,12 @@ class Call:
             ParamError: an option is wrong, or strict is set and one would be changed.
             ConfigError: the model needs a wire that this version does not speak.
         """
-        asked = self.asked
-        found = prepare(self.setup, asked.request, asked.wanted, self.route.tier, key, asked.renamed)
-        self.prepared[key] = found
+        self.prepared[key] = found = self._planned(key)
         return found
+
+    def _planned(self, key: str) -> Prepared:
+        asked = self.asked
+        return prepare(self.setup, asked.request, asked.wanted, self.route.tier, key, asked.renamed)
 
     def worst_usd(self, item: Prepared) -> float | None:
         """The most that one request to a candidate can cost, in USD; None when nobody knows."""
@@ -93,26 +105,49 @@ class Call:
 
         Raises:
             ProviderError: no answer came, or what came is no answer.
+            BudgetExceeded: the request might cost more than what is left; nothing was sent.
         """
         item = self.prepare(key)
-        provider = item.spec.provider
-        try:
-            return await send_once(
-                item.spec,
-                self.setup.config.endpoints[provider],
-                self.setup.hosts[provider],
-                transport,
-                item.body,
-                item.output_schema,
-            )
-        except ProviderError as error:
-            raise self.redacted(error) from None
+        with self._held(key, item) as held, self._redacting():
+            sent = await send_once(*self._exchange(item, transport), tokens=self._tokens(item))
+            held.settle(sent.cost_usd)
+        return sent
 
-    def redacted(self, error: ProviderError) -> ProviderError:
-        """The error without secrets in its text; its causes may quote a header, so they are cut off."""
-        error.args = (self.redact(str(error)),)
-        error.__cause__ = error.__context__ = None
-        return error
+    async def open_stream(self, key: str, transport: Transport) -> AsyncGenerator[str | Sent, None]:
+        """The same in pieces of text, then the Sent.
+
+        Raises:
+            ProviderError, BudgetExceeded: as `send`.
+        """
+        item = self.prepare(key)
+        with self._held(key, item) as held, self._redacting():
+            opened = stream_once(*self._exchange(item, transport), tokens=self._tokens(item))
+            async with aclosing(opened) as parts:
+                async for part in parts:
+                    if isinstance(part, Sent):
+                        held.settle(part.cost_usd)
+                    yield part
+
+    def _exchange(self, item: Prepared, transport: Transport) -> tuple[Any, ...]:
+        provider = item.spec.provider
+        endpoint, host = self.setup.config.endpoints[provider], self.setup.hosts[provider]
+        return item.spec, endpoint, host, transport, item.body, item.output_schema
+
+    def _held(self, key: str, item: Prepared) -> Reservation:
+        return self.purse.reserve(key, self.worst_usd(item) if self.purse.is_limited else None)
+
+    def _tokens(self, item: Prepared) -> int:
+        return self.asked.wanted.input_tokens + (item.max_tokens or 0)
+
+    @contextmanager
+    def _redacting(self) -> Iterator[None]:
+        """No secret leaves in an error's text; its causes may quote a header, so they are cut off."""
+        try:
+            yield
+        except ProviderError as error:
+            error.args = (self.redact(str(error)),)
+            error.__cause__ = error.__context__ = None
+            raise
 
     def learn(self, key: str, error: ProviderError) -> bool:
         """Keep what a host said of a parameter; True when the request would now be another."""
@@ -122,12 +157,18 @@ class Call:
         """Every adjustment of every candidate that was tried."""
         return tuple(change for item in self.prepared.values() for change in item.adjustments)
 
-    def answered(self, outcome: Outcome, ttft_ms: float | None = None) -> Response:
+    def windows(self) -> dict[str, int | None]:
+        """The context windows of the candidates, in tokens."""
+        return {
+            key: self.setup.config.models[key].capabilities.context_tokens for key in self.route.candidates
+        }
+
+    def answered(self, outcome: Outcome) -> Response:
         """The answer with all that happened on the way to it, written to telemetry."""
         sent, prepared = outcome.sent, self.prepared[outcome.model]
         spec = prepared.spec
         response = Response(
-            text=sent.reply.text,
+            text=self._text(sent, prepared),
             model=outcome.model,
             model_id=spec.model_id,
             provider=spec.provider,
@@ -142,7 +183,7 @@ class Call:
             adjustments=prepared.adjustments,
             route=self.route,
             parsed=sent.parsed,
-            ttft_ms=ttft_ms,
+            ttft_ms=sent.ttft_ms,
             queued_ms=sent.lease.queued_ms,
             request_id=sent.reply.request_id,
             model_version=sent.lease.version or sent.reply.served_model,
@@ -150,8 +191,20 @@ class Call:
             load=sent.lease.load,
             tool_calls=sent.reply.tool_calls,
         )
-        self.log.write(success_line(self.asked.request, response, config_hash=self.setup.config.hash))
+        line = success_line(
+            self.asked.request,
+            response,
+            config_hash=self.setup.config.hash,
+            redact=self.redact,
+            content=self.setup.logs_content,
+        )
+        self.log.write(line)
         return response
+
+    def _text(self, sent: Sent, prepared: Prepared) -> str:
+        """The reply's text, cleaned as the task asks; a reply with a schema stays as it was checked."""
+        steps = self.asked.clean_output if prepared.output_schema is None else ()
+        return clean_output(sent.reply.text, steps)
 
     def failed(self, error: BaseException) -> None:
         """Write the call's failure to telemetry, and what is known of it to the error."""
@@ -168,6 +221,7 @@ class Call:
             latency_ms=self._elapsed_ms(),
             config_hash=self.setup.config.hash,
             redact=self.redact,
+            content=self.setup.logs_content,
         )
         self.log.write(line)
 

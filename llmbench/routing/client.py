@@ -14,6 +14,7 @@ from llmbench.routing.arguments import Prompt, asked_for
 from llmbench.routing.background_loop import BackgroundLoop
 from llmbench.routing.router import LLMRouter
 from llmbench.routing.setup import Setup
+from llmbench.routing.streaming import Stream
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -70,6 +71,16 @@ class LLMClient:
     async def acall(self, task: str, prompt: Prompt, **arguments: Any) -> Response:
         """Answer a prompt inside a running event loop; arguments and errors as `call`."""
         return await self.router.run(self.router.begin(task, prompt, **arguments))
+
+    @_takes(asked_for)
+    def stream(self, task: str, prompt: Prompt, **arguments: Any) -> Stream:
+        """Answer a prompt piece by piece: `async for piece in ...`, or a plain `for` where no loop runs.
+
+        Arguments and errors as `call`; errors of the route come with the first piece. A stream that
+        breaks before its first piece goes on to the next candidate, later it raises FallbackExhausted,
+        whose `output` is the text so far. `response` of the stream is the whole answer at its end.
+        """
+        return Stream(self.router.stream(self.router.begin(task, prompt, **arguments)), self._loop.run)
 
     def explain(self, task: str, prompt: Prompt = "", **arguments: Any) -> Route:
         """Where `call` with the same arguments would go, why, and with which bodies. No network.

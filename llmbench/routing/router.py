@@ -5,21 +5,27 @@ from __future__ import annotations
 import asyncio
 import threading
 import weakref
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping
+from contextlib import aclosing
 from pathlib import Path
 from typing import Any
 
 from llmbench.catalog import ModelSpec
 from llmbench.config.environment import read_environment
 from llmbench.config.model import Config
+from llmbench.config.watch import ConfigWatch
 from llmbench.errors import LLMBenchError
 from llmbench.messages import Response, Route
 from llmbench.providers.base import HttpxTransport, Transport
+from llmbench.providers.entra import TokenProvider
 from llmbench.providers.hosts import Host
 from llmbench.routing.arguments import Prompt, asked_for
+from llmbench.routing.budget import Budgets
 from llmbench.routing.call import Call
-from llmbench.routing.fallback import run_candidates
+from llmbench.routing.fallback import Outcome, run_candidates
+from llmbench.routing.progress import Options
 from llmbench.routing.setup import Setup, open_setup
+from llmbench.routing.streaming import stream_candidates
 from llmbench.telemetry import DEFAULT_LOG_PATH, Redactor, TelemetryLog
 
 
@@ -34,6 +40,8 @@ class LLMRouter:
         log_path: str | Path | None = None,
         transport: Callable[[], Transport] = HttpxTransport,
         hosts: Mapping[str, Host] | None = None,
+        token_providers: Mapping[str, TokenProvider] | None = None,
+        reload: bool | None = None,
     ) -> None:
         """Load the config and open the hosts.
 
@@ -43,19 +51,25 @@ class LLMRouter:
             log_path: the telemetry file; `LLM_ROUTER_LOG_PATH`, the config's or the default path if None.
             transport: makes one transport an event loop.
             hosts: hosts by provider name, in place of those the config describes.
+            token_providers: what returns an Entra token, by provider name, for `auth: entra`.
+            reload: take up changed config files; the config's `defaults.reload` if None.
 
         Raises:
             ConfigError: the folder or a provider's address cannot be used.
         """
         config = configs if isinstance(configs, Config) else _loaded(configs)
         self.environment = read_environment(variables)
-        self._setup = open_setup(config, self.environment, dict(hosts or {}))
+        self._redact = Redactor()
+        self._hosts, self._token_providers = dict(hosts or {}), dict(token_providers or {})
+        self._setup = self._opened(config)
+        self._budgets = Budgets(config.budgets)
+        is_watched = config.reload if reload is None else reload
+        self._watch = ConfigWatch(config.folder, config, accept=self._opened) if is_watched else None
         self._make_transport = transport
         self._transports: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, Transport] = (
             weakref.WeakKeyDictionary()
         )
         self._transports_guard = threading.Lock()
-        self._redact = Redactor(self._setup.secrets())
         path = log_path or self.environment.log_path or config.log_path or DEFAULT_LOG_PATH
         self.log = TelemetryLog(None if self.environment.log_disabled else path)
 
@@ -65,8 +79,23 @@ class LLMRouter:
         return self._setup.config
 
     def setup(self) -> Setup:
-        """What the next call works with."""
+        """What the next call works with: changed config files once they are whole and right."""
+        changed = None if self._watch is None else self._watch.changed()
+        if changed is not None:
+            self._setup = self._opened(changed)
+            self._budgets.limits = changed.budgets
         return self._setup
+
+    def _opened(self, config: Config) -> Setup:
+        """A config with its hosts; the redactor learns the keys that it names.
+
+        Raises:
+            ConfigError: a provider's address cannot be used.
+        """
+        opened = open_setup(config, self.environment, self._hosts, self._token_providers, self._redact.add)
+        for secret in opened.secrets():
+            self._redact.add(secret)
+        return opened
 
     def is_reachable(self, spec: ModelSpec) -> bool:
         """Whether a model's provider is known and has what a call needs."""
@@ -86,7 +115,9 @@ class LLMRouter:
         """
         setup = self.setup()
         asked = asked_for(setup, task, prompt, **arguments)
-        return Call(setup, asked, self.log, self._redact)
+        request = asked.request
+        purse = self._budgets.open(request.run_id, request.routing_key, request.budget_usd)
+        return Call(setup, asked, self.log, self._redact, purse)
 
     def explain(self, task: str, prompt: Prompt, **arguments: Any) -> Route:
         """Where `run` with the same arguments would go. No network.
@@ -114,11 +145,42 @@ class LLMRouter:
                 lambda key: call.send(key, transport),
                 attempts=call.attempts,
                 circuits=call.setup.circuits,
+                learn=call.learn,
+                context_tokens=call.windows(),
+                strict=call.asked.request.strict,
             )
         except (LLMBenchError, asyncio.CancelledError) as error:
             call.failed(error)
             raise
         return call.answered(outcome)
+
+    async def stream(self, call: Call) -> AsyncGenerator[str | Response, None]:
+        """The same in pieces of text, then the Response. A stream that is given up counts as cancelled.
+
+        Raises:
+            RouteError, ParamError, FallbackExhausted: as `run`.
+        """
+        try:
+            route, transport = call.resolve(), self._transport()
+            pieces = stream_candidates(
+                route.candidates,
+                call.asked.policy,
+                call.asked.request.deadline_s,
+                lambda key: call.open_stream(key, transport),
+                attempts=call.attempts,
+                options=Options(
+                    circuits=call.setup.circuits,
+                    learn=call.learn,
+                    context_tokens=call.windows(),
+                    is_strict=call.asked.request.strict,
+                ),
+            )
+            async with aclosing(pieces) as arriving:
+                async for piece in arriving:
+                    yield call.answered(piece) if isinstance(piece, Outcome) else piece
+        except (LLMBenchError, asyncio.CancelledError, GeneratorExit) as error:
+            call.failed(error)
+            raise
 
     def _transport(self) -> Transport:
         """This event loop's transport."""

@@ -5,15 +5,16 @@ A call keeps the setup that it began with to its end, so that no call sees two c
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
-from llmbench.catalog import ModelSpec, Policy, Wire
+from llmbench.catalog import Endpoint, ModelSpec, Policy, Wire
 from llmbench.config.environment import Environment
 from llmbench.config.model import Config
 from llmbench.messages import Adjustment, OutputSchema
+from llmbench.providers.entra import TokenProvider
 from llmbench.providers.hosts import Host, open_host
 from llmbench.providers.send import speaks
 from llmbench.routing.breaker import Circuits
@@ -56,6 +57,8 @@ class Setup:
         self.config = config
         self.environment = environment
         self.hosts = hosts
+        asked = environment.log_content
+        self.logs_content = config.log_content if asked is None else asked
         self.circuits = None if config.policy.breaker is None else Circuits(config.policy.breaker)
         self.lessons = Lessons()
         self.settings = lru_cache(maxsize=4096)(self._settings)
@@ -102,15 +105,44 @@ class Setup:
         endpoint = self.config.endpoints.get(spec.provider)
         if endpoint is None or endpoint.managed == "embedded":
             return f"{spec.model_id} is not installed (llmbench models pull)"
-        named = [*endpoint.env_api_keys, *([endpoint.env_endpoint] if endpoint.env_endpoint else [])]
-        return f"no key or address for provider {spec.provider}: set {' or '.join(named)}"
+        return f"no key or address for provider {spec.provider}: {self._missing(endpoint)}"
+
+    def _missing(self, endpoint: Endpoint) -> str:
+        """What to set so that a provider can be called."""
+        secret = self.environment.secret
+        wanted = []
+        if endpoint.env_endpoint and not (endpoint.base_url or secret(endpoint.env_endpoint)):
+            wanted.append(endpoint.env_endpoint)
+        if endpoint.env_api_keys and not any(map(secret, endpoint.env_api_keys)):
+            wanted.append(" or ".join(endpoint.env_api_keys))
+        advice = "set " + " and ".join(wanted) if wanted else "see its section"
+        if endpoint.auth == "entra":
+            advice += '; for Entra tokens pass token_providers, or `pip install "llmbench[azure]"`'
+        return advice
 
 
-def open_setup(config: Config, environment: Environment, hosts: Mapping[str, Host]) -> Setup:
-    """Open the hosts of a config; those in `hosts` take the place of what it describes.
+def open_setup(
+    config: Config,
+    environment: Environment,
+    hosts: Mapping[str, Host],
+    token_providers: Mapping[str, TokenProvider],
+    learn: Callable[[str], None],
+) -> Setup:
+    """Open the hosts of a config.
+
+    Args:
+        config: what to open.
+        environment: where keys and addresses are looked up.
+        hosts: hosts by provider name, in place of those that the config describes.
+        token_providers: what returns an Entra token, by provider name.
+        learn: is told every new token, so that it can be hidden from logs.
 
     Raises:
         ConfigError: a provider's address cannot be used.
     """
-    opened = {name: open_host(endpoint, environment) for name, endpoint in config.endpoints.items()}
+    opened = {
+        name: open_host(endpoint, environment, token_provider=token_providers.get(name), learn=learn)
+        for name, endpoint in config.endpoints.items()
+        if name not in hosts
+    }
     return Setup(config, environment, {**opened, **hosts})
