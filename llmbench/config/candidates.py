@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING
 
 from llmbench.catalog import Capabilities, Condition, Modality
 from llmbench.config.model import Config
@@ -15,7 +16,9 @@ from llmbench.config.places import (
     task_rules,
     tier_lists,
 )
-from llmbench.config.yaml_source import YamlSource
+
+if TYPE_CHECKING:  # YAML is for those who read files: a call must not load it
+    from llmbench.config.yaml_source import YamlSource
 
 
 def unmet(condition: Condition, can: Capabilities) -> str | None:

@@ -5,10 +5,13 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from llmbench.catalog import Candidate
 from llmbench.config.model import Config, Finding, Severity, TaskRule
-from llmbench.config.yaml_source import YamlSource
+
+if TYPE_CHECKING:  # YAML is for those who read files: a call must not load it
+    from llmbench.config.yaml_source import YamlSource
 
 #: A file and the keys that lead to one value in it.
 Place = tuple[str, tuple[str | int, ...]]
