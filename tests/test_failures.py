@@ -3,15 +3,24 @@
 from __future__ import annotations
 
 import json
+import math
 import socket
 import ssl
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from llmbench.errors import ErrorKind, ProviderError
+from llmbench.errors import ERROR_KINDS, ErrorKind, ProviderError
 from llmbench.providers.failures import classify, connection_failure, error_from, without_keys
 
+#: Where hosts put what is read of an error.
+NAMES = (
+    *("error", "message", "detail", "code", "type", "status", "http_status", "param", "innererror"),
+    *("metadata", "raw", "error_type", "limit_source", "availability", "retry_after", "reasons"),
+    *("details", "reason", "violations", "quotaId", "retryDelay"),
+)
 KEY_ID = "4cc243185e37d3ff658e3ed51653b9fe4f0454acb802f53c3852f23e60422714"
 
 
@@ -258,6 +267,26 @@ def test_bodies_of_unusual_form_are_read_too(body, kind, said):
     found = error_from(status, {}, value, body)
     assert found.kind == kind
     assert said in str(found)
+
+
+_JSON = st.recursive(
+    st.none() | st.booleans() | st.integers(-1, 600) | st.floats() | st.text(max_size=8),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(NAMES), inner, max_size=4),
+    max_leaves=12,
+)
+
+
+@given(st.integers(200, 599), st.dictionaries(st.sampled_from(NAMES), _JSON), st.binary(max_size=40))
+def test_no_payload_is_too_odd_to_be_read(status, payload, body):
+    """Whatever stands where a message, a code or a wait belongs: one kind, one line, a finite wait."""
+    for found in (error_from(status, {}, payload, body), error_from(status, {}, None, body)):
+        assert found.kind in ERROR_KINDS
+        assert found.status_code is not None
+        assert found.status_code >= 200
+        assert found.retry_after_s is None or 0 <= found.retry_after_s < math.inf
+        assert found.param is None or found.param
+        assert "\n" not in str(found)
+        assert len(str(found)) < 320
 
 
 # ---- connections

@@ -15,6 +15,7 @@ from typing import Any, Final
 from urllib.parse import urlsplit
 
 from llmbench.errors import ErrorKind, ProviderError
+from llmbench.providers.json_readers import as_mapping, as_mappings
 from llmbench.providers.waits import retry_after_s, seconds
 from llmbench.telemetry import Redactor
 
@@ -168,9 +169,9 @@ def _codes(detail: Mapping[str, Any], upstream: Mapping[str, Any]) -> list[str]:
     found: list[object] = []
     if any(metadata.get(name) for name in ("flagged_input", "reasons", "patterns")):
         found.append("content_filter")  # OpenRouter's moderation and guardrails have no code of their own
-    found += [metadata.get("limit_source"), _mapping(detail.get("innererror")).get("code")]
-    for item in _mappings(detail.get("details")):
-        if any("PerDay" in str(quota.get("quotaId")) for quota in _mappings(item.get("violations"))):
+    found += [metadata.get("limit_source"), as_mapping(detail.get("innererror")).get("code")]
+    for item in as_mappings(detail.get("details")):
+        if any("PerDay" in str(quota.get("quotaId")) for quota in as_mappings(item.get("violations"))):
             found.append("quota_per_day")  # the code of Gemini's 429 for a day's quota is that for a minute's
         found.append(item.get("reason"))
     found += [metadata.get("error_type"), detail.get("error_type"), metadata.get("provider_code")]
@@ -184,7 +185,7 @@ def _codes(detail: Mapping[str, Any], upstream: Mapping[str, Any]) -> list[str]:
 def _detail(payload: Mapping[str, Any] | None, body: bytes) -> Mapping[str, Any]:
     """The error object; a flat payload is its own, and Google's list of one error is taken apart."""
     if payload is None:
-        listed = _mappings(_json(body))
+        listed = as_mappings(_json(body))
         payload = listed[0] if listed else {}
     error = payload.get("error")
     if isinstance(error, Mapping):
@@ -195,8 +196,8 @@ def _detail(payload: Mapping[str, Any] | None, body: bytes) -> Mapping[str, Any]
 def _upstream(detail: Mapping[str, Any]) -> Mapping[str, Any]:
     """The error of the provider behind OpenRouter: `metadata.raw`, often JSON in a string."""
     raw = _metadata(detail).get("raw")
-    value = _mapping(_json(raw) if isinstance(raw, str) else raw)
-    return _mapping(value.get("error")) or value
+    value = as_mapping(_json(raw) if isinstance(raw, str) else raw)
+    return as_mapping(value.get("error")) or value
 
 
 def _inner_status(detail: Mapping[str, Any]) -> int | None:
@@ -218,10 +219,10 @@ def _wait_s(headers: Mapping[str, str], detail: Mapping[str, Any]) -> float | No
     asked = [retry_after_s(headers)]
     asked += [
         seconds(str(item.get("retryDelay", "")).removesuffix("s"))
-        for item in _mappings(detail.get("details"))
+        for item in as_mappings(detail.get("details"))
     ]
     for source in (detail, _metadata(detail)):
-        asked.append(seconds(str(_mapping(source.get("availability")).get("retry_after", ""))))
+        asked.append(seconds(str(as_mapping(source.get("availability")).get("retry_after", ""))))
     return next((wait_s for wait_s in asked if wait_s is not None), None)
 
 
@@ -345,12 +346,4 @@ def _json(text: str | bytes) -> object:
 
 
 def _metadata(detail: Mapping[str, Any]) -> Mapping[str, Any]:
-    return _mapping(detail.get("metadata"))
-
-
-def _mappings(value: object) -> list[Mapping[str, Any]]:
-    return [item for item in value if isinstance(item, Mapping)] if isinstance(value, list) else []
-
-
-def _mapping(value: object) -> Mapping[str, Any]:
-    return value if isinstance(value, Mapping) else {}
+    return as_mapping(detail.get("metadata"))

@@ -238,25 +238,13 @@ def _flat_function(value: Mapping[str, Any]) -> dict[str, Any]:
 
 # ---- the answer
 
-#: `error.code` of a response that failed -> kind. Source: the API's list of response error codes.
-_FAILURES: Final[Mapping[str, ErrorKind]] = {
-    "rate_limit_exceeded": "rate_limit",
-    "server_error": "server_error",
-    "invalid_prompt": "bad_request",
-    "vector_store_timeout": "timeout",
-    "image_content_policy_violation": "content_filter",
-}
-
 
 def _failure(status: str, payload: Mapping[str, Any], headers: Mapping[str, str]) -> ProviderError:
     """Why a response holds no answer: it failed, was cancelled or is not finished."""
     if not payload.get("error"):
         message = f"the provider reports status {status[:40]!r} and no answer"
         return ProviderError(message, kind="server_error", status_code=200)
-    error = error_from(200, headers, payload)
-    code = str(as_mapping(payload.get("error")).get("code"))
-    error.kind = _FAILURES.get(code, "bad_request" if "image" in code else error.kind)
-    return error
+    return error_from(200, headers, payload)
 
 
 def _finish(
