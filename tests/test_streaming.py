@@ -182,6 +182,16 @@ def test_streams_share_the_breaker_and_the_first_piece_is_a_sign_of_life():
     run_virtual(calls())
 
 
+def test_a_slow_reader_is_not_held_against_the_model():
+    async def calls() -> None:
+        circuits = Circuits(Breaker(failures=1), now)
+        _, end = await read(Streams(a=[["1", "2", DONE]], b=[[DONE]]), pause_s=20.0, circuits=circuits)
+        assert kinds(end) == [("a", "timeout")]
+        assert not circuits.is_open("a")
+
+    run_virtual(calls())
+
+
 def test_a_stream_that_is_given_up_ends_the_exchange_and_is_recorded_as_cancelled():
     async def calls() -> None:
         record: list[Attempt] = []

@@ -127,7 +127,8 @@ class Progress:
                 window = self.options.context_tokens.get(attempt.model)
                 self.too_small = max(self.too_small, -1 if window is None else window)
         self.attempts.append(attempt)
-        if self.circuits is not None:
+        is_late = error is not None and error.kind == "timeout" and bool(self.delivered)
+        if self.circuits is not None and not is_late:  # a slow reader is no fault of the host's
             self.circuits.learn(attempt.model, None if error is None else error.kind)
 
     def record_unsent(self, attempt: Attempt, error: ProviderError) -> ProviderError:
