@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import yaml
 
+from llmbench.telemetry import read_jsonl
 from tests.conftest import provider
 from tests.servers.fault_server import Dialect
 
@@ -47,3 +49,12 @@ def write_config(
     for name, content in files.items():
         (folder / f"{name}.yaml").write_text(yaml.safe_dump(content, sort_keys=False), encoding="utf-8")
     return folder
+
+
+def lines_by_cell(log: Path) -> dict[str, list[dict[str, Any]]]:
+    """The lines of a telemetry file by their `cell`; a cell without a line has none."""
+    found: dict[str, list[dict[str, Any]]] = defaultdict(list)
+    for line in read_jsonl(log):
+        assert line.record is not None, line
+        found[line.record["cell"]].append(line.record)
+    return found

@@ -7,29 +7,21 @@ All streams of a wire are read at once in one event loop against real sockets; e
 from __future__ import annotations
 
 import asyncio
+import json
 import time
-from collections.abc import AsyncGenerator, Mapping
-from contextlib import aclosing
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from llmbench.catalog import Policy
-from llmbench.config.environment import read_environment
-from llmbench.config.load import load_config
-from llmbench.config.model import Config
+from llmbench import LLMClient
 from llmbench.errors import ErrorKind, FallbackExhausted
-from llmbench.messages import as_messages
+from llmbench.messages import Response
 from llmbench.providers import base
-from llmbench.providers.base import HttpxTransport
-from llmbench.providers.hosts import open_host
-from llmbench.providers.send import Sent, wire_for
-from llmbench.providers.stream import stream_once
-from llmbench.routing.fallback import Outcome
-from llmbench.routing.streaming import stream_candidates
 from tests.conftest import CANARY
-from tests.fault_calls import TOLERANCE_S, write_config
+from tests.fault_calls import TOLERANCE_S, lines_by_cell, write_config
 from tests.servers.fault_server import DIALECTS, Dialect, FaultServer
 from tests.servers.faults import ANSWER
 from tests.servers.stream_faults import BEGUN, STREAM_FAULTS
@@ -37,7 +29,6 @@ from tests.servers.stream_faults import BEGUN, STREAM_FAULTS
 DEADLINE_S, SLOW_DEADLINE_S = 15.0, 1.5
 #: The longest silence between two pieces, at the provider that falls silent.
 STALL_S = 0.3
-POLICY = Policy(backoff_sec=0, breaker=None)
 
 
 @dataclass(frozen=True)
@@ -101,6 +92,11 @@ class Case:
         return f"{self.name}.{self.mode}"
 
     @property
+    def recovers(self) -> bool:
+        """The second request to the same model is answered."""
+        return self.name == "error-once" and self.ends.requests == 2
+
+    @property
     def ends(self) -> Ends:
         found = EXPECTED[self.name]
         return found if isinstance(found, Ends) else found.get(self.wire) or found[""]
@@ -117,48 +113,39 @@ CASES = [
 
 @dataclass(frozen=True)
 class Read:
+    """What a reader got, how the stream ended, its telemetry lines and the requests to the faulty model."""
+
     pieces: list[str]
-    end: Outcome | FallbackExhausted
+    end: Response | FallbackExhausted
     elapsed_s: float
-    requests: int
+    lines: tuple[dict[str, Any], ...] = ()
+    requests: int = 0
 
 
-async def read(case: Case, config: Config, transport: HttpxTransport, server: FaultServer) -> Read:
-    environment = read_environment({"STUB_KEY": CANARY})
-
-    def open_stream(key: str) -> AsyncGenerator[str | Sent, None]:
-        spec = config.models[key]
-        endpoint = config.endpoints[spec.provider]
-        body = wire_for(spec).body(spec, as_messages("6*7?"), {}, None, {})
-        return stream_once(spec, endpoint, open_host(endpoint, environment), transport, body, None)
-
+async def read(client: LLMClient, case: Case) -> Read:
     candidates = [case.key] + (["healthy"] if case.mode == "pair" else [])
     deadline_s = SLOW_DEADLINE_S if STREAM_FAULTS[case.name].is_slow else DEADLINE_S
     pieces: list[str] = []
-    end: Outcome | FallbackExhausted | None = None
     started = time.perf_counter()
+    stream = client.stream(
+        "caption", "6*7?", models=candidates, allow_fallback=True, timeout=deadline_s, cell=case.key
+    )
     try:
-        async with aclosing(stream_candidates(candidates, POLICY, deadline_s, open_stream)) as source:
-            async for item in source:
-                if isinstance(item, Outcome):
-                    end = item
-                else:
-                    pieces.append(item)
+        async for piece in stream:
+            pieces.append(piece)  # noqa: PERF401, the pieces before a failure count
+        end: Response | FallbackExhausted = stream.response
     except FallbackExhausted as error:
         end = error
-    assert end is not None, "the stream ended without a word"
-    return Read(pieces, end, time.perf_counter() - started, server.seen[case.wire, case.key])
+    return Read(pieces, end, time.perf_counter() - started)
 
 
-async def read_all(wire: Dialect, folder: Path, server: FaultServer) -> dict[Case, Read]:
+async def read_all(wire: Dialect, folder: Path, log: Path) -> dict[Case, Read]:
     """The quick faults, then the slow ones: a crowd must not eat up their short deadline."""
     found: dict[Case, Read] = {}
-    config, transport = load_config(folder), HttpxTransport()
-    for is_slow in (False, True):
-        cases = [c for c in CASES if c.wire == wire and STREAM_FAULTS[c.name].is_slow is is_slow]
-        ended = await asyncio.gather(*(read(case, config, transport, server) for case in cases))
-        found |= zip(cases, ended, strict=True)
-    await transport.aclose()
+    async with LLMClient(folder, variables={"STUB_KEY": CANARY}, log_path=log) as client:
+        for is_slow in (False, True):
+            cases = [c for c in CASES if c.wire == wire and STREAM_FAULTS[c.name].is_slow is is_slow]
+            found |= zip(cases, await asyncio.gather(*(read(client, case) for case in cases)), strict=True)
     return found
 
 
@@ -174,7 +161,12 @@ def streams(tmp_path_factory) -> dict[Case, Read]:
             keys = [case.key for case in CASES if case.wire == wire] + ["healthy"]
             limits = {key: {"stall_s": STALL_S} for key in keys if key.startswith("stall")}
             write_config(folder / wire, wire, dict.fromkeys(keys, server.url(wire)), **limits)
-            found |= asyncio.run(read_all(wire, folder / wire, server))
+            log = folder / f"{wire}.jsonl"
+            ran = asyncio.run(read_all(wire, folder / wire, log))
+            lines = lines_by_cell(log)
+            for case, outcome in ran.items():
+                requests = server.seen[wire, case.key]
+                found[case] = replace(outcome, lines=tuple(lines[case.key]), requests=requests)
     return found
 
 
@@ -184,33 +176,39 @@ def test_every_fault_of_a_stream_ends_in_an_answer_or_a_typed_error(streams, cas
     deadline_s = SLOW_DEADLINE_S if STREAM_FAULTS[case.name].is_slow else DEADLINE_S
     assert found.elapsed_s < deadline_s + TOLERANCE_S
     assert found.requests == ends.requests
-    recovers = case.name == "error-once" and ends.requests == 2
-    moves_on = case.mode == "pair" and ends.kind is not None and not ends.text and not recovers
-    if ends.kind is None or recovers or moves_on:
-        assert isinstance(found.end, Outcome), found.end
+    moves_on = case.mode == "pair" and ends.kind is not None and not ends.text and not case.recovers
+    if ends.kind is None or case.recovers or moves_on:
+        assert isinstance(found.end, Response), found.end
         assert found.end.model == ("healthy" if moves_on else case.key)
         text = ends.text or ANSWER
-        assert ("".join(found.pieces), found.end.sent.reply.text) == (text, text)
-        assert found.end.sent.ttft_ms is not None
+        assert ("".join(found.pieces), found.end.text) == (text, text)
+        assert found.end.ttft_ms is not None
     else:
         assert isinstance(found.end, FallbackExhausted), found.end
         failures = [(error.kind, error.status_code) for error in found.end.exceptions]
         assert failures == [(ends.kind, ends.status)] * ends.requests
         assert "".join(found.pieces) == ends.text
         assert (found.end.output or "") == ends.text
-        assert CANARY not in str(found.end)
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: f"{case.wire}-{case.key}")
-def test_the_attempts_of_a_stream_say_what_happened(streams, case):
+def test_every_stream_leaves_one_line_that_says_what_happened(streams, case):
     found, ends = streams[case], case.ends
-    attempts = found.end.attempts
-    is_answered = isinstance(found.end, Outcome)
-    failed = [attempt for attempt in attempts if attempt.error_kind is not None]
-    assert len(attempts) == len(failed) + is_answered
-    assert {attempt.model for attempt in failed} <= {case.key}
-    assert {(a.error_kind, a.status_code) for a in failed} <= {(ends.kind, ends.status)}
-    assert bool(failed) is (ends.kind is not None)
+    (line,) = found.lines
+    has_answer = isinstance(found.end, Response)
+    moved_on = has_answer and found.end.model == "healthy"
+    failed = 0 if ends.kind is None else ends.requests - case.recovers
+    attempts = line["attempts"]
+    assert line["status"] == ("success" if has_answer else "fail")
+    assert line["fallback_chain"] == [case.key, *(["healthy"] if moved_on else [])]
+    assert len(attempts) == failed + has_answer
+    for attempt in attempts[:failed]:
+        assert (attempt["model"], attempt["error_kind"]) == (case.key, ends.kind)
+        assert attempt.get("status_code") == ends.status
+    assert (line["ttft_ms"] is not None) is has_answer
+    if not has_answer:
+        assert (line["error_kind"], line["status_code"]) == (ends.kind, ends.status)
+    assert CANARY not in json.dumps(line) + str(found.end)
 
 
 def test_the_table_names_every_fault_of_a_stream_and_no_other():

@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -23,7 +22,7 @@ from llmbench.errors import ErrorKind, FallbackExhausted, LLMBenchError
 from llmbench.messages import Response
 from llmbench.providers import base
 from tests.conftest import CANARY
-from tests.fault_calls import TOLERANCE_S, write_config
+from tests.fault_calls import TOLERANCE_S, lines_by_cell, write_config
 from tests.servers.fault_server import DIALECTS, Dialect, FaultServer
 from tests.servers.faults import ANSWER, FAULTS, KEY_ID
 
@@ -185,9 +184,7 @@ def outcomes(tmp_path_factory) -> dict[Case, Outcome]:
             write_config(folder / wire, wire, dict.fromkeys(cells, server.url(wire)))
             log = folder / f"{wire}.jsonl"
             ran = asyncio.run(run_all(folder / wire, log, [case for case in CASES if case.wire == wire]))
-            lines: dict[str, list[dict[str, Any]]] = defaultdict(list)
-            for line in log.read_text(encoding="utf-8").splitlines():
-                lines[json.loads(line)["cell"]].append(json.loads(line))
+            lines = lines_by_cell(log)
             for case, outcome in ran.items():
                 requests = server.seen[wire, case.cell]
                 found[case] = replace(outcome, lines=tuple(lines[case.cell]), requests=requests)
