@@ -51,3 +51,25 @@ def test_every_documented_difference_is_met_by_some_call(exchanges):
 def test_there_are_enough_calls_and_each_has_its_own_name():
     names = [f"{place.name}-{call.name}" for place, call in CASES]
     assert len(set(names)) == len(names) >= 60
+
+
+#: Parameters that every wire writes in a form of its own, all of what they say included.
+_FORMS = ("response_format", "tools", "tool_choice", "extra_body")
+
+
+def _pairs(value):
+    """Every name with its value, at any depth of a body."""
+    if isinstance(value, dict):
+        for key, inner in value.items():
+            yield key, inner
+            yield from _pairs(inner)
+
+
+@pytest.mark.parametrize(("place", "call"), CASES, ids=[f"{place.name}-{call.name}" for place, call in CASES])
+def test_a_parameter_is_sent_as_it_was_given_or_the_change_is_told(exchanges, place, call):
+    route = exchanges.client(place).explain("caption", call.prompt, **call.options)
+    sent = list(_pairs(dict(route.bodies["m"])))
+    told = {change.param for change in route.adjustments.get("m", ())}
+    for name, value in call.options.items():
+        is_level = name == "reasoning" and (name, {"effort": value}) in sent  # the object of that name
+        assert name in _FORMS or (name, value) in sent or is_level or name in told
