@@ -14,13 +14,22 @@ import time
 from collections import Counter, deque
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Final
 
 from llmbench.catalog import Policy
-from llmbench.errors import ConfigError, ErrorKind, ParamError, ProviderError
+from llmbench.errors import BudgetExceeded, ConfigError, ErrorKind, LLMBenchError, ParamError, ProviderError
 from llmbench.messages import Attempt
+from llmbench.providers.pacing import was_waiting
 from llmbench.providers.send import Sent
 from llmbench.routing.breaker import Circuits, Place
 from llmbench.routing.progress import Learn, Options, Progress, Send
+
+#: The kind that stands in the record of a candidate that got no request.
+_REFUSALS: Final[Mapping[type[LLMBenchError], ErrorKind]] = {
+    ParamError: "unsupported_param",
+    ConfigError: "model_not_found",
+    BudgetExceeded: "quota",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,8 +79,8 @@ async def run_candidates(
         candidates: model keys; `policy.retry_limit` of them at most, 0 for all.
         policy: what is retried, what moves on, and the caps.
         deadline_s: wall-clock limit over attempts and waits, in seconds.
-        send: one attempt at one model. A ParamError or ConfigError from it means that this candidate cannot
-            express the call; nothing was sent, and the next one is tried.
+        send: one attempt at one model. A ParamError, ConfigError or BudgetExceeded from it means that this
+            candidate cannot express the call or costs too much; nothing was sent, and the next one is tried.
         clock: see `Options`, like what follows.
         sleep: waits for seconds.
         attempts: an empty list that grows with every attempt; it tells what was tried when the call is
@@ -193,18 +202,21 @@ async def _request(call: Progress, turn: _Turn, waited_s: float, queued_ms: floa
         if problem is None:
             return sent
         error = problem
-    except TimeoutError:
+    except TimeoutError as late:
         seconds = call.options.clock() - started
+        if was_waiting(late):  # nothing was sent: the wait was for a place under our own limits
+            attempt = Attempt(turn.model, 0.0, waited_s * 1000, queued_ms + seconds * 1000)
+            message = f"no place under the provider's limits within {seconds:.1f} s"
+            return call.record_unsent(attempt, ProviderError(message, kind="circuit_open"))
         error = ProviderError(f"no answer within {seconds:.1f} s", kind="timeout", output=call.output)
     except ProviderError as failure:
         error = failure
-    except (ParamError, ConfigError) as refusal:
-        if call.options.is_strict:
+    except (ParamError, ConfigError, BudgetExceeded) as refusal:
+        if call.options.is_strict and not isinstance(refusal, BudgetExceeded):
             raise
         call.refusals.append(refusal)
-        kind: ErrorKind = "unsupported_param" if isinstance(refusal, ParamError) else "model_not_found"
         attempt = Attempt(turn.model, 0.0, waited_s * 1000, queued_ms)
-        return call.record_unsent(attempt, ProviderError(str(refusal), kind=kind))
+        return call.record_unsent(attempt, ProviderError(str(refusal), kind=_REFUSALS[type(refusal)]))
     except asyncio.CancelledError:
         error = ProviderError("cancelled", kind="cancelled", output=call.output)
         raise

@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field, replace
 
 from llmbench.catalog import Policy
-from llmbench.errors import ConfigError, FallbackExhausted, ParamError, ProviderError
+from llmbench.errors import BudgetExceeded, ConfigError, FallbackExhausted, ParamError, ProviderError
 from llmbench.messages import Attempt
 from llmbench.providers.send import Sent
 from llmbench.routing.breaker import Circuits
@@ -52,7 +52,7 @@ class Progress:
     attempts: list[Attempt]
     errors: list[ProviderError] = field(default_factory=list)
     unsent: list[ProviderError] = field(default_factory=list)
-    refusals: list[ParamError | ConfigError] = field(default_factory=list)
+    refusals: list[ParamError | ConfigError | BudgetExceeded] = field(default_factory=list)
     skipped: list[str] = field(default_factory=list)
     left_out: list[str] = field(default_factory=list)
     lessons: set[tuple[str, str]] = field(default_factory=set)
@@ -138,7 +138,7 @@ class Progress:
         self.attempts.append(_failed(attempt, error))
         return error
 
-    def ending(self) -> FallbackExhausted | ParamError | ConfigError:
+    def ending(self) -> FallbackExhausted | ParamError | ConfigError | BudgetExceeded:
         """The error of a call that nobody answered; its own fault where no candidate could express it."""
         if self.refusals and len(self.unsent) == len(self.errors):
             return self.refusals[0]

@@ -79,7 +79,10 @@ async def stream_candidates(
         while (piece := await pieces.get()) is not None:
             pieces.task_done()
             yield piece
-        yield await running
+        outcome = await running
+        if outcome.sent.reply.finish_reason == "refusal" and call.output is None:
+            yield outcome.sent.reply.text  # the policy returns it as an answer, and it came in no pieces
+        yield outcome
     finally:
         if not running.done():
             running.cancel()
