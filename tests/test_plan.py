@@ -154,6 +154,33 @@ def test_a_candidate_without_its_key_is_left_out_with_a_notice(project):
         assert frozen_plan(project, client).candidates == ("alpha", "beta", "gamma")
 
 
+def test_a_plan_that_names_its_providers_asks_no_other_whatever_keys_are_set(project):
+    router = project.configs / "llm_router.yaml"
+    config = yaml.safe_load(router.read_text())
+    config["providers"]["far"] = {"base_url": "https://far.example/v1", "env_api_key": "FAR_KEY"}
+    router.write_text(yaml.safe_dump(config))
+    registry = project.configs / "llm_model_registry.yaml"
+    models = yaml.safe_load(registry.read_text())
+    models["models"]["gamma"]["provider"] = "far"
+    registry.write_text(yaml.safe_dump(models))
+    (project.configs / "llm_task_overrides.yaml").write_text("tasks: {labels: {models: [gamma, beta]}}\n")
+    path = project.configs / "sweeps" / "small.yaml"
+    with LLMClient(project.configs, variables={"FAR_KEY": "k" * 20}, log_path=project.root / "log") as client:
+
+        def planned(text):
+            path.write_text(text)
+            return make_plan(read_plan_file(path), client, datasets=project.datasets)
+
+        assert planned(GOOD).tasks[0].reference == "gamma"
+        plan = planned(GOOD + "providers: [stub]\n")
+        assert (plan.tasks[0].reference, plan.candidates) == ("beta", ("beta", "alpha"))
+        assert plan.unreachable == ("gamma",)
+        left_out = planned(GOOD.replace("[alpha]", "[alpha, gamma]") + "providers: [stub]\n")
+        assert left_out.notices[0].endswith("left out; the plan's providers lack far")
+        with pytest.raises(SweepError, match="names provider 'stup'; llm_router"):
+            planned(GOOD + "providers: [stup]\n")
+
+
 def test_no_candidate_at_all_is_an_error_that_names_each(project):
     registry = project.configs / "llm_model_registry.yaml"
     registry.write_text(registry.read_text().replace("provider: stub", "provider: far"))

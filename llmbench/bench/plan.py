@@ -55,7 +55,7 @@ class TaskPlanFile(BaseModel):
 
 
 class PlanFile(BaseModel):
-    """A plan file."""
+    """A plan file. With `providers` a sweep asks no other provider, whatever keys are set."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
     name: Annotated[str, Field(pattern=r"\A[A-Za-z0-9][A-Za-z0-9_-]{0,40}\z")]
@@ -64,8 +64,20 @@ class PlanFile(BaseModel):
     margin: Share = 0.05
     alpha: Share = 0.05
     repeats: Annotated[int, Field(ge=1)] = 1
+    providers: list[StrictStr] = []
     candidates: Annotated[list[StrictStr], Field(min_length=1)]
     tasks: Annotated[dict[StrictStr, TaskPlanFile | None], Field(min_length=1)]
+
+    def asks(self, spec: ModelSpec, client: LLMClient) -> bool:
+        """Whether a sweep of this plan may call a model here."""
+        is_wanted = not self.providers or spec.provider in self.providers
+        return is_wanted and client.router.is_reachable(spec)
+
+    def remedy(self, spec: ModelSpec, client: LLMClient) -> str:
+        """What to do so that a model that is not called would be."""
+        if self.providers and spec.provider not in self.providers:
+            return f"the plan's providers lack {spec.provider}"
+        return "llmbench models pull" if client.config.endpoints[spec.provider].managed else "set its key"
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +117,7 @@ class TaskPlan:
 class Plan:
     """A sweep, fixed before its first call. Margin and alpha are shares (0.10 is ten points).
 
-    `unreachable` are the registry's models that cannot be called here: no tier is served by them today.
+    `unreachable` are the registry's models that cannot be called here, or are not by this plan.
     """
 
     name: str
@@ -274,9 +286,7 @@ def make_plan(
         models=models,
         config_hash=client.config.hash,
         notices=tuple(notices),
-        unreachable=tuple(
-            key for key, spec in client.config.models.items() if not client.router.is_reachable(spec)
-        ),
+        unreachable=tuple(key for key, spec in client.config.models.items() if not file.asks(spec, client)),
         hash=hashlib.sha256(canonical_json(header).encode()).hexdigest(),
     )
 
@@ -298,6 +308,10 @@ def _usable(
     notices: list[str],
 ) -> set[str]:
     """The plan's candidates that can be called here; a missing one is a notice, not a failure."""
+    for name in file.providers:
+        if name not in client.config.endpoints:
+            known = ", ".join(client.config.endpoints)
+            raise SweepError(f"plan {file.name!r} names provider {name!r}; llm_router.yaml has: {known}")
     named = [*file.candidates, *(key for task in chosen.values() if task for key in task.candidates or ())]
     usable: set[str] = set()
     for name in dict.fromkeys(named):
@@ -306,13 +320,12 @@ def _usable(
             known = ", ".join(sorted(client.config.models))
             raise SweepError(f"plan {file.name!r} names candidate {name!r}; the registry has: {known}")
         spec = client.config.models[key]
-        if client.router.is_reachable(spec):
+        if file.asks(spec, client):
             usable.add(key)
         else:
-            remedy = (
-                "llmbench models pull" if client.config.endpoints[spec.provider].managed else "set its key"
+            notices.append(
+                f"{key} ({spec.model_id}) cannot be called here and is left out; {file.remedy(spec, client)}"
             )
-            notices.append(f"{key} ({spec.model_id}) cannot be called here and is left out; {remedy}")
     if not usable:
         raise SweepError(f"plan {file.name!r}: no candidate can be called: {'; '.join(notices)}")
     return usable
@@ -335,7 +348,11 @@ def _task_plan(
         route = client.explain(name, dataset.messages(dataset.samples[0]), **dataset.options)
     except RouteError as error:
         raise SweepError(f"task {name!r} has no route to compare with: {error}") from error
-    reference = route.candidates[0]
+    asked = [key for key in route.candidates if file.asks(client.config.models[key], client)]
+    if not asked:
+        listed = ", ".join(route.candidates)
+        raise SweepError(f"task {name!r} goes to {listed}, and the plan's providers are none of theirs")
+    reference = asked[0]
     keys = [client.config.model_key(key) for key in task.candidates or file.candidates]
     candidates = dict.fromkeys([reference, *(key for key in keys if key in usable)])
     return TaskPlan(
