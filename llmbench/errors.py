@@ -103,7 +103,8 @@ class ProviderError(LLMBenchError):
         retry_after_s: seconds the provider asked to wait, or None.
         request_id: the provider's id of the failed request, or None.
         output: text received before the failure, or None.
-        param: the parameter that the provider named in a 400 of kind unsupported_param, or None.
+        param: the parameter that the provider named in a 400 of kind unsupported_param, as it writes it, or
+            None; several are joined by commas.
     """
 
     def __init__(

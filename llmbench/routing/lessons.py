@@ -56,15 +56,14 @@ class Lessons:
         """
         if error.kind != "unsupported_param" or not error.param:
             return False
-        name = _named(error.param, sent)
-        if name is None:
+        names = {name for path in error.param.split(",") if (name := _named(path, sent)) is not None}
+        if not names:
             return False
         with self._guard:
             known = self._refused.setdefault(model, {})
-            if name in known:
-                return False
-            known[name] = str(error)
-        return True
+            new = names - known.keys()
+            known |= dict.fromkeys(sorted(new), str(error))
+        return bool(new)
 
     def apply(
         self, spec: ModelSpec, options: Mapping[str, Any]
