@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import threading
 import time
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
@@ -208,6 +209,19 @@ def test_a_stream_that_is_given_up_ends_the_exchange_and_is_recorded_as_cancelle
     run_virtual(calls())
 
 
+def test_a_stream_that_breaks_while_it_is_given_up_says_nothing_of_it(caplog):
+    async def calls() -> None:
+        streams = Streams(a=[["one ", 1.0, error("server_error")]])
+        source = stream_candidates("a", Policy(), 60.0, streams, options=Options(clock=now))
+        assert await anext(source) == "one "
+        await asyncio.sleep(2)
+        await source.aclose()
+
+    run_virtual(calls())
+    gc.collect()
+    assert caplog.text == ""
+
+
 def test_a_task_that_is_cancelled_while_it_reads_ends_the_exchange():
     async def calls() -> None:
         streams = Streams(a=[[3600.0]])
@@ -286,8 +300,11 @@ def test_a_plain_for_reads_a_stream(door):
     assert list(stream) == ["one ", "two"]
     assert (stream.response.text, stream.response.model) == ("text", "a")
     assert list(stream) == []
+    one.loop.close()
+    threads = threading.active_count()
     stream.close()
     assert (one.log, one.streams.closed) == (["answered"], ["a"])
+    assert threading.active_count() == threads  # nothing is left to do for a loop
 
 
 def test_an_async_for_reads_a_stream(door):
