@@ -10,11 +10,12 @@ from llmbench.catalog import Endpoint, ModelSpec, Price, Timeouts
 from llmbench.config.environment import read_environment
 from llmbench.errors import ProviderError
 from llmbench.messages import OutputSchema
-from llmbench.providers.base import HttpxTransport, Transport
+from llmbench.providers.base import Transport
 from llmbench.providers.hosts import open_host
 from llmbench.providers.scripted import ScriptedTransport, StreamReply
 from llmbench.providers.send import Sent
 from llmbench.providers.stream import stream_once
+from llmbench.providers.transport import HttpxTransport
 
 BODY = {"model": "m-id", "messages": [{"role": "user", "content": "hi"}]}
 

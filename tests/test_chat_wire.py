@@ -11,9 +11,10 @@ from llmbench.catalog import Endpoint, ModelSpec
 from llmbench.errors import ProviderError
 from llmbench.messages import Message, Usage
 from llmbench.providers import base
-from llmbench.providers.base import HttpxTransport, post_json
+from llmbench.providers.base import post_json
 from llmbench.providers.chat import ChatWire
 from llmbench.providers.failures import error_from
+from llmbench.providers.transport import HttpxTransport
 from llmbench.providers.waits import retry_after_s
 from tests.servers.chat_server import Step, completion, failure
 

@@ -10,10 +10,10 @@ import pytest
 from llmbench.catalog import Endpoint, ModelSpec
 from llmbench.messages import Message
 from llmbench.providers import embedded
-from llmbench.providers.base import HttpxTransport
 from llmbench.providers.hosts import EmbeddedHost
 from llmbench.providers.send import Sent, send_once, wire_for
 from llmbench.providers.stream import stream_once
+from llmbench.providers.transport import HttpxTransport
 from tests.embedded_clients import SMOL, skip_unless_here
 
 ENDPOINT = Endpoint("local", managed="embedded")

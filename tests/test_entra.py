@@ -15,10 +15,10 @@ from llmbench.catalog import Endpoint, ModelSpec
 from llmbench.config import read_environment
 from llmbench.errors import ProviderError
 from llmbench.providers import entra
-from llmbench.providers.base import HttpxTransport
 from llmbench.providers.entra import MARGIN_S, SCOPE, TEXT_KEPT_S, EntraTokens
 from llmbench.providers.hosts import RemoteHost
 from llmbench.providers.send import send_once
+from llmbench.providers.transport import HttpxTransport
 from llmbench.telemetry import Redactor
 from tests.servers.chat_server import Received, Step, completion, failure
 

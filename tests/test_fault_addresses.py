@@ -21,6 +21,7 @@ import pytest
 from llmbench import LLMClient
 from llmbench.errors import ErrorKind, FallbackExhausted
 from llmbench.messages import Response
+from llmbench.providers import transport
 from llmbench.telemetry import read_jsonl
 from tests.conftest import CANARY
 from tests.fault_calls import TOLERANCE_S, write_config
@@ -70,6 +71,8 @@ def addresses(tmp_path_factory) -> Iterator[dict[str, str]]:
     with ExitStack() as stack:
         patch = stack.enter_context(pytest.MonkeyPatch.context())
         patch.setattr(certifi, "where", lambda: str(trusted.path))
+        transport.trusted_authorities.cache_clear()
+        stack.callback(transport.trusted_authorities.cache_clear)
         patch.setattr(socket, "getaddrinfo", _look_up_nowhere(socket.getaddrinfo))
 
         def port(context: Any = None) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from llmbench.catalog import ModelSpec
 from llmbench.providers.failures import error_from
 from llmbench.routing.lessons import Lessons
 
@@ -42,14 +43,16 @@ def test_what_a_provider_refuses_is_what_is_learned(said, param, refused):
     code = "unsupported_parameter" if param else None
     error = error_from(400, {}, {"error": {"message": said, "param": param, "code": code}})
     lessons = Lessons()
-    assert lessons.learn("m", error, SENT) is bool(refused)
-    assert lessons.learn("m", error, SENT) is False
-    assert set(lessons._refused.get("m", ())) == refused
+    assert lessons.learn("m", error, SENT, ()) is bool(refused)
+    applied = lessons.apply(ModelSpec("m", "p", "m"), SENT).applied
+    assert set(applied) == set(refused)
+    assert lessons.learn("m", error, SENT, applied) is False
+    assert lessons.learn("m", error, SENT, ()) is bool(refused), "a request that was under way at that time"
 
 
 def test_one_of_two_penalties_is_learned_when_only_one_was_sent():
     said = {"error": {"message": "Penalty is not enabled for models/gemini-3-flash"}}
     for name in ("presence_penalty", "frequency_penalty"):
         lessons = Lessons()
-        assert lessons.learn("m", error_from(400, {}, said), {name: 0.1})
+        assert lessons.learn("m", error_from(400, {}, said), {name: 0.1}, ())
         assert set(lessons._refused["m"]) == {name}

@@ -194,7 +194,7 @@ def test_the_official_clients_missing_media_type_is_not_repeated():
 )
 def test_the_version_is_a_setting_and_the_model_is_in_the_path(open_google, server, settings, model, path):
     open_google({"model_name": "g-1", **model}, **settings).call("caption", "x")
-    assert server.received[0].path == path
+    assert server.received[0].path == path.replace("%3A", ":")  # what a path may hold stands in it plainly
 
 
 @pytest.mark.parametrize("base", ["https://h.test/v1beta", "https://h.test/v1/", "https://h.test/v1beta2"])

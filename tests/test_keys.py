@@ -10,10 +10,10 @@ import pytest
 from llmbench.catalog import Endpoint, ModelSpec
 from llmbench.config import read_environment
 from llmbench.errors import ProviderError
-from llmbench.providers.base import HttpxTransport
 from llmbench.providers.hosts import RemoteHost
 from llmbench.providers.keys import REST_S, Key, KeyRing
 from llmbench.providers.send import send_once
+from llmbench.providers.transport import HttpxTransport
 from tests.servers.chat_server import Received, Step, completion, failure
 
 SPEC = ModelSpec("m", "stub", "m-id")

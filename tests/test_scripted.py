@@ -12,7 +12,7 @@ from llmbench import FallbackExhausted, LLMClient
 from llmbench.config import load_config
 from llmbench.errors import ConfigError, ProviderError
 from llmbench.messages import Usage
-from llmbench.providers.base import HttpReply, HttpxTransport
+from llmbench.providers.base import HttpReply
 from llmbench.providers.hosts import Lease
 from llmbench.providers.recordings import (
     OfflineHost,
@@ -24,6 +24,7 @@ from llmbench.providers.recordings import (
     replaying,
 )
 from llmbench.providers.scripted import ScriptedTransport, chat_reply
+from llmbench.providers.transport import HttpxTransport
 from tests.conftest import CANARY, models
 from tests.servers.chat_server import Step, completion, failure
 

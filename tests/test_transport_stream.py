@@ -15,9 +15,9 @@ from llmbench.config.environment import read_environment
 from llmbench.errors import ProviderError
 from llmbench.messages import OutputSchema
 from llmbench.providers import base
-from llmbench.providers.base import HttpxTransport
 from llmbench.providers.hosts import open_host
 from llmbench.providers.stream import stream_once
+from llmbench.providers.transport import HttpxTransport
 from tests.servers.answers import openai_chat_answer, openai_chat_stream, openrouter_stream
 from tests.servers.chat_server import ChatServer, Step
 from tests.servers.stream_server import Play, StreamServer

@@ -1,4 +1,4 @@
-"""The one place where a request leaves: transport seam and HTTP post.
+"""What lies between a wire and the network: the transport seam, one exchange, the wire's own protocol.
 
 A wire (`chat.py`, ...) turns a request into a body and a payload into a Reply, both pure. This module
 posts the body and reads the answer within a byte cap; `failures.py` names what went wrong. A stream is the
@@ -8,16 +8,15 @@ same exchange read in pieces: `stream.py` reads it.
 from __future__ import annotations
 
 import json
-import sys
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping
-from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager
+from collections.abc import AsyncIterable, AsyncIterator, Mapping
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from typing import Any, Final, Protocol
 
 from llmbench.catalog import Endpoint, ModelSpec
 from llmbench.errors import ProviderError
 from llmbench.messages import FinishReason, Message, Usage
-from llmbench.providers.failures import connection_failure, error_from
+from llmbench.providers.failures import error_from
 from llmbench.structuring import loads_strictly
 
 #: Decoded bytes of one reply that are read at most; more is a broken or hostile server.
@@ -169,54 +168,7 @@ class Assembler(Protocol):
         ...
 
 
-class HttpxTransport:
-    """The default transport: one httpx client with a connection pool, for one event loop.
-
-    Environment proxies are not used: a router that reads `HTTP_PROXY` by itself sends keys to hosts
-    that no config names. httpx is loaded here, not at import: it brings a hundred modules along.
-    """
-
-    def __init__(self) -> None:
-        import httpx
-
-        limits = httpx.Limits(max_connections=None, max_keepalive_connections=100)
-        self._client = httpx.AsyncClient(limits=limits, trust_env=False, follow_redirects=False)
-
-    async def post(self, url: str, headers: Mapping[str, str], body: bytes, connect_s: float) -> HttpReply:
-        """Send one request; see Transport."""
-        async with self.stream(url, headers, body, connect_s) as answer:
-            return HttpReply(answer.status, answer.headers, await read_body(answer.chunks))
-
-    @asynccontextmanager
-    async def stream(
-        self, url: str, headers: Mapping[str, str], body: bytes, connect_s: float
-    ) -> AsyncIterator[HttpStream]:
-        """Send one request and read the answer in pieces; see Transport."""
-        import httpx
-
-        timeout = httpx.Timeout(None, connect=connect_s)
-        request = self._client.stream("POST", url, headers=dict(headers), content=body, timeout=timeout)
-        try:
-            async with request as response, aclosing(_named_errors(response.aiter_bytes())) as chunks:
-                yield HttpStream(response.status_code, response.headers, chunks)
-        except _transport_errors() as error:
-            raise transport_error(error) from error
-
-    async def aclose(self) -> None:
-        """Close pooled connections."""
-        await self._client.aclose()
-
-
-async def _named_errors(chunks: AsyncIterator[bytes]) -> AsyncGenerator[bytes, None]:
-    """The same bytes; a connection that breaks is a ProviderError at the place where it is read."""
-    try:
-        async for chunk in chunks:
-            yield chunk
-    except _transport_errors() as error:
-        raise transport_error(error) from error
-
-
-async def read_body(chunks: AsyncIterator[bytes]) -> bytes:
+async def read_body(chunks: AsyncIterable[bytes]) -> bytes:
     """All of a body.
 
     Raises:
@@ -236,27 +188,6 @@ def too_long() -> ProviderError:
     """The error of a body beyond the cap."""
     message = f"the reply is over {MAX_REPLY_BYTES // 2**20} MiB; the rest of it was not read"
     return ProviderError(message, kind="malformed", status_code=200)
-
-
-def _transport_errors() -> tuple[type[Exception], ...]:
-    """What a failing connection raises; httpx's aiohttp transport lets some errors through unmapped."""
-    import httpx
-
-    aiohttp = sys.modules.get("aiohttp")
-    mapped: tuple[type[Exception], ...] = (httpx.HTTPError, httpx.InvalidURL)
-    return mapped if aiohttp is None else (*mapped, aiohttp.ClientError)
-
-
-def transport_error(error: Exception) -> ProviderError:
-    """A connection that failed, as a ProviderError of kind timeout, connect or malformed."""
-    import httpx
-
-    detail = str(error) or type(error).__name__
-    if isinstance(error, httpx.TimeoutException):
-        return ProviderError(f"no connection in time: {detail}", kind="timeout")
-    if isinstance(error, (httpx.DecodingError, httpx.InvalidURL, httpx.UnsupportedProtocol)):
-        return ProviderError(f"unreadable reply or address: {detail}", kind="malformed")
-    return ProviderError(f"connection failed: {connection_failure(error)}", kind="connect")
 
 
 async def post_json(

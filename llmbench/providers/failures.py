@@ -311,7 +311,10 @@ def connection_failure(error: BaseException) -> str:
     """Why no connection came about, in words: a certificate, a name, a port; else the error's own text."""
     for cause in _causes(error):
         if isinstance(cause, ssl.SSLCertVerificationError):
-            return f"the host's certificate is not accepted: {cause.verify_message.rstrip('.')}"
+            reason = getattr(cause, "verify_message", None)  # aiohttp's own error has none; its cause does
+            if reason is None:
+                continue
+            return f"the host's certificate is not accepted: {reason.rstrip('.')}"
         if isinstance(cause, ssl.SSLError):
             return f"TLS failed: {cause}"
         if isinstance(cause, socket.gaierror):

@@ -25,9 +25,10 @@ from llmbench.config.environment import read_environment
 from llmbench.config.model import Config
 from llmbench.errors import ERROR_KINDS, ConfigError, ProviderError
 from llmbench.messages import canonical_json
-from llmbench.providers.base import HttpReply, HttpStream, HttpxTransport, Transport
+from llmbench.providers.base import HttpReply, HttpStream, Transport
 from llmbench.providers.hosts import Host, Lease, open_host
 from llmbench.providers.scripted import path_of
+from llmbench.providers.transport import HttpxTransport
 from llmbench.structuring import loads_strictly
 from llmbench.telemetry import JsonlWriter, Redactor, read_jsonl
 

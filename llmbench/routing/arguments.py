@@ -73,7 +73,7 @@ def asked_for(
         models: use these candidates; strict unless allow_fallback.
         allow_fallback: True lets a strict list go on to its second entry, False keeps any list to its first.
         response_format: JSON Schema, pydantic model class or Chat Completions response_format.
-        strict: refuse instead of adjusting a parameter.
+        strict: refuse instead of adjusting a parameter; another spelling of its name is no adjustment here.
         force_responses: use the Responses wire, and only candidates that are served on it.
         force_chat: use Chat Completions, and only candidates that are served on it.
         budget_usd: the most that this call may cost, in USD.

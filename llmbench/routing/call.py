@@ -151,7 +151,8 @@ class Call:
 
     def learn(self, key: str, error: ProviderError) -> bool:
         """Keep what a host said of a parameter; True when the request would now be another."""
-        return self.setup.lessons.learn(key, error, self.prepared[key].options)
+        item = self.prepared[key]
+        return self.setup.lessons.learn(key, error, item.options, item.lessons)
 
     def changes(self) -> tuple[Adjustment, ...]:
         """Every adjustment of every candidate that was tried."""

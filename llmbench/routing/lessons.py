@@ -7,8 +7,8 @@ and every call that profits from it says so as an adjustment.
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping
-from dataclasses import replace
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from llmbench.catalog import PARAMETERS, ModelSpec
@@ -39,6 +39,16 @@ _LIMIT_KEYS: Final[Mapping[str, str]] = {
 }
 
 
+@dataclass(frozen=True, slots=True)
+class Taught:
+    """Rules and options as a host takes them, what that changed, and which lessons were applied."""
+
+    spec: ModelSpec
+    options: Mapping[str, Any]
+    adjustments: tuple[Adjustment, ...]
+    applied: tuple[str, ...]
+
+
 class Lessons:
     """Parameters that models refused, shared by the calls of a router; safe between threads."""
 
@@ -46,13 +56,16 @@ class Lessons:
         self._guard = threading.Lock()
         self._refused: dict[str, dict[str, str]] = {}
 
-    def learn(self, model: str, error: ProviderError, sent: Mapping[str, Any]) -> bool:
-        """Keep what a 400 says of a parameter; False when nothing new can be done about it.
+    def learn(
+        self, model: str, error: ProviderError, sent: Mapping[str, Any], applied: Collection[str]
+    ) -> bool:
+        """Keep what a 400 says of a parameter; False when the request would be the same once more.
 
         Args:
             model: the model key.
             error: a failure of kind unsupported_param.
             sent: the canonical options of the request, `extra_body` included.
+            applied: the lessons that the request followed already.
         """
         if error.kind != "unsupported_param" or not error.param:
             return False
@@ -61,13 +74,10 @@ class Lessons:
             return False
         with self._guard:
             known = self._refused.setdefault(model, {})
-            new = names - known.keys()
-            known |= dict.fromkeys(sorted(new), str(error))
-        return bool(new)
+            known |= dict.fromkeys(sorted(names - known.keys()), str(error))
+        return bool(names - set(applied))  # another call may have learned the same meanwhile
 
-    def apply(
-        self, spec: ModelSpec, options: Mapping[str, Any]
-    ) -> tuple[ModelSpec, dict[str, Any], tuple[Adjustment, ...]]:
+    def apply(self, spec: ModelSpec, options: Mapping[str, Any]) -> Taught:
         """The model's rules and the options as its host takes them, and what that changed.
 
         An output limit is sent under its other name, a schema is asked for in the prompt; any other
@@ -90,7 +100,7 @@ class Lessons:
                 extra = dict(kept["extra_body"])
                 changes.append(Adjustment(name, "dropped", extra.pop(name), None, rule))
                 kept["extra_body"] = extra
-        return spec, kept, tuple(changes)
+        return Taught(spec, kept, tuple(changes), tuple(refused))
 
 
 def _named(path: str, sent: Mapping[str, Any]) -> str | None:

@@ -18,7 +18,10 @@ from llmbench.structuring import as_output_schema
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """One candidate's request, ready to send. `max_tokens` is None when nothing limits the answer."""
+    """One candidate's request, ready to send. `max_tokens` is None when nothing limits the answer.
+
+    `lessons` names the parameters that it leaves out or sends otherwise because its host refused them.
+    """
 
     spec: ModelSpec
     body: Mapping[str, Any]
@@ -26,6 +29,7 @@ class Prepared:
     adjustments: tuple[Adjustment, ...]
     max_tokens: int | None
     output_schema: OutputSchema | None = None
+    lessons: tuple[str, ...] = ()
 
 
 def prepare(
@@ -58,18 +62,20 @@ def prepare(
         output_schema = defaults.output_schema
     elif output_schema is None:
         output_schema = as_output_schema(request.options["response_format"])
-    spec, options, learned = setup.lessons.apply(spec, options)
+    taught = setup.lessons.apply(spec, options)
+    spec, options = taught.spec, dict(taught.options)
     wire = wire_for(spec)
     guarded = guard(spec, options, output_schema, wire.names)
     body = wire.body(spec, request.messages, guarded.params, guarded.instruction, guarded.extra_body)
     limits = (options.get("max_tokens"), spec.capabilities.max_output_tokens)
     max_tokens = min((limit for limit in limits if limit is not None), default=None)
     kept = (change for change in defaults.renamed if change.after not in request.options)
-    changes = (*kept, *renamed, *learned, *guarded.adjustments)
-    if request.strict and changes:
-        listed = "; ".join(str(change) for change in changes)
+    changes = (*kept, *renamed, *taught.adjustments, *guarded.adjustments)
+    losses = [change for change in changes if change.action != "renamed"]
+    if request.strict and losses:
+        listed = "; ".join(str(change) for change in losses)
         raise ParamError(f"strict: {spec.key} would not take the parameters as they are: {listed}")
-    return Prepared(spec, body, options, changes, max_tokens, output_schema)
+    return Prepared(spec, body, options, changes, max_tokens, output_schema, taught.applied)
 
 
 def content_parts(message: Message) -> Sequence[Mapping[str, Any]]:

@@ -16,9 +16,10 @@ from llmbench.config.model import Config
 from llmbench.config.watch import ConfigWatch
 from llmbench.errors import LLMBenchError
 from llmbench.messages import Response, Route
-from llmbench.providers.base import HttpxTransport, Transport
+from llmbench.providers.base import Transport
 from llmbench.providers.entra import TokenProvider
 from llmbench.providers.hosts import Host
+from llmbench.providers.transport import HttpxTransport
 from llmbench.routing.arguments import Prompt, asked_for
 from llmbench.routing.budget import Budgets
 from llmbench.routing.call import Call

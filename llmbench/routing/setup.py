@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
-from llmbench.catalog import Endpoint, ModelSpec, Policy, Wire
+from llmbench.catalog import Breaker, Endpoint, ModelSpec, Policy, Wire
 from llmbench.config.environment import Environment
 from llmbench.config.model import Config
 from llmbench.messages import Adjustment, OutputSchema
@@ -59,7 +59,9 @@ class Setup:
         self.hosts = hosts
         asked = environment.log_content
         self.logs_content = config.log_content if asked is None else asked
-        self.circuits = None if config.policy.breaker is None else Circuits(config.policy.breaker)
+        self.circuits = Circuits(
+            config.policy.breaker or Breaker()
+        )  # a task's policy may use it all the same
         self.lessons = Lessons()
         self.settings = lru_cache(maxsize=4096)(self._settings)
         self.defaults = lru_cache(maxsize=4096)(self._defaults)

@@ -13,10 +13,10 @@ from typing import Any
 from llmbench.catalog import Endpoint, ModelSpec, Wire
 from llmbench.config.environment import read_environment
 from llmbench.errors import ProviderError
-from llmbench.providers.base import HttpxTransport
 from llmbench.providers.hosts import open_host
 from llmbench.providers.send import Sent, send_once
 from llmbench.providers.stream import stream_once
+from llmbench.providers.transport import HttpxTransport
 from tests.servers.chat_server import ChatServer, Step
 
 FOLDER = Path(__file__).parents[3] / "shared" / "wire" / "captures"

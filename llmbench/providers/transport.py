@@ -1,0 +1,173 @@
+"""The default transport: httpx's requests and replies over a pool of connections, one for an event loop.
+
+The pool is aiohttp's where `llmbench[fast]` is installed, else httpx's own, which costs several times more
+CPU at many calls at once (`make bench` prints the ratio). Both are used below httpx's client, which does
+nothing here that a call needs: no cookies, no redirects, no proxies of the environment. A router that reads
+`HTTP_PROXY` by itself, or follows a redirect, sends keys to hosts that no config names.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Mapping
+from contextlib import aclosing, asynccontextmanager
+from functools import lru_cache
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Any, Final, Literal
+
+from llmbench.errors import ProviderError
+from llmbench.providers.base import HttpReply, HttpStream, read_body
+from llmbench.providers.failures import connection_failure
+
+if TYPE_CHECKING:
+    import ssl
+
+    import httpx
+
+Pool = Literal["aiohttp", "httpx"]
+
+#: Seconds that an idle connection is kept; hosts close theirs after a minute or more.
+_KEEP_ALIVE_S: Final = 5.0
+_HEADERS: Final = {"user-agent": "llmbench", "accept-encoding": "gzip, deflate"}
+
+
+class HttpxTransport:
+    """One pool of connections, without a limit of its own: a provider's `limits` say how many calls run."""
+
+    def __init__(self, pool: Pool | None = None) -> None:
+        """Open a pool; the fastest that is installed unless named. httpx is loaded here, not at import."""
+        self._pool = _open_pool(pool or ("aiohttp" if find_spec("httpx_aiohttp") else "httpx"))
+
+    async def post(self, url: str, headers: Mapping[str, str], body: bytes, connect_s: float) -> HttpReply:
+        """Send one request; see Transport."""
+        try:
+            response = await self._pool.handle_async_request(_request(url, headers, body, connect_s))
+            try:
+                return HttpReply(
+                    response.status_code, _headers(response), await read_body(_decoded(response))
+                )
+            finally:
+                await response.aclose()
+        except _transport_errors() as error:
+            raise transport_error(error) from error
+
+    @asynccontextmanager
+    async def stream(
+        self, url: str, headers: Mapping[str, str], body: bytes, connect_s: float
+    ) -> AsyncIterator[HttpStream]:
+        """Send one request and read the answer in pieces; see Transport."""
+        try:
+            response = await self._pool.handle_async_request(_request(url, headers, body, connect_s))
+            try:
+                async with aclosing(_named_errors(_decoded(response))) as chunks:
+                    yield HttpStream(response.status_code, _headers(response), chunks)
+            finally:
+                await response.aclose()
+        except _transport_errors() as error:
+            raise transport_error(error) from error
+
+    async def aclose(self) -> None:
+        """Close pooled connections."""
+        await self._pool.aclose()
+
+
+def _open_pool(pool: Pool) -> httpx.AsyncBaseTransport:
+    import httpx
+
+    context = trusted_authorities()
+    if pool == "httpx":
+        limits = httpx.Limits(
+            max_connections=None, max_keepalive_connections=100, keepalive_expiry=_KEEP_ALIVE_S
+        )
+        return httpx.AsyncHTTPTransport(verify=context, limits=limits, trust_env=False)
+    import aiohttp
+    from httpx_aiohttp import AiohttpTransport
+
+    def session() -> aiohttp.ClientSession:
+        connector = aiohttp.TCPConnector(limit=0, ssl=context, keepalive_timeout=_KEEP_ALIVE_S)
+        return aiohttp.ClientSession(connector=connector, cookie_jar=aiohttp.DummyCookieJar())
+
+    return AiohttpTransport(verify=context, client=session, trust_env=False)
+
+
+@lru_cache(maxsize=1)
+def trusted_authorities() -> ssl.SSLContext:
+    """The authorities that are trusted, read once: that takes tens of milliseconds."""
+    import httpx
+
+    return httpx.create_ssl_context(trust_env=False)
+
+
+@lru_cache(maxsize=1024)
+def _parsed(url: str) -> httpx.URL:
+    import httpx
+
+    return httpx.URL(url)
+
+
+@lru_cache(maxsize=64)
+def _timeouts(connect_s: float) -> dict[str, Any]:
+    """Only connecting has a limit here: the deadline of the call is the caller's business."""
+    import httpx
+
+    return httpx.Timeout(None, connect=connect_s).as_dict()
+
+
+def _request(url: str, headers: Mapping[str, str], body: bytes, connect_s: float) -> httpx.Request:
+    import httpx
+
+    extensions = {"timeout": _timeouts(connect_s)}
+    return httpx.Request(
+        "POST", _parsed(url), headers={**_HEADERS, **headers}, content=body, extensions=extensions
+    )
+
+
+def _headers(response: httpx.Response) -> dict[str, str]:
+    return {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in response.headers.raw}
+
+
+def _decoded(response: httpx.Response) -> AsyncIterable[bytes]:
+    """The body as it arrives; decoding costs CPU, so it is left out where nothing is encoded."""
+    if "content-encoding" in response.headers:
+        return response.aiter_bytes()
+    return response.stream  # type: ignore[return-value]  # an asynchronous pool's stream is asynchronous
+
+
+async def _named_errors(chunks: AsyncIterable[bytes]) -> AsyncGenerator[bytes, None]:
+    """The same bytes; a connection that breaks is a ProviderError at the place where it is read."""
+    try:
+        async for chunk in chunks:
+            yield chunk
+    except _transport_errors() as error:
+        raise transport_error(error) from error
+
+
+def _transport_errors() -> tuple[type[Exception], ...]:
+    """What a failing connection raises; httpx's aiohttp transport lets some errors through unmapped."""
+    import httpx
+
+    aiohttp = sys.modules.get("aiohttp")
+    mapped: tuple[type[Exception], ...] = (httpx.HTTPError, httpx.InvalidURL)
+    return mapped if aiohttp is None else (*mapped, aiohttp.ClientError)
+
+
+def transport_error(error: Exception) -> ProviderError:
+    """A connection that failed, as a ProviderError of kind timeout, connect or malformed."""
+    import httpx
+
+    detail = str(error) or type(error).__name__
+    if _is_late(error):
+        return ProviderError(f"no connection in time: {detail}", kind="timeout")
+    if isinstance(error, (httpx.DecodingError, httpx.InvalidURL, httpx.UnsupportedProtocol)):
+        return ProviderError(f"unreadable reply or address: {detail}", kind="malformed")
+    return ProviderError(f"connection failed: {connection_failure(error)}", kind="connect")
+
+
+def _is_late(error: Exception) -> bool:
+    """Whether time ran out. Over aiohttp, httpx calls every refused or broken connection a timeout."""
+    import httpx
+
+    aiohttp, cause = sys.modules.get("aiohttp"), error.__cause__
+    if aiohttp is not None and isinstance(cause, aiohttp.ClientError):
+        return isinstance(cause, aiohttp.ServerTimeoutError)
+    return isinstance(error, httpx.TimeoutException)
