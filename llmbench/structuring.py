@@ -86,7 +86,9 @@ def loads_strictly(text: str | bytes) -> Any:
         ValueError: the text is not JSON, or is nested too deeply to be read.
     """
     try:
-        return json.loads(text, parse_constant=_refuse_constant, parse_float=_finite)
+        if not isinstance(text, str):
+            text = text.decode(json.detect_encoding(text), "surrogatepass")
+        return _STRICT.decode(text)
     except RecursionError as error:
         raise ValueError("nested too deeply") from error
 
@@ -100,6 +102,10 @@ def _finite(text: str) -> float:
     if not math.isfinite(number):
         raise ValueError(f"{text[:20]} is beyond a double")
     return number
+
+
+#: Made once: a decoder takes longer to make than most replies take to read.
+_STRICT: Final = json.JSONDecoder(parse_constant=_refuse_constant, parse_float=_finite)
 
 
 def as_output_schema(response_format: object) -> OutputSchema | None:

@@ -203,9 +203,12 @@ async def post_json(
     return payload_of(reply), reply.headers
 
 
+_ENCODER: Final = json.JSONEncoder(ensure_ascii=False, allow_nan=False)
+
+
 def json_bytes(body: Mapping[str, Any]) -> bytes:
     """A body as it goes over the wire: UTF-8, half a character of a torn text as an escape."""
-    return json.dumps(body, ensure_ascii=False, allow_nan=False).encode("utf-8", "backslashreplace")
+    return _ENCODER.encode(body).encode("utf-8", "backslashreplace")
 
 
 def payload_of(reply: HttpReply) -> dict[str, Any]:

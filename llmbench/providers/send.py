@@ -85,7 +85,7 @@ async def send_once(
             sent_at, started = datetime.now(UTC), time.perf_counter()
             payload, headers = await post_json(
                 transport,
-                lease.base_url + wire.path(spec, replace(endpoint, base_url=lease.base_url)),
+                lease.base_url + wire.path(spec, at_address(endpoint, lease)),
                 lease.headers,
                 body,
                 endpoint.timeouts.connect_s,
@@ -103,6 +103,11 @@ async def send_once(
         sent_at,
         latency_ms=latency_ms,
     )
+
+
+def at_address(endpoint: Endpoint, lease: Lease) -> Endpoint:
+    """The endpoint at the address of a lease: the form of a wire's path depends on it."""
+    return endpoint if endpoint.base_url == lease.base_url else replace(endpoint, base_url=lease.base_url)
 
 
 def finished(

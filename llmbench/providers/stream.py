@@ -12,7 +12,6 @@ import asyncio
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack, aclosing, suppress
-from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any, Final, TypeVar
 
@@ -32,7 +31,7 @@ from llmbench.providers.base import (
 )
 from llmbench.providers.failures import request_id_of
 from llmbench.providers.hosts import Host, Lease
-from llmbench.providers.send import Sent, finished, wire_for
+from llmbench.providers.send import Sent, at_address, finished, wire_for
 from llmbench.providers.sse import events
 
 T = TypeVar("T")
@@ -70,7 +69,7 @@ async def stream_once(
     try:
         async with host.lease(spec, tokens) as lease:
             sent_at, waits = datetime.now(UTC), _Waits(endpoint.timeouts)
-            url = lease.base_url + wire.stream_path(spec, replace(endpoint, base_url=lease.base_url))
+            url = lease.base_url + wire.stream_path(spec, at_address(endpoint, lease))
             exchange = _exchange(wire, transport, url, lease, wire.stream_body(body), waits)
             async with aclosing(exchange) as arriving:
                 async for part in arriving:

@@ -105,6 +105,14 @@ def _parsed(url: str) -> httpx.URL:
     return httpx.URL(url)
 
 
+@lru_cache(maxsize=256)
+def _encoded(headers: tuple[tuple[str, str], ...]) -> httpx.Headers:
+    """A provider's headers, which are the same for every call until its key changes."""
+    import httpx
+
+    return httpx.Headers({**_HEADERS, **dict(headers)})
+
+
 @lru_cache(maxsize=64)
 def _timeouts(connect_s: float) -> dict[str, Any]:
     """Only connecting has a limit here: the deadline of the call is the caller's business."""
@@ -117,9 +125,8 @@ def _request(url: str, headers: Mapping[str, str], body: bytes, connect_s: float
     import httpx
 
     extensions = {"timeout": _timeouts(connect_s)}
-    return httpx.Request(
-        "POST", _parsed(url), headers={**_HEADERS, **headers}, content=body, extensions=extensions
-    )
+    own = _encoded(tuple(headers.items()))
+    return httpx.Request("POST", _parsed(url), headers=own, content=body, extensions=extensions)
 
 
 def _headers(response: httpx.Response) -> dict[str, str]:

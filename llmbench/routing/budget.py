@@ -77,6 +77,8 @@ class Budgets:
             raise ParamError(f"budget_usd is {budget_usd!r}; give an amount in USD, 0 or more")
         limits = self.limits
         given = [limit for limit in (budget_usd, limits.call_usd) if limit is not None]
+        if not given and limits.run_usd is None and limits.routing_key_usd is None:
+            return Purse(self._guard, ())
         accounts: list[_Limited] = []
         with self._guard:
             if given:
@@ -150,6 +152,8 @@ class Reservation:
 
         A cost above the worst case counts in full. Only the first call settles.
         """
+        if not self._accounts:
+            return
         is_known = actual_usd is not None and math.isfinite(actual_usd) and actual_usd >= 0
         actual = _units(actual_usd) if is_known and actual_usd is not None else self._worst
         with self._guard:

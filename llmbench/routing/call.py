@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncGenerator, Iterator
-from contextlib import aclosing, contextmanager
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -18,7 +18,6 @@ from llmbench.routing.arguments import Asked
 from llmbench.routing.budget import Purse, Reservation, within_budget
 from llmbench.routing.fallback import Outcome
 from llmbench.routing.prepare import Prepared, prepare
-from llmbench.routing.resolve import resolve
 from llmbench.routing.setup import Setup
 from llmbench.structuring import clean_output
 from llmbench.telemetry import Redactor, TelemetryLog, failure_line, success_line
@@ -49,10 +48,7 @@ class Call:
             RouteError: no candidate is left.
             BudgetExceeded: every candidate might cost more than what is left.
         """
-        setup, wanted = self.setup, self.asked.wanted
-        self.route = resolve(
-            setup.config, setup.environment, wanted, lambda spec: setup.unreachable(spec, wanted.wire)
-        )
+        self.route = self.setup.route(self.asked.wanted)
         if self.purse.is_limited:
             self.route = within_budget(self.route, self.purse, lambda key: self.worst_usd(self._planned(key)))
         return self.route
@@ -108,10 +104,13 @@ class Call:
             BudgetExceeded: the request might cost more than what is left; nothing was sent.
         """
         item = self.prepare(key)
-        with self._held(key, item) as held, self._redacting():
-            sent = await send_once(*self._exchange(item, transport), tokens=self._tokens(item))
-            held.settle(sent.cost_usd)
-        return sent
+        try:
+            with self._held(key, item) as held:
+                sent = await send_once(*self._exchange(item, transport), tokens=self._tokens(item))
+                held.settle(sent.cost_usd)
+                return sent
+        except ProviderError as error:
+            raise self._redacted(error) from None
 
     async def open_stream(self, key: str, transport: Transport) -> AsyncGenerator[str | Sent, None]:
         """The same in pieces of text, then the Sent.
@@ -120,13 +119,16 @@ class Call:
             ProviderError, BudgetExceeded: as `send`.
         """
         item = self.prepare(key)
-        with self._held(key, item) as held, self._redacting():
-            opened = stream_once(*self._exchange(item, transport), tokens=self._tokens(item))
-            async with aclosing(opened) as parts:
-                async for part in parts:
-                    if isinstance(part, Sent):
-                        held.settle(part.cost_usd)
-                    yield part
+        opened = stream_once(*self._exchange(item, transport), tokens=self._tokens(item))
+        try:
+            with self._held(key, item) as held:
+                async with aclosing(opened) as parts:
+                    async for part in parts:
+                        if isinstance(part, Sent):
+                            held.settle(part.cost_usd)
+                        yield part
+        except ProviderError as error:
+            raise self._redacted(error) from None
 
     def _exchange(self, item: Prepared, transport: Transport) -> tuple[Any, ...]:
         provider = item.spec.provider
@@ -139,15 +141,11 @@ class Call:
     def _tokens(self, item: Prepared) -> int:
         return self.asked.wanted.input_tokens + (item.max_tokens or 0)
 
-    @contextmanager
-    def _redacting(self) -> Iterator[None]:
-        """No secret leaves in an error's text; its causes may quote a header, so they are cut off."""
-        try:
-            yield
-        except ProviderError as error:
-            error.args = (self.redact(str(error)),)
-            error.__cause__ = error.__context__ = None
-            raise
+    def _redacted(self, error: ProviderError) -> ProviderError:
+        """The error without secrets in its text; its causes may quote a header, so they are cut off."""
+        error.args = (self.redact(str(error)),)
+        error.__cause__ = error.__context__ = None
+        return error
 
     def learn(self, key: str, error: ProviderError) -> bool:
         """Keep what a host said of a parameter; True when the request would now be another."""

@@ -83,8 +83,10 @@ class Lessons:
         An output limit is sent under its other name, a schema is asked for in the prompt; any other
         refused parameter is dropped.
         """
+        if spec.key not in self._refused:
+            return Taught(spec, options, (), ())
         with self._guard:
-            refused = dict(self._refused.get(spec.key, ()))
+            refused = dict(self._refused[spec.key])
         kept, changes = dict(options), []
         for name, said in refused.items():
             rule = f"{spec.key} refused it: {said}"

@@ -56,14 +56,14 @@ def prepare(
     """
     spec = setup.spec(key, wanted.wire)
     defaults = setup.defaults(request.task, wanted.channel, wanted.env, tier, key)
-    options = {**defaults.options, **request.options}
+    options: Mapping[str, Any] = {**defaults.options, **request.options}
     output_schema = request.output_schema
     if output_schema is None and "response_format" not in request.options:
         output_schema = defaults.output_schema
     elif output_schema is None:
         output_schema = as_output_schema(request.options["response_format"])
     taught = setup.lessons.apply(spec, options)
-    spec, options = taught.spec, dict(taught.options)
+    spec, options = taught.spec, taught.options
     wire = wire_for(spec)
     guarded = guard(spec, options, output_schema, wire.names)
     body = wire.body(spec, request.messages, guarded.params, guarded.instruction, guarded.extra_body)

@@ -5,22 +5,25 @@ A call keeps the setup that it began with to its end, so that no call sees two c
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+import sys
+import time
+from collections.abc import Callable, Hashable, Mapping
+from dataclasses import dataclass, fields
 from functools import lru_cache
-from typing import Any
+from operator import attrgetter
+from typing import Any, Final
 
 from llmbench.catalog import Breaker, Endpoint, ModelSpec, Policy, Wire
 from llmbench.config.environment import Environment
 from llmbench.config.model import Config
-from llmbench.messages import Adjustment, OutputSchema
+from llmbench.messages import Adjustment, OutputSchema, Route
 from llmbench.providers.entra import TokenProvider
 from llmbench.providers.hosts import Host, open_host
 from llmbench.providers.send import speaks
 from llmbench.routing.breaker import Circuits
 from llmbench.routing.lessons import Lessons
 from llmbench.routing.params import merge
-from llmbench.routing.resolve import Wanted, option_layers, task_policy, task_rules
+from llmbench.routing.resolve import Wanted, option_layers, resolve, task_policy, task_rules
 from llmbench.structuring import as_output_schema
 
 
@@ -47,6 +50,27 @@ class Defaults:
     output_schema: OutputSchema | None
 
 
+#: How long a route is kept, in seconds, and how many.
+_ROUTE_S: Final = 1.0
+_MOST_ROUTES: Final = 1024
+
+
+@dataclass(frozen=True, slots=True)
+class _Known:
+    """A route for every call of up to `room` tokens, until a time of the monotonic clock."""
+
+    route: Route
+    room: int
+    until: float
+
+
+_TOKENS: Final = frozenset({"input_tokens", "output_tokens"})
+#: What a route depends on, besides the tokens of the call.
+_question: Callable[[Wanted], Hashable] = attrgetter(
+    *(field.name for field in fields(Wanted) if field.name not in _TOKENS)
+)
+
+
 class Setup:
     """Config, hosts by provider name, circuits, and what hosts refused. Safe between threads.
 
@@ -63,6 +87,7 @@ class Setup:
             config.policy.breaker or Breaker()
         )  # a task's policy may use it all the same
         self.lessons = Lessons()
+        self._routes: dict[Hashable, _Known] = {}
         self.settings = lru_cache(maxsize=4096)(self._settings)
         self.defaults = lru_cache(maxsize=4096)(self._defaults)
 
@@ -82,6 +107,32 @@ class Setup:
         place = Wanted(task, channel=channel, env=env)
         options, renamed = merge(option_layers(self.config, place, tier, self.config.models[key]))
         return Defaults(options, renamed, as_output_schema(options.get("response_format")))
+
+    def route(self, wanted: Wanted) -> Route:
+        """The route of one call; the same question has the same answer for a second.
+
+        Only a prompt too long for a candidate's context can change the answer meanwhile, or a key or a
+        model that is set or installed while the process runs.
+
+        Raises:
+            RouteError: no candidate is left.
+        """
+        question = _question(wanted)
+        tokens = wanted.input_tokens + wanted.output_tokens
+        known = self._routes.get(question)
+        if known is not None and tokens <= known.room and time.monotonic() < known.until:
+            return known.route
+        route = resolve(
+            self.config, self.environment, wanted, lambda spec: self.unreachable(spec, wanted.wire)
+        )
+        keys = [*route.candidates, *(key for key, _ in route.excluded if key in self.config.models)]
+        contexts = [self.config.models[key].capabilities.context_tokens for key in keys]
+        room = min((context for context in contexts if context is not None), default=sys.maxsize)
+        if tokens <= room:
+            if len(self._routes) >= _MOST_ROUTES:
+                self._routes.clear()
+            self._routes[question] = _Known(route, room, time.monotonic() + _ROUTE_S)
+        return route
 
     def secrets(self) -> list[str]:
         """The values of every key variable that the config names."""
