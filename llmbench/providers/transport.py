@@ -43,9 +43,8 @@ class HttpxTransport:
         try:
             response = await self._pool.handle_async_request(_request(url, headers, body, connect_s))
             try:
-                return HttpReply(
-                    response.status_code, _headers(response), await read_body(_decoded(response))
-                )
+                head = _headers(response)
+                return HttpReply(response.status_code, head, await read_body(_decoded(response, head)))
             finally:
                 await response.aclose()
         except _transport_errors() as error:
@@ -59,8 +58,9 @@ class HttpxTransport:
         try:
             response = await self._pool.handle_async_request(_request(url, headers, body, connect_s))
             try:
-                async with aclosing(_named_errors(_decoded(response))) as chunks:
-                    yield HttpStream(response.status_code, _headers(response), chunks)
+                head = _headers(response)
+                async with aclosing(_named_errors(_decoded(response, head))) as chunks:
+                    yield HttpStream(response.status_code, head, chunks)
             finally:
                 await response.aclose()
         except _transport_errors() as error:
@@ -106,11 +106,11 @@ def _parsed(url: str) -> httpx.URL:
 
 
 @lru_cache(maxsize=256)
-def _encoded(headers: tuple[tuple[str, str], ...]) -> httpx.Headers:
+def _encoded(host: bytes, headers: tuple[tuple[str, str], ...]) -> httpx.Headers:
     """A provider's headers, which are the same for every call until its key changes."""
     import httpx
 
-    return httpx.Headers({**_HEADERS, **dict(headers)})
+    return httpx.Headers({"host": host.decode("ascii"), **_HEADERS, **dict(headers)})
 
 
 @lru_cache(maxsize=64)
@@ -124,18 +124,26 @@ def _timeouts(connect_s: float) -> dict[str, Any]:
 def _request(url: str, headers: Mapping[str, str], body: bytes, connect_s: float) -> httpx.Request:
     import httpx
 
-    extensions = {"timeout": _timeouts(connect_s)}
-    own = _encoded(tuple(headers.items()))
-    return httpx.Request("POST", _parsed(url), headers=own, content=body, extensions=extensions)
+    address, extensions = _parsed(url), {"timeout": _timeouts(connect_s)}
+    request = httpx.Request(
+        "POST",
+        address,
+        headers=_encoded(address.netloc, tuple(headers.items())),
+        stream=httpx.ByteStream(body),  # with `content` httpx would work out the headers anew each time
+        extensions=extensions,
+    )
+    request.headers["content-length"] = str(len(body))
+    request.read()
+    return request
 
 
 def _headers(response: httpx.Response) -> dict[str, str]:
     return {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in response.headers.raw}
 
 
-def _decoded(response: httpx.Response) -> AsyncIterable[bytes]:
+def _decoded(response: httpx.Response, headers: Mapping[str, str]) -> AsyncIterable[bytes]:
     """The body as it arrives; decoding costs CPU, so it is left out where nothing is encoded."""
-    if "content-encoding" in response.headers:
+    if "content-encoding" in headers:
         return response.aiter_bytes()
     return response.stream  # type: ignore[return-value]  # an asynchronous pool's stream is asynchronous
 
