@@ -6,7 +6,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 LLMBENCH := $(BIN)/llmbench
 PLAN ?= default
 
-.PHONY: sweep test test-all lab example notebooks schema lock clean
+.PHONY: sweep test test-all bench lab example notebooks schema lock clean
 
 sweep: $(VENV)/.sweep            ## run the default sweep on the embedded models; print where the report is
 	$(LLMBENCH) sweep $(PLAN)
@@ -20,6 +20,9 @@ test: $(VENV)/.dev               ## lint, types, tests, notebooks
 
 test-all: test                   ## the same, and the slow suites
 	$(BIN)/python -m pytest -m slow
+
+bench: $(VENV)/.dev .venv-bench/.litellm  ## what a call costs beside a bare POST and litellm; prints ratios
+	$(BIN)/python benchmarks/router.py --litellm .venv-bench/bin/python
 
 lab: $(VENV)/.dev                ## JupyterLab on the tour
 	$(BIN)/jupyter lab notebooks/00_tour.ipynb
@@ -38,11 +41,13 @@ lock: $(VENV)/.dev               ## pin every dependency with its hashes, withou
 	$(PIP) install --quiet uv
 	$(BIN)/uv export --quiet --no-emit-project --no-header --no-annotate --no-dev \
 		--group build --extra local --extra lab -o requirements/sweep.txt
-	$(BIN)/uv export --quiet --no-emit-project --no-header --no-annotate --all-extras --all-groups \
+	$(BIN)/uv export --quiet --no-emit-project --no-header --no-annotate --all-extras --group dev --group build \
 		-o requirements/dev.txt
+	$(BIN)/uv export --quiet --no-emit-project --no-header --no-annotate --only-group bench \
+		-o requirements/bench.txt
 
 clean:                           ## remove the environment, caches and everything a sweep wrote
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis workspaces dist build
+	rm -rf $(VENV) .venv-bench .mypy_cache .ruff_cache .pytest_cache .hypothesis workspaces dist build
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 	find reports -mindepth 1 -maxdepth 1 ! -name example ! -name bench -exec rm -rf {} +
 
@@ -58,4 +63,10 @@ $(VENV)/.sweep: requirements/sweep.txt pyproject.toml | $(VENV)/bin/python
 
 $(VENV)/.dev: requirements/dev.txt pyproject.toml $(VENV)/.sweep
 	$(PIP) install --quiet --require-hashes -r requirements/dev.txt
+	touch $@
+
+# litellm needs another version of the official openai client than the conformance tests: its own environment.
+.venv-bench/.litellm: requirements/bench.txt
+	$(PYTHON) -m venv .venv-bench
+	.venv-bench/bin/python -m pip --disable-pip-version-check install --quiet --require-hashes -r $<
 	touch $@

@@ -137,3 +137,24 @@ def test_a_client_that_nobody_closed_ends_its_thread(open_client, three_models, 
     while threading.active_count() > before and time.monotonic() < deadline:
         time.sleep(0.005)
     assert threading.active_count() == before
+
+
+NEVER_CLOSED = """
+import asyncio, sys
+from llmbench import LLMClient
+
+client = LLMClient(sys.argv[1], variables={"STUB_KEY": "key"}, log_path=sys.argv[2])
+
+async def ask():
+    return (await client.acall("caption", "hi")).model
+
+print(*[asyncio.run(ask()) for _ in range(3)], client.call("caption", "hi").model)
+print("transports", len(client.router._transports))
+"""
+
+
+def test_a_client_that_nobody_closes_leaves_no_word_and_no_pool_of_an_ended_loop(three_models, tmp_path):
+    command = [sys.executable, "-c", NEVER_CLOSED, str(three_models()), str(tmp_path / "log.jsonl")]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines() == ["a a a a", "transports 1"]
+    assert done.stderr == ""

@@ -8,6 +8,8 @@ nothing here that a call needs: no cookies, no redirects, no proxies of the envi
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import sys
 from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Mapping
 from contextlib import aclosing, asynccontextmanager
@@ -22,6 +24,7 @@ from llmbench.providers.failures import connection_failure
 if TYPE_CHECKING:
     import ssl
 
+    import aiohttp
     import httpx
 
 Pool = Literal["aiohttp", "httpx"]
@@ -32,11 +35,29 @@ _HEADERS: Final = {"user-agent": "llmbench", "accept-encoding": "gzip, deflate"}
 
 
 class HttpxTransport:
-    """One pool of connections, without a limit of its own: a provider's `limits` say how many calls run."""
+    """One pool of connections, without a limit of its own: a provider's `limits` say how many calls run.
+
+    A pool whose loop has ended without closing it is closed when it is garbage.
+    """
 
     def __init__(self, pool: Pool | None = None) -> None:
         """Open a pool; the fastest that is installed unless named. httpx is loaded here, not at import."""
-        self._pool = _open_pool(pool or ("aiohttp" if find_spec("httpx_aiohttp") else "httpx"))
+        self._session: aiohttp.ClientSession | None = None
+        is_fast = pool == "aiohttp" or (pool is None and find_spec("httpx_aiohttp") is not None)
+        self._pool = self._aiohttp_pool() if is_fast else _httpx_pool()
+
+    def _aiohttp_pool(self) -> httpx.AsyncBaseTransport:
+        import aiohttp
+        from httpx_aiohttp import AiohttpTransport
+
+        def session() -> aiohttp.ClientSession:
+            tls = trusted_authorities()
+            connector = aiohttp.TCPConnector(limit=0, ssl=tls, keepalive_timeout=_KEEP_ALIVE_S)
+            self._loop = asyncio.get_running_loop()
+            self._session = aiohttp.ClientSession(connector=connector, cookie_jar=aiohttp.DummyCookieJar())
+            return self._session
+
+        return AiohttpTransport(verify=trusted_authorities(), client=session, trust_env=False)
 
     async def post(self, url: str, headers: Mapping[str, str], body: bytes, connect_s: float) -> HttpReply:
         """Send one request; see Transport."""
@@ -70,24 +91,21 @@ class HttpxTransport:
         """Close pooled connections."""
         await self._pool.aclose()
 
+    def __del__(self) -> None:
+        session: aiohttp.ClientSession | None = getattr(self, "_session", None)
+        connector = None if session is None else session.connector
+        if session is None or connector is None or connector.closed or not self._loop.is_closed():
+            return
+        session.detach()  # aiohttp would write to stderr that nobody closed it
+        with contextlib.suppress(StopIteration, RuntimeError):
+            next(connector.close().__await__())  # with its loop closed there is nothing to wait for
 
-def _open_pool(pool: Pool) -> httpx.AsyncBaseTransport:
+
+def _httpx_pool() -> httpx.AsyncBaseTransport:
     import httpx
 
-    context = trusted_authorities()
-    if pool == "httpx":
-        limits = httpx.Limits(
-            max_connections=None, max_keepalive_connections=100, keepalive_expiry=_KEEP_ALIVE_S
-        )
-        return httpx.AsyncHTTPTransport(verify=context, limits=limits, trust_env=False)
-    import aiohttp
-    from httpx_aiohttp import AiohttpTransport
-
-    def session() -> aiohttp.ClientSession:
-        connector = aiohttp.TCPConnector(limit=0, ssl=context, keepalive_timeout=_KEEP_ALIVE_S)
-        return aiohttp.ClientSession(connector=connector, cookie_jar=aiohttp.DummyCookieJar())
-
-    return AiohttpTransport(verify=context, client=session, trust_env=False)
+    limits = httpx.Limits(max_connections=None, max_keepalive_connections=100, keepalive_expiry=_KEEP_ALIVE_S)
+    return httpx.AsyncHTTPTransport(verify=trusted_authorities(), limits=limits, trust_env=False)
 
 
 @lru_cache(maxsize=1)

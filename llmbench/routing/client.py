@@ -98,7 +98,7 @@ class LLMClient:
     def close(self) -> None:
         """Close connections, the log and the background loop."""
         self._loop.close(self.router.aclose)
-        self.router.log.close()
+        self.router.close()
 
     def __enter__(self) -> Self:
         return self

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import threading
-import weakref
 from collections.abc import AsyncGenerator, Callable, Mapping
-from contextlib import aclosing
 from pathlib import Path
 from typing import Any
 
@@ -67,9 +66,7 @@ class LLMRouter:
         is_watched = config.reload if reload is None else reload
         self._watch = ConfigWatch(config.folder, config, accept=self._opened) if is_watched else None
         self._make_transport = transport
-        self._transports: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, Transport] = (
-            weakref.WeakKeyDictionary()
-        )
+        self._transports: dict[asyncio.AbstractEventLoop, Transport] = {}
         self._transports_guard = threading.Lock()
         path = log_path or self.environment.log_path or config.log_path or DEFAULT_LOG_PATH
         self.log = TelemetryLog(None if self.environment.log_disabled else path)
@@ -176,7 +173,7 @@ class LLMRouter:
                     is_strict=call.asked.request.strict,
                 ),
             )
-            async with aclosing(pieces) as arriving:
+            async with contextlib.aclosing(pieces) as arriving:
                 async for piece in arriving:
                     yield call.answered(piece) if isinstance(piece, Outcome) else piece
         except (LLMBenchError, asyncio.CancelledError, GeneratorExit) as error:
@@ -189,6 +186,8 @@ class LLMRouter:
         with self._transports_guard:
             transport = self._transports.get(loop)
             if transport is None:
+                for other in [other for other in self._transports if other.is_closed()]:
+                    del self._transports[other]  # a script may run one loop after another
                 transport = self._transports[loop] = self._make_transport()
             return transport
 
@@ -198,6 +197,18 @@ class LLMRouter:
             transport = self._transports.pop(asyncio.get_running_loop(), None)
         if transport is not None:
             await transport.aclose()
+        self.log.close()
+
+    def close(self) -> None:
+        """Close the connections of every loop, as far as that can be done from outside, and the log."""
+        with self._transports_guard:
+            transports, self._transports = self._transports, {}
+        for loop, transport in transports.items():
+            if loop.is_running():
+                asyncio.run_coroutine_threadsafe(transport.aclose(), loop)
+            elif not loop.is_closed():
+                with contextlib.suppress(RuntimeError):  # another loop runs in this thread
+                    loop.run_until_complete(transport.aclose())
         self.log.close()
 
 
