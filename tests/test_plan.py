@@ -135,7 +135,8 @@ def test_a_candidate_may_be_named_by_its_id_and_counts_once(project):
     assert plan.candidates == ("alpha", "beta")
 
 
-def test_a_candidate_without_its_key_is_left_out_with_a_notice(project):
+def _move_gamma_far_away(project):
+    """Model gamma is at a provider that needs a key."""
     router = project.configs / "llm_router.yaml"
     config = yaml.safe_load(router.read_text())
     config["providers"]["far"] = {"base_url": "https://far.example/v1", "env_api_key": "FAR_KEY"}
@@ -144,6 +145,10 @@ def test_a_candidate_without_its_key_is_left_out_with_a_notice(project):
     models = yaml.safe_load(registry.read_text())
     models["models"]["gamma"]["provider"] = "far"
     registry.write_text(yaml.safe_dump(models))
+
+
+def test_a_candidate_without_its_key_is_left_out_with_a_notice(project):
+    _move_gamma_far_away(project)
     with open_project_client(project) as client:
         plan = frozen_plan(project, client)
     assert plan.candidates == ("alpha", "beta")
@@ -155,14 +160,7 @@ def test_a_candidate_without_its_key_is_left_out_with_a_notice(project):
 
 
 def test_a_plan_that_names_its_providers_asks_no_other_whatever_keys_are_set(project):
-    router = project.configs / "llm_router.yaml"
-    config = yaml.safe_load(router.read_text())
-    config["providers"]["far"] = {"base_url": "https://far.example/v1", "env_api_key": "FAR_KEY"}
-    router.write_text(yaml.safe_dump(config))
-    registry = project.configs / "llm_model_registry.yaml"
-    models = yaml.safe_load(registry.read_text())
-    models["models"]["gamma"]["provider"] = "far"
-    registry.write_text(yaml.safe_dump(models))
+    _move_gamma_far_away(project)
     (project.configs / "llm_task_overrides.yaml").write_text("tasks: {labels: {models: [gamma, beta]}}\n")
     path = project.configs / "sweeps" / "small.yaml"
     with LLMClient(project.configs, variables={"FAR_KEY": "k" * 20}, log_path=project.root / "log") as client:

@@ -10,10 +10,11 @@ import asyncio
 import json
 import socket
 import struct
-import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal, Self
+from typing import Any, Literal
+
+from tests.servers.loopback import LoopbackServer
 
 Fault = Literal["reset", "close", "truncate", "hang"]
 
@@ -72,17 +73,15 @@ def failure(status: int, code: object = None, message: str = "it failed", **head
     return Step({"error": {"message": message, "code": code}}, status=status, headers=names)
 
 
-class ChatServer:
+class ChatServer(LoopbackServer):
     """Answers by model id: `server.script["m-a"] = [Step(...), ...]`; the last step of a list repeats."""
 
     def __init__(self) -> None:
+        super().__init__()
         self.received: list[Received] = []
         self.script: dict[str, list[Step]] = {}
         self.answer: Callable[[Received], Step] = self._by_model
         self._turns: dict[str, int] = {}
-        self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
-        self.port = 0
 
     @property
     def url(self) -> str:
@@ -98,42 +97,6 @@ class ChatServer:
         turn = self._turns.get(model, 0)
         self._turns[model] = turn + 1
         return steps[min(turn, len(steps) - 1)]
-
-    def __enter__(self) -> Self:
-        self._thread.start()
-        started = asyncio.run_coroutine_threadsafe(
-            asyncio.start_server(self._serve, "127.0.0.1", 0), self._loop
-        )
-        self._server = started.result(10)
-        self.port = self._server.sockets[0].getsockname()[1]
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        if not self._loop.is_closed():
-            self.close()
-
-    def close(self) -> None:
-        """End the server; nothing listens on its port any more."""
-        asyncio.run_coroutine_threadsafe(self._stop(), self._loop).result(10)
-        self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join(10)
-        self._loop.close()
-
-    async def _stop(self) -> None:
-        self._server.close()
-        tasks = asyncio.all_tasks() - {asyncio.current_task()}
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-
-    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        try:
-            while await self._one(reader, writer):
-                pass
-        except (ConnectionError, asyncio.IncompleteReadError):
-            pass
-        finally:
-            writer.close()
 
     async def _one(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
         head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1").split("\r\n")

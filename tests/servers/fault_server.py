@@ -12,13 +12,13 @@ import re
 import socket
 import ssl
 import struct
-import threading
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, Self, cast, get_args
 
 from tests.servers.chat_server import Step
+from tests.servers.loopback import LoopbackServer
 
 Dialect = Literal["chat", "azure", "openrouter", "responses", "gemini"]
 DIALECTS: tuple[Dialect, ...] = get_args(Dialect)
@@ -87,7 +87,7 @@ class Exchange:
 Act = Callable[[Exchange], Awaitable[None]]
 
 
-class FaultServer:
+class FaultServer(LoopbackServer):
     """Serves `acts[model]`; counts the requests of each (dialect, model) in `seen`.
 
     What follows a dot in a model id only tells models apart: `drip` and `drip.2` meet the same fault.
@@ -96,50 +96,18 @@ class FaultServer:
     """
 
     def __init__(self, acts: Mapping[str, Act], *, context: ssl.SSLContext | None = None) -> None:
+        super().__init__(context)
         self.seen: Counter[tuple[str, str]] = Counter()
         self.strays: list[tuple[str, Mapping[str, str]]] = []
-        self.port = 0
         self._acts = acts
-        self._context = context
-        self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
 
     def url(self, dialect: Dialect, *, host: str = "127.0.0.1", scheme: str = "http") -> str:
         """The base URL of a dialect's providers."""
         return f"{scheme}://{host}:{self.port}{BASES[dialect]}"
 
-    def __enter__(self) -> Self:
-        self._thread.start()
-        started = asyncio.run_coroutine_threadsafe(self._start(), self._loop)
-        self._server = started.result(10)
-        self.port = self._server.sockets[0].getsockname()[1]
-        return self
-
     async def _start(self) -> asyncio.Server:
         self._loop.set_exception_handler(lambda _loop, _context: None)  # failed handshakes are the point
-        return await asyncio.start_server(self._serve, "127.0.0.1", 0, ssl=self._context, backlog=512)
-
-    def __exit__(self, *_: object) -> None:
-        asyncio.run_coroutine_threadsafe(self._stop(), self._loop).result(10)
-        self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join(10)
-        self._loop.close()
-
-    async def _stop(self) -> None:
-        self._server.close()
-        tasks = asyncio.all_tasks() - {asyncio.current_task()}
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-
-    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        try:
-            while await self._one(reader, writer):
-                pass
-        except (ConnectionError, asyncio.IncompleteReadError):
-            pass
-        finally:
-            writer.close()
+        return await super()._start()
 
     async def _one(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
         first = await reader.readexactly(1)

@@ -8,7 +8,9 @@ import struct
 import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal, Self
+from typing import Literal
+
+from tests.servers.loopback import LoopbackServer
 
 #: Bytes are sent as one chunk, a number is a pause in seconds; the words end the body.
 Part = bytes | float | Literal["reset", "close", "hang"]
@@ -23,52 +25,27 @@ class Play:
     headers: Mapping[str, str] = field(default_factory=lambda: {"content-type": "text/event-stream"})
 
 
-class StreamServer:
+class StreamServer(LoopbackServer):
     """Answers every request with the same play; counts connections, and those that the client left."""
 
     def __init__(self, play: Play) -> None:
+        super().__init__()
         self.play = play
         self.connections = 0
         self.bodies: list[bytes] = []
         self.heads: list[str] = []
         self.was_left = threading.Event()
-        self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
-        self.port = 0
 
     @property
     def url(self) -> str:
         return f"http://127.0.0.1:{self.port}/v1"
 
-    def __enter__(self) -> Self:
-        self._thread.start()
-        started = asyncio.start_server(self._serve, "127.0.0.1", 0)
-        self._server = asyncio.run_coroutine_threadsafe(started, self._loop).result(10)
-        self.port = self._server.sockets[0].getsockname()[1]
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        asyncio.run_coroutine_threadsafe(self._stop(), self._loop).result(10)
-        self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join(10)
-        self._loop.close()
-
-    async def _stop(self) -> None:
-        self._server.close()
-        tasks = asyncio.all_tasks() - {asyncio.current_task()}
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.connections += 1
-        try:
-            while await self._one(reader, writer):
-                pass
-        except (ConnectionError, asyncio.IncompleteReadError):
-            self.was_left.set()
-        finally:
-            writer.close()
+        await super()._serve(reader, writer)
+
+    def _left(self) -> None:
+        self.was_left.set()
 
     async def _one(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
         head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1")
