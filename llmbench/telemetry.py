@@ -179,8 +179,14 @@ class Redactor:
         self._secrets = sorted(self._given, key=len, reverse=True)
         self._guard = threading.Lock()
 
+    def keep(self, secrets: Iterable[str]) -> None:
+        """Hide these values too, for good: keys of a config that was taken up later."""
+        with self._guard:
+            self._given |= {secret for secret in secrets if len(secret) >= _SHORTEST_SECRET}
+            self._secrets = sorted({*self._given, *self._learnt}, key=len, reverse=True)
+
     def add(self, secret: str) -> None:
-        """Hide this value too from now on."""
+        """Hide this value too from now on: a token, of which only the newest are known."""
         with self._guard:
             if len(secret) >= _SHORTEST_SECRET and secret not in self._secrets:
                 self._learnt.append(secret)

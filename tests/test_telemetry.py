@@ -39,6 +39,15 @@ def appender(path: Path, name: str, count: int, size: int) -> subprocess.Popen[b
     return subprocess.Popen(command, stdout=subprocess.PIPE)
 
 
+def test_kept_keys_stay_hidden_however_many_tokens_come_after_them():
+    redact = Redactor()
+    redact.keep(["the-key-of-a-provider", "short"])
+    for number in range(500):
+        redact.add(f"token-number-{number:06d}")
+    assert redact("with the-key-of-a-provider and token-number-000499") == "with *** and ***"
+    assert redact("token-number-000001 is forgotten") == "token-number-000001 is forgotten"
+
+
 def test_eight_processes_interleave_nothing(tmp_path):
     path = tmp_path / "log.jsonl"
     writers = [appender(path, name, 200, 300) for name in "abcdefgh"]

@@ -91,8 +91,7 @@ class LLMRouter:
             ConfigError: a provider's address cannot be used.
         """
         opened = open_setup(config, self.environment, self._hosts, self._token_providers, self._redact.add)
-        for secret in opened.secrets():
-            self._redact.add(secret)
+        self._redact.keep(opened.secrets())
         return opened
 
     def is_reachable(self, spec: ModelSpec) -> bool:
