@@ -158,3 +158,38 @@ def test_a_client_that_nobody_closes_leaves_no_word_and_no_pool_of_an_ended_loop
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     assert done.stdout.splitlines() == ["a a a a", "transports 1"]
     assert done.stderr == ""
+
+
+INSIDE = """
+import asyncio, sys
+from llmbench import LLMClient
+
+def opened():
+    return LLMClient(sys.argv[1], variables={"STUB_KEY": "key"}, log_path=sys.argv[2])
+
+async def sync_with():
+    with opened() as client:
+        return (await client.acall("caption", "hi")).model
+
+async def dropped():
+    client = opened()
+    return (await client.acall("caption", "hi")).model
+
+def called_and_dropped():
+    client = opened()
+    return client.call("caption", "hi").model
+
+def closed_elsewhere():
+    client = opened()
+    answer = client.call("caption", "hi").model
+    asyncio.run(client.aclose())
+    return answer
+
+print(asyncio.run(sync_with()), asyncio.run(dropped()), called_and_dropped(), closed_elsewhere())
+"""
+
+
+def test_however_a_client_ends_it_leaves_no_word(three_models, tmp_path):
+    command = [sys.executable, "-c", INSIDE, str(three_models()), str(tmp_path / "log.jsonl")]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert (done.stdout, done.stderr) == ("a a a a\n", "")

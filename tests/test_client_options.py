@@ -7,7 +7,7 @@ import json
 import pytest
 import yaml
 
-from llmbench import FallbackExhausted, LLMClient, ParamError, RouteError
+from llmbench import BudgetExceeded, FallbackExhausted, LLMClient, ParamError, RouteError
 from tests.conftest import models, provider
 from tests.servers.chat_server import Step, completion, failure
 
@@ -223,3 +223,114 @@ def test_a_route_without_a_key_says_what_to_set(open_client, server):
     assert dict(client.explain("caption").excluded)["a"].endswith("set AZ_URL and AZ_KEY")
     with pytest.raises(RouteError, match="AZ_KEY"):
         client.explain("caption", models="a")
+
+
+def test_a_reload_keeps_what_hosts_refused_of_models_that_stand_unchanged(three_models, server, variables):
+    folder = three_models()
+    server.script["m-a"] = [refuses("temperature"), Step(completion("ok"))]
+    with LLMClient(folder, variables=variables, reload=True) as client:
+        watch = client.router._watch
+        watch._every_s = watch._settle_s = watch._next_look = 0.0
+        client.call("caption", "hi", temperature=0.5)
+        tiers = folder / "llm_tier_candidates.yaml"
+        tiers.write_text("tiers: {cheap: [a, c], standard: [b]}", encoding="utf-8")
+        assert client.call("caption", "hi", temperature=0.5).model == "a"
+    assert server.models() == ["m-a", "m-a", "m-a"]
+
+
+# ---- the windows and limits of candidates
+
+
+def test_a_calls_limit_counts_only_as_far_as_the_model_goes(open_client):
+    small = models("a", capabilities={"context_tokens": 1000, "max_tokens": 100})
+    client = open_client(llm_model_registry={"models": {**small, **models("b", "c")}})
+    assert client.explain("caption", "あ" * 800, max_tokens=5000).candidates[0] == "a"
+    assert "do not fit" in dict(client.explain("caption", "あ" * 950, max_tokens=5000).excluded)["a"]
+
+
+def test_a_configs_limit_counts_as_a_calls_does(open_client):
+    small = models("a", capabilities={"context_tokens": 1000})
+    client = open_client(
+        llm_model_registry={"models": {**small, **models("b", "c")}},
+        llm_tier_candidates={
+            "tiers": {"cheap": ["a", "b"], "standard": ["b"]},
+            "defaults": {"cheap": {"max_tokens": 900}},
+        },
+    )
+    assert client.explain("caption", "あ" * 90).candidates == ("a", "b")
+    assert client.explain("caption", "あ" * 200).candidates == ("b",)
+    assert client.explain("caption", "あ" * 200, max_tokens=50).candidates == ("a", "b")
+
+
+def test_tools_and_schemas_count_as_input(open_client):
+    able = models("a", capabilities={"context_tokens": 500, "tools": True})
+    client = open_client(llm_model_registry={"models": {**able, **models("b", "c")}})
+    tool = {"type": "function", "function": {"name": "f", "description": "x" * 4000, "parameters": {}}}
+    with pytest.raises(RouteError, match="do not fit its context of 500"):
+        client.explain("caption", "hi", tools=[tool], models=["a"])
+
+
+def test_a_model_without_a_key_does_not_count_as_one_that_can_reason(open_client, server):
+    far = {"provider": "far", "model_name": "m", "capabilities": {"reasoning": True}}
+    router = {
+        "providers": {
+            "stub": provider(server.url),
+            "far": {"base_url": "https://far.example/v1", "env_api_key": "FAR_KEY"},
+        }
+    }
+    client = open_client(llm_router=router, llm_model_registry={"models": {**models("b", "c"), "a": far}})
+    assert client.explain("caption", "hi", reasoning="high").candidates == ("b", "c")
+
+
+def test_explain_leaves_out_who_cannot_express_the_call_as_the_call_does(open_client, server):
+    registry = {
+        "models": {
+            **models("a", "c"),
+            "b": {"provider": "stub", "model_name": "m-b", "allow_temperature": False},
+        }
+    }
+    client = open_client(llm_model_registry=registry)
+    route = client.explain("caption", "hi", temperature=0.5, strict=True)
+    assert route.candidates == ("a", "c")
+    assert "temperature dropped" in dict(route.excluded)["b"]
+    assert client.call("caption", "hi", temperature=0.5, strict=True).model == "a"
+
+
+def test_a_tool_call_is_an_answer_where_a_schema_is_asked_for(open_client, server):
+    calls = [{"id": "c1", "type": "function", "function": {"name": "f", "arguments": "{}"}}]
+    server.answer = lambda _: Step(completion(None, finish_reason="tool_calls", tool_calls=calls))
+    tool = {"type": "function", "function": {"name": "f", "parameters": {"type": "object"}}}
+    able = models("a", "b", "c", capabilities={"tools": True, "structured_outputs": True})
+    client = open_client(llm_model_registry={"models": able})
+    reply = client.call("caption", "hi", tools=[tool], response_format=SCHEMA)
+    assert (reply.model, reply.parsed, reply.tool_calls[0]["id"]) == ("a", None, "c1")
+
+
+def test_the_most_specific_file_says_how_long_a_task_may_take(open_client, server):
+    router = {"providers": {"stub": provider(server.url)}, "tasks": {"caption": {"timeout": 300}}}
+    channel = {"tasks": {"caption": {"options": {"timeout": 5}}}}
+    mapping = {"tasks": {"caption": "cheap"}, "overrides": {"channels": {"CH1": channel}}}
+    client = open_client(llm_router=router, llm_tier_mapping=mapping)
+    assert client.explain("caption", channel="CH1").worst_case_s == 5.0
+    assert client.explain("caption").worst_case_s == 300.0
+
+
+# ---- one line a call
+
+
+@pytest.mark.parametrize("wrong", [{"temprature": 1}, {"budget_usd": -1}, {"response_format": {"type": 5}}])
+def test_a_call_that_is_refused_leaves_its_line_too(open_client, server, log, wrong):
+    with pytest.raises(ParamError):
+        open_client().call("caption", "hi", **wrong)
+    (line,) = log()
+    assert (line["status"], line["task"], line["error_class"]) == ("fail", "caption", "ParamError")
+    assert server.received == []
+
+
+def test_a_limit_in_the_callers_own_body_counts_against_a_budget(open_client, server):
+    client = open_client()
+    with pytest.raises(BudgetExceeded):
+        client.call("caption", "hi", max_tokens=10, budget_usd=0.0001, extra_body={"max_tokens": 100_000})
+    with pytest.raises(BudgetExceeded):
+        client.call("caption", "hi", max_tokens=10, budget_usd=0.0001, extra_body={"n": 128})
+    assert server.received == []

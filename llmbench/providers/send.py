@@ -126,7 +126,7 @@ def finished(
         spec, endpoint, reply.usage, reported_usd=reply.reported_usd, cpu_s=lease.cpu_s, at=sent_at
     )
     parsed, problem = None, reply.problem
-    if problem is None and output_schema is not None:
+    if problem is None and output_schema is not None and (reply.text or not reply.tool_calls):
         try:
             parsed = parse_structured(reply.text, output_schema)
         except ProviderError as error:

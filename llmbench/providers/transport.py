@@ -93,12 +93,28 @@ class HttpxTransport:
 
     def __del__(self) -> None:
         session: aiohttp.ClientSession | None = getattr(self, "_session", None)
-        connector = None if session is None else session.connector
-        if session is None or connector is None or connector.closed or not self._loop.is_closed():
+        if session is None or session.connector is None or session.connector.closed:
             return
-        session.detach()  # aiohttp would write to stderr that nobody closed it
+        if self._loop.is_closed() or _is_running_here(self._loop):
+            _close_now(session)
+        elif self._loop.is_running():
+            self._loop.call_soon_threadsafe(_close_now, session)
+
+
+def _is_running_here(loop: asyncio.AbstractEventLoop) -> bool:
+    try:
+        return asyncio.get_running_loop() is loop
+    except RuntimeError:
+        return False
+
+
+def _close_now(session: aiohttp.ClientSession) -> None:
+    """Close a session without awaiting its peers' goodbye; aiohttp would write to stderr that nobody did."""
+    connector = session.connector
+    session.detach()
+    if connector is not None and not connector.closed:
         with contextlib.suppress(StopIteration, RuntimeError):
-            next(connector.close().__await__())  # with its loop closed there is nothing to wait for
+            next(connector.close().__await__())
 
 
 def _httpx_pool() -> httpx.AsyncBaseTransport:

@@ -12,9 +12,9 @@ from typing import Any
 
 from llmbench.catalog import Policy, Wire
 from llmbench.errors import ParamError
-from llmbench.messages import Adjustment, Message, Request, as_messages
+from llmbench.messages import Adjustment, Message, OutputSchema, Request, as_messages, canonical_json
 from llmbench.routing.params import normalise
-from llmbench.routing.prepare import content_parts, estimated_tokens
+from llmbench.routing.prepare import content_parts, estimated_tokens, text_tokens
 from llmbench.routing.resolve import Wanted
 from llmbench.routing.setup import Setup
 from llmbench.structuring import as_output_schema
@@ -124,10 +124,17 @@ def asked_for(
         ),
         needs_tools="tools" in options,
         needs_reasoning=options.get("reasoning", "none") not in ("none", "minimal"),
-        input_tokens=estimated_tokens(messages),
+        input_tokens=estimated_tokens(messages) + _attached_tokens(options, output_schema),
         output_tokens=options.get("max_tokens", 0),
     )
     return Asked(request, wanted, settings.policy, renamed, settings.clean_output)
+
+
+def _attached_tokens(options: Mapping[str, Any], output_schema: OutputSchema | None) -> int:
+    """The estimate of what goes along with the messages: tools, and a schema that may stand in the prompt."""
+    attached = [options["tools"]] if "tools" in options else []
+    attached += [] if output_schema is None else [output_schema.schema]
+    return sum(text_tokens(canonical_json(item)) for item in attached)
 
 
 def _is_instructed(messages: Sequence[Message]) -> bool:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from llmbench.errors import FallbackExhausted, LLMBenchError, ProviderError
+from llmbench.errors import ConfigError, FallbackExhausted, LLMBenchError, ParamError, ProviderError
 from llmbench.messages import Adjustment, Attempt, Response, Route
 from llmbench.pricing import worst_case_usd
 from llmbench.providers.base import Transport
@@ -35,6 +36,7 @@ class Call:
     attempts: list[Attempt] = field(default_factory=list)
     prepared: dict[str, Prepared] = field(default_factory=dict)
     started: float = field(default_factory=time.monotonic)
+    is_logged: bool = False
     route: Route = field(init=False)
 
     def __post_init__(self) -> None:
@@ -61,15 +63,32 @@ class Call:
             ParamError: an option is wrong, or strict is set and one would be changed.
         """
         route = self.resolve()
-        prepared = {key: self.prepare(key) for key in route.candidates}
+        prepared, refusals = self._prepared_all(route)
         costs = [self.worst_usd(item) for item in prepared.values()]
         return replace(
             route,
+            candidates=tuple(prepared),
+            excluded=(*route.excluded, *((key, str(error)) for key, error in refusals.items())),
             bodies={key: item.body for key, item in prepared.items()},
             adjustments={key: item.adjustments for key, item in prepared.items() if item.adjustments},
             worst_case_s=self.asked.request.deadline_s,
             worst_case_usd=None if None in costs else sum(cost for cost in costs if cost is not None),
         )
+
+    def _prepared_all(self, route: Route) -> tuple[dict[str, Prepared], dict[str, LLMBenchError]]:
+        """Every candidate's request, or why it cannot express the call; the first error if none can."""
+        prepared: dict[str, Prepared] = {}
+        refusals: dict[str, LLMBenchError] = {}
+        for key in route.candidates:
+            try:
+                prepared[key] = self.prepare(key)
+            except (ParamError, ConfigError) as error:
+                if self.asked.request.strict and not prepared:
+                    raise
+                refusals[key] = error
+        if not prepared:
+            raise next(iter(refusals.values()))
+        return prepared, refusals
 
     def prepare(self, key: str) -> Prepared:
         """One candidate's request.
@@ -144,6 +163,9 @@ class Call:
     def _redacted(self, error: ProviderError) -> ProviderError:
         """The error without secrets in its text; its causes may quote a header, so they are cut off."""
         error.args = (self.redact(str(error)),)
+        for name in ("request_id", "output", "param"):
+            if value := getattr(error, name):
+                setattr(error, name, self.redact(value))
         error.__cause__ = error.__context__ = None
         return error
 
@@ -184,8 +206,8 @@ class Call:
             parsed=sent.parsed,
             ttft_ms=sent.ttft_ms,
             queued_ms=sent.lease.queued_ms,
-            request_id=sent.reply.request_id,
-            model_version=sent.lease.version or sent.reply.served_model,
+            request_id=self._shown(sent.reply.request_id),
+            model_version=sent.lease.version or self._shown(sent.reply.served_model),
             cpu_s=sent.lease.cpu_s,
             load=sent.lease.load,
             tool_calls=sent.reply.tool_calls,
@@ -197,8 +219,12 @@ class Call:
             redact=self.redact,
             content=self.setup.logs_content,
         )
-        self.log.write(line)
+        self._write(line)
         return response
+
+    def _shown(self, text: str | None) -> str | None:
+        """What a host calls a request or a model, without the keys that it might repeat."""
+        return None if text is None else self.redact(text)
 
     def _text(self, sent: Sent, prepared: Prepared) -> str:
         """The reply's text, cleaned as the task asks; a reply with a schema stays as it was checked."""
@@ -207,10 +233,12 @@ class Call:
 
     def failed(self, error: BaseException) -> None:
         """Write the call's failure to telemetry, and what is known of it to the error."""
+        if self.is_logged:
+            return  # a stream that is left after its last piece
         changes = self.changes()
         if isinstance(error, FallbackExhausted):
             error.adjustments, error.call_id = changes, self.asked.request.call_id
-        cause = error if isinstance(error, LLMBenchError) else ProviderError("cancelled", kind="cancelled")
+        cause = error if isinstance(error, LLMBenchError) else _as_cancelled(error)
         line = failure_line(
             self.asked.request,
             self.route,
@@ -222,7 +250,17 @@ class Call:
             redact=self.redact,
             content=self.setup.logs_content,
         )
+        self._write(line)
+
+    def _write(self, line: Mapping[str, Any]) -> None:
+        self.is_logged = True
         self.log.write(line)
 
     def _elapsed_ms(self) -> float:
         return (time.monotonic() - self.started) * 1000
+
+
+def _as_cancelled(error: BaseException) -> ProviderError:
+    """The error of a call that something outside of it ended."""
+    what = "cancelled" if isinstance(error, (asyncio.CancelledError, GeneratorExit)) else type(error).__name__
+    return ProviderError(what, kind="cancelled")

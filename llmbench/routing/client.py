@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import inspect
+import weakref
 from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
@@ -46,6 +48,7 @@ class LLMClient:
         """Take the same arguments as LLMRouter."""
         self.router = LLMRouter(configs, **options)
         self._loop = BackgroundLoop()
+        weakref.finalize(self, _end, self._loop, self.router)
 
     @property
     def config(self) -> Config:
@@ -92,13 +95,13 @@ class LLMClient:
         return self.router.explain(task, prompt, **arguments)
 
     async def aclose(self) -> None:
-        """Close connections and the log."""
+        """Close connections, the log and the background loop."""
         await self.router.aclose()
+        await asyncio.to_thread(self.close)
 
     def close(self) -> None:
-        """Close connections, the log and the background loop."""
-        self._loop.close(self.router.aclose)
-        self.router.close()
+        """The same outside of a running loop; inside one its connections are closed as soon as it goes on."""
+        _end(self._loop, self.router)
 
     def __enter__(self) -> Self:
         return self
@@ -115,3 +118,9 @@ class LLMClient:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         await self.aclose()
+
+
+def _end(loop: BackgroundLoop, router: LLMRouter) -> None:
+    """Close what a client opened; also when nobody closed it before it was garbage."""
+    loop.close(router.aclose)
+    router.close()

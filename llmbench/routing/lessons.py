@@ -56,6 +56,13 @@ class Lessons:
         self._guard = threading.Lock()
         self._refused: dict[str, dict[str, str]] = {}
 
+    def kept_for(self, models: Collection[str]) -> Lessons:
+        """The lessons about these models alone."""
+        kept = Lessons()
+        with self._guard:
+            kept._refused = {key: dict(known) for key, known in self._refused.items() if key in models}
+        return kept
+
     def learn(
         self, model: str, error: ProviderError, sent: Mapping[str, Any], applied: Collection[str]
     ) -> bool:
@@ -92,6 +99,7 @@ class Lessons:
             rule = f"{spec.key} refused it: {said}"
             if name == "response_format":
                 spec = replace(spec, params=replace(spec.params, response_format_support="prompt"))
+                changes.append(Adjustment(name, "moved", name, "system prompt", rule))
             elif name == "max_tokens":
                 key = _LIMIT_KEYS.get(spec.params.max_tokens_key, spec.params.max_tokens_key)
                 changes.append(Adjustment(name, "renamed", spec.params.max_tokens_key, key, rule))

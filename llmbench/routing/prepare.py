@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from llmbench.catalog import ModelSpec
 from llmbench.errors import ParamError
-from llmbench.messages import Adjustment, Message, OutputSchema, Request
+from llmbench.messages import Adjustment, Message, OutputSchema, Request, canonical_json
 from llmbench.providers.send import wire_for
 from llmbench.routing.params import guard
 from llmbench.routing.resolve import Wanted
@@ -69,6 +69,7 @@ def prepare(
     body = wire.body(spec, request.messages, guarded.params, guarded.instruction, guarded.extra_body)
     limits = (options.get("max_tokens"), spec.capabilities.max_output_tokens)
     max_tokens = min((limit for limit in limits if limit is not None), default=None)
+    max_tokens = _most_tokens(guarded.extra_body, max_tokens)
     kept = (change for change in defaults.renamed if change.after not in request.options)
     changes = (*kept, *renamed, *taught.adjustments, *guarded.adjustments)
     losses = [change for change in changes if change.action != "renamed"]
@@ -76,6 +77,17 @@ def prepare(
         listed = "; ".join(str(change) for change in losses)
         raise ParamError(f"strict: {spec.key} would not take the parameters as they are: {listed}")
     return Prepared(spec, body, options, changes, max_tokens, output_schema, taught.applied)
+
+
+_EXTRA_LIMITS: Final = ("max_tokens", "max_completion_tokens", "max_output_tokens")
+
+
+def _most_tokens(extra_body: Mapping[str, Any], max_tokens: int | None) -> int | None:
+    """The output limit of the body as it is sent: `extra_body` wins, and `n` answers cost n times."""
+    given = [value for name in _EXTRA_LIMITS if isinstance(value := extra_body.get(name), int)]
+    most = max(given) if given else max_tokens
+    answers = extra_body.get("n", 1)
+    return most if most is None or not isinstance(answers, int) else most * max(answers, 1)
 
 
 def content_parts(message: Message) -> Sequence[Mapping[str, Any]]:
@@ -91,12 +103,15 @@ def estimated_tokens(messages: Iterable[Message]) -> int:
     total = 0
     for message in messages:
         if isinstance(message.content, str):
-            total += _text_tokens(message.content)
+            total += text_tokens(message.content)
         else:
-            total += sum(_text_tokens(str(part.get("text", ""))) for part in message.content)
+            total += sum(text_tokens(str(part.get("text", ""))) for part in message.content)
+        if message.extra:
+            total += text_tokens(canonical_json(message.extra))
     return total
 
 
-def _text_tokens(text: str) -> int:
+def text_tokens(text: str) -> int:
+    """The same for one text."""
     ascii_characters = len(text.encode("ascii", "ignore"))
     return len(text) - ascii_characters + (ascii_characters + 3) // 4

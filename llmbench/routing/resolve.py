@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
-from llmbench.catalog import Candidate, Condition, Modality, ModelSpec, Policy, Wire
+from llmbench.catalog import PARAMETER_ALIASES, Candidate, Condition, Modality, ModelSpec, Policy, Wire
 from llmbench.config import Config, Environment, Override, TaskRule
 from llmbench.config.candidates import unmet
 from llmbench.config.model import MEDIA_FILES
@@ -17,6 +17,10 @@ from llmbench.errors import RouteError
 from llmbench.messages import Route
 
 DEFAULT_TIER: Final = "standard"
+_LIMIT_NAMES: Final = (
+    "max_tokens",
+    *(alias for alias, name in PARAMETER_ALIASES.items() if name == "max_tokens"),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,20 +72,20 @@ def resolve(
     tier, tier_reason = _tier(config, wanted)
     choice = _candidates(config, environment, wanted, tier)
     kept: list[str] = []
-    candidates = _with_fallback_model(config, choice.candidates)
-    if wanted.needs_reasoning and not any(_can_reason(config, candidate) for candidate in candidates):
-        wanted = replace(wanted, needs_reasoning=False)  # none can: the guard says what becomes of the wish
-    for candidate in candidates:
+    for candidate in _with_fallback_model(config, choice.candidates):
         key = config.model_key(candidate.model)
         if key is None:
             choice.excluded.append((candidate.model, "no model, code or unique model id of that name"))
             continue
         spec = config.models[key]
-        reason = _exclusion(spec, candidate.condition, wanted) or unreachable(spec)
+        need = wanted.input_tokens + output_tokens(config, wanted, tier, spec)
+        reason = _exclusion(spec, candidate.condition, wanted, need) or unreachable(spec)
         if reason is not None:
             choice.excluded.append((key, reason))
         elif key not in kept:
             kept.append(key)
+    if wanted.needs_reasoning:
+        kept = _without_unreasoning(config, kept, choice)
     if not kept:
         listed = "; ".join(f"{model}: {reason}" for model, reason in choice.excluded) or "the list is empty"
         raise RouteError(
@@ -233,21 +237,34 @@ def _with_fallback_model(config: Config, candidates: Sequence[Candidate]) -> tup
     return (*candidates, *(Candidate(tail) for tail in tails))
 
 
-def _can_reason(config: Config, candidate: Candidate) -> bool:
-    key = config.model_key(candidate.model)
-    return key is not None and config.models[key].capabilities.reasoning
+def _without_unreasoning(config: Config, kept: list[str], choice: _Choice) -> list[str]:
+    """Those who can reason, if any can; if none can, the guard says what becomes of the wish."""
+    able = [key for key in kept if config.models[key].capabilities.reasoning]
+    if able:
+        rest = [key for key in kept if key not in able]
+        choice.excluded += [(key, "cannot reason (capabilities.reasoning)") for key in rest]
+    return able or kept
 
 
-def _exclusion(spec: ModelSpec, condition: Condition, wanted: Wanted) -> str | None:
-    """Why a candidate cannot take this call, or None."""
+def output_tokens(config: Config, wanted: Wanted, tier: str, spec: ModelSpec) -> int:
+    """The output limit that a candidate would be sent, in tokens; 0 when there is none."""
+    limit = wanted.output_tokens
+    if not limit:
+        layers = option_layers(config, wanted, tier, spec)
+        given = [layer[name] for layer in layers for name in _LIMIT_NAMES if isinstance(layer.get(name), int)]
+        limit = given[-1] if given else 0
+    most = spec.capabilities.max_output_tokens
+    return limit if most is None else min(limit, most)
+
+
+def _exclusion(spec: ModelSpec, condition: Condition, wanted: Wanted, need: int) -> str | None:
+    """Why a candidate cannot take this call of about `need` tokens, or None."""
     can = spec.capabilities
-    need = wanted.input_tokens + wanted.output_tokens
     context = can.context_tokens
     problems = (
         (can.mode != wanted.modality, f"its mode is {can.mode}; the call is {wanted.modality}"),
         (wanted.needs_vision and not can.vision, "cannot see images (capabilities.vision)"),
         (wanted.needs_tools and not can.tools, "cannot use tools (capabilities.tools)"),
-        (wanted.needs_reasoning and not can.reasoning, "cannot reason (capabilities.reasoning)"),
         (
             context is not None and need > context,
             f"about {need} tokens do not fit its context of {context}",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import threading
+import uuid
 from collections.abc import AsyncGenerator, Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -14,16 +15,17 @@ from llmbench.config.environment import read_environment
 from llmbench.config.model import Config
 from llmbench.config.watch import ConfigWatch
 from llmbench.errors import LLMBenchError
-from llmbench.messages import Response, Route
+from llmbench.messages import Request, Response, Route
 from llmbench.providers.base import Transport
 from llmbench.providers.entra import TokenProvider
 from llmbench.providers.hosts import Host
 from llmbench.providers.transport import HttpxTransport
-from llmbench.routing.arguments import Prompt, asked_for
+from llmbench.routing.arguments import Asked, Prompt, asked_for
 from llmbench.routing.budget import Budgets
 from llmbench.routing.call import Call
 from llmbench.routing.fallback import Outcome, run_candidates
 from llmbench.routing.progress import Options
+from llmbench.routing.resolve import Wanted
 from llmbench.routing.setup import Setup, open_setup
 from llmbench.routing.streaming import stream_candidates
 from llmbench.telemetry import DEFAULT_LOG_PATH, Redactor, TelemetryLog
@@ -90,7 +92,14 @@ class LLMRouter:
         Raises:
             ConfigError: a provider's address cannot be used.
         """
-        opened = open_setup(config, self.environment, self._hosts, self._token_providers, self._redact.add)
+        opened = open_setup(
+            config,
+            self.environment,
+            self._hosts,
+            self._token_providers,
+            self._redact.add,
+            getattr(self, "_setup", None),
+        )
         self._redact.keep(opened.secrets())
         return opened
 
@@ -105,11 +114,19 @@ class LLMRouter:
         return (host.version(spec) if host is not None else None) or spec.model_id
 
     def begin(self, task: str, prompt: Prompt, **arguments: Any) -> Call:
-        """A call with the arguments of `asked_for`. Nothing is sent.
+        """A call with the arguments of `asked_for`. Nothing is sent; a call that is refused has its line too.
 
         Raises:
             ParamError: an argument is unknown or has a wrong value.
         """
+        try:
+            return self._asked(task, prompt, **arguments)
+        except LLMBenchError as error:
+            refused = Asked(Request(str(task), (), uuid.uuid4().hex), Wanted(str(task)), self.config.policy)
+            Call(self._setup, refused, self.log, self._redact, self._budgets.open(None, None)).failed(error)
+            raise
+
+    def _asked(self, task: str, prompt: Prompt, **arguments: Any) -> Call:
         setup = self.setup()
         asked = asked_for(setup, task, prompt, **arguments)
         request = asked.request
@@ -123,7 +140,7 @@ class LLMRouter:
             RouteError: no candidate is left.
             ParamError: an argument is wrong, or strict is set and a parameter would be changed.
         """
-        return self.begin(task, prompt, **arguments).explain()
+        return self._asked(task, prompt, **arguments).explain()
 
     async def run(self, call: Call) -> Response:
         """One call from route to telemetry line.
@@ -146,10 +163,10 @@ class LLMRouter:
                 context_tokens=call.windows(),
                 strict=call.asked.request.strict,
             )
-        except (LLMBenchError, asyncio.CancelledError) as error:
+            return call.answered(outcome)
+        except BaseException as error:
             call.failed(error)
             raise
-        return call.answered(outcome)
 
     async def stream(self, call: Call) -> AsyncGenerator[str | Response, None]:
         """The same in pieces of text, then the Response. A stream that is given up counts as cancelled.
@@ -175,7 +192,7 @@ class LLMRouter:
             async with contextlib.aclosing(pieces) as arriving:
                 async for piece in arriving:
                     yield call.answered(piece) if isinstance(piece, Outcome) else piece
-        except (LLMBenchError, asyncio.CancelledError, GeneratorExit) as error:
+        except BaseException as error:
             call.failed(error)
             raise
 
@@ -202,13 +219,22 @@ class LLMRouter:
         """Close the connections of every loop, as far as that can be done from outside, and the log."""
         with self._transports_guard:
             transports, self._transports = self._transports, {}
+        here = _running_loop()
         for loop, transport in transports.items():
+            if loop is here or loop.is_closed():
+                continue  # a transport closes itself when it is garbage, which it is now
             if loop.is_running():
                 asyncio.run_coroutine_threadsafe(transport.aclose(), loop)
-            elif not loop.is_closed():
-                with contextlib.suppress(RuntimeError):  # another loop runs in this thread
-                    loop.run_until_complete(transport.aclose())
+            elif here is None:
+                loop.run_until_complete(transport.aclose())
         self.log.close()
+
+
+def _running_loop() -> asyncio.AbstractEventLoop | None:
+    try:
+        return asyncio.get_running_loop()
+    except RuntimeError:
+        return None
 
 
 def _loaded(folder: str | Path) -> Config:

@@ -23,7 +23,7 @@ from llmbench.providers.send import speaks
 from llmbench.routing.breaker import Circuits
 from llmbench.routing.lessons import Lessons
 from llmbench.routing.params import merge
-from llmbench.routing.resolve import Wanted, option_layers, resolve, task_policy, task_rules
+from llmbench.routing.resolve import Wanted, option_layers, output_tokens, resolve, task_policy, task_rules
 from llmbench.structuring import as_output_schema
 
 
@@ -57,17 +57,16 @@ _MOST_ROUTES: Final = 1024
 
 @dataclass(frozen=True, slots=True)
 class _Known:
-    """A route for every call of up to `room` tokens, until a time of the monotonic clock."""
+    """A route for every call of up to `room` tokens of input, until a time of the monotonic clock."""
 
     route: Route
     room: int
     until: float
 
 
-_TOKENS: Final = frozenset({"input_tokens", "output_tokens"})
-#: What a route depends on, besides the tokens of the call.
+#: What a route depends on, besides the length of the prompt.
 _question: Callable[[Wanted], Hashable] = attrgetter(
-    *(field.name for field in fields(Wanted) if field.name not in _TOKENS)
+    *(field.name for field in fields(Wanted) if field.name != "input_tokens")
 )
 
 
@@ -77,16 +76,29 @@ class Setup:
     What the files say of a task is worked out once for each task, channel and environment.
     """
 
-    def __init__(self, config: Config, environment: Environment, hosts: Mapping[str, Host]) -> None:
+    def __init__(
+        self,
+        config: Config,
+        environment: Environment,
+        hosts: Mapping[str, Host],
+        before: Setup | None = None,
+    ) -> None:
+        """Take what was opened; `before` is the setup that a reload replaces.
+
+        What hosts refused is still true of models that stand unchanged, and so is what the breaker knows.
+        """
         self.config = config
         self.environment = environment
         self.hosts = hosts
         asked = environment.log_content
         self.logs_content = config.log_content if asked is None else asked
-        self.circuits = Circuits(
-            config.policy.breaker or Breaker()
-        )  # a task's policy may use it all the same
-        self.lessons = Lessons()
+        breaker = config.policy.breaker or Breaker()  # a task's policy may use it all the same
+        self.circuits, self.lessons = Circuits(breaker), Lessons()
+        if before is not None:
+            same = {key for key, spec in config.models.items() if before.config.models.get(key) == spec}
+            self.lessons = before.lessons.kept_for(same)
+            if breaker == (before.config.policy.breaker or Breaker()):
+                self.circuits = before.circuits
         self._routes: dict[Hashable, _Known] = {}
         self.settings = lru_cache(maxsize=4096)(self._settings)
         self.defaults = lru_cache(maxsize=4096)(self._defaults)
@@ -94,7 +106,7 @@ class Setup:
     def _settings(self, task: str, channel: str | None, env: str | None) -> TaskSettings:
         place = Wanted(task, channel=channel, env=env)
         rules = task_rules(self.config, place)
-        timeouts = [rule.timeout_s for rule in rules] + [rule.options.get("timeout") for rule in rules]
+        timeouts = [rule.timeout_s or rule.options.get("timeout") for rule in rules]
         return TaskSettings(
             policy=task_policy(self.config, place),
             timeout_s=next((float(value) for value in timeouts if value is not None), None),
@@ -117,8 +129,7 @@ class Setup:
         Raises:
             RouteError: no candidate is left.
         """
-        question = _question(wanted)
-        tokens = wanted.input_tokens + wanted.output_tokens
+        question, tokens = _question(wanted), wanted.input_tokens
         known = self._routes.get(question)
         if known is not None and tokens <= known.room and time.monotonic() < known.until:
             return known.route
@@ -126,13 +137,18 @@ class Setup:
             self.config, self.environment, wanted, lambda spec: self.unreachable(spec, wanted.wire)
         )
         keys = [*route.candidates, *(key for key, _ in route.excluded if key in self.config.models)]
-        contexts = [self.config.models[key].capabilities.context_tokens for key in keys]
-        room = min((context for context in contexts if context is not None), default=sys.maxsize)
+        room = min((self._room(wanted, route.tier, key) for key in keys), default=sys.maxsize)
         if tokens <= room:
             if len(self._routes) >= _MOST_ROUTES:
                 self._routes.clear()
             self._routes[question] = _Known(route, room, time.monotonic() + _ROUTE_S)
         return route
+
+    def _room(self, wanted: Wanted, tier: str, key: str) -> int:
+        """How many tokens of input fit a candidate beside its output limit."""
+        spec = self.config.models[key]
+        context = spec.capabilities.context_tokens
+        return sys.maxsize if context is None else context - output_tokens(self.config, wanted, tier, spec)
 
     def secrets(self) -> list[str]:
         """The values of every key variable that the config names."""
@@ -180,6 +196,7 @@ def open_setup(
     hosts: Mapping[str, Host],
     token_providers: Mapping[str, TokenProvider],
     learn: Callable[[str], None],
+    before: Setup | None = None,
 ) -> Setup:
     """Open the hosts of a config.
 
@@ -189,6 +206,7 @@ def open_setup(
         hosts: hosts by provider name, in place of those that the config describes.
         token_providers: what returns an Entra token, by provider name.
         learn: is told every new token, so that it can be hidden from logs.
+        before: the setup that a reload replaces.
 
     Raises:
         ConfigError: a provider's address cannot be used.
@@ -198,4 +216,4 @@ def open_setup(
         for name, endpoint in config.endpoints.items()
         if name not in hosts
     }
-    return Setup(config, environment, {**opened, **hosts})
+    return Setup(config, environment, {**opened, **hosts}, before)

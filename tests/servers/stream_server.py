@@ -56,6 +56,8 @@ class StreamServer(LoopbackServer):
         lines = [f"HTTP/1.1 {self.play.status} X", *(f"{name}: {value}" for name, value in given.items())]
         writer.write("\r\n".join(lines).encode() + b"\r\n\r\n")
         for part in self.play.parts:
+            if part == b"":
+                continue  # an empty chunk would be the end of the body
             if isinstance(part, bytes):
                 writer.write(f"{len(part):x}\r\n".encode() + part + b"\r\n")
                 await writer.drain()
