@@ -10,7 +10,7 @@ import hashlib
 import html
 import json
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Final, Literal
 
@@ -49,11 +49,13 @@ class OutputSchema:
     """The JSON Schema a reply must meet. `name` identifies it on wires that ask for one.
 
     `strict` is the caller's own wish about the wire field of that name; None leaves it to the schema.
+    `check` is what a class asks of the data beyond its schema (dates, validators): it raises where they fail.
     """
 
     schema: Mapping[str, Any]
     name: str = "reply"
     strict: bool | None = None
+    check: Callable[[Any], object] | None = field(default=None, compare=False, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +84,7 @@ class Request:
     def prompt_sha256(self) -> str:
         """Hash of the messages: identifies a prompt in a log that does not hold its text."""
         text = canonical_json([message.as_dict() for message in self.messages])
-        return hashlib.sha256(text.encode()).hexdigest()
+        return hashlib.sha256(text.encode("utf-8", "backslashreplace")).hexdigest()
 
 
 @dataclass(frozen=True, slots=True)
@@ -284,14 +286,19 @@ def as_messages(
     `variables` no text is touched.
 
     Raises:
-        ParamError: the list is empty, a message lacks a role or content, or the role is unknown; a place
-            has no value, a variable has no place, or a value is neither text nor a number.
+        ParamError: the prompt is neither text nor a list, the list is empty, a message lacks a role or
+            content, the role is unknown, or something in it is not plain JSON; a place has no value, a
+            variable has no place, or a value is neither text nor a number.
     """
+    if system is not None and not isinstance(system, str):
+        raise ParamError(f"system: must be a text, not {type(system).__name__}")
     head = () if system is None else (Message("system", system),)
     if isinstance(prompt, str):
         turns: tuple[Message, ...] = (Message("user", prompt),)
-    else:
+    elif isinstance(prompt, Iterable):
         turns = tuple(_as_message(index, turn) for index, turn in enumerate(prompt))
+    else:
+        raise ParamError(f"messages: give a text or a list of messages, not {type(prompt).__name__}")
     if not turns:
         raise ParamError("messages: the list is empty; give a string or at least one message")
     return head + turns if variables is None else _filled(head + turns, variables)
@@ -339,8 +346,13 @@ def _did_you_mean(name: str, known: Iterable[str]) -> str | None:
 
 
 def _as_message(index: int, turn: Message | Mapping[str, Any]) -> Message:
-    if isinstance(turn, Message):
-        return turn
+    message = turn if isinstance(turn, Message) else _from_mapping(index, turn)
+    if message.extra or not isinstance(message.content, str):  # a plain text costs no look
+        _refuse_unless_json(index, message)
+    return message
+
+
+def _from_mapping(index: int, turn: Mapping[str, Any]) -> Message:
     if not isinstance(turn, Mapping):
         raise ParamError(f"messages[{index}]: a message is a mapping of role and content, not {turn!r:.40}")
     role, content = turn.get("role"), turn.get("content")
@@ -351,10 +363,23 @@ def _as_message(index: int, turn: Message | Mapping[str, Any]) -> Message:
         content = ""  # an assistant turn that only calls tools
     if isinstance(content, str):
         return Message(role, content, extra)
+    return Message(role, tuple(dict(part) for part in _parts(index, content)), extra)
+
+
+def _parts(index: int, content: object) -> Sequence[Mapping[str, Any]]:
     if isinstance(content, Sequence) and content and all(isinstance(part, Mapping) for part in content):
-        return Message(role, tuple(dict(part) for part in content), extra)
+        return content
     kind = type(content).__name__
     raise ParamError(f"messages[{index}]: content must be text or a list of parts, not {kind}")
+
+
+def _refuse_unless_json(index: int, message: Message) -> None:
+    if not isinstance(message.content, str):
+        _parts(index, message.content)
+    try:
+        _CANONICAL(message.as_dict())
+    except (TypeError, ValueError, RecursionError) as error:
+        raise ParamError(f"messages[{index}]: not plain JSON: {error}") from error
 
 
 def canonical_json(value: object) -> str:

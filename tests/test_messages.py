@@ -53,11 +53,23 @@ def test_the_further_keys_of_a_turn_are_sent_as_they_are():
         ([{"role": "user", "content": ["x"]}], "content must be text"),
         (["x"], "a message is a mapping"),
         ({"role": "user", "content": "x"}, "a message is a mapping"),
+        (None, "give a text or a list of messages, not NoneType"),
+        (5, "give a text or a list of messages, not int"),
+        ([{"role": "user", "content": "x", "name": object()}], r"messages\[0\]: not plain JSON"),
+        ([{"role": "user", "content": [{"type": "text", "text": b"x"}]}], r"messages\[0\]: not plain JSON"),
+        ([{"role": "user", "content": [{"n": float("nan")}]}], r"messages\[0\]: not plain JSON"),
+        ([Message("user", "x", {"name": b"x"})], r"messages\[0\]: not plain JSON"),
+        ([Message("user", b"x")], "content must be text"),
     ],
 )
 def test_a_prompt_that_is_none_is_refused_with_its_place(prompt, said):
     with pytest.raises(ParamError, match=said):
         as_messages(prompt)
+
+
+def test_a_system_prompt_that_is_no_text_is_refused():
+    with pytest.raises(ParamError, match="system: must be a text, not bytes"):
+        as_messages("hi", b"be brief")
 
 
 PARTS = [{"type": "text", "text": "{what} of {city}"}, {"type": "image_url", "image_url": {"url": "{what}"}}]
@@ -132,6 +144,14 @@ def test_equal_prompts_have_equal_hashes_and_a_turn_more_another():
         return Request(task="t", messages=turns, call_id="x").prompt_sha256
 
     assert hashed("字幕") == hashed("字幕") != hashed("字幕", "")
+
+
+def test_half_a_character_of_a_torn_text_has_a_hash_too():
+    hashes = {
+        Request(task="t", messages=as_messages(text), call_id="x").prompt_sha256
+        for text in ("x", "x \ud83d", "x \ud83e")
+    }
+    assert len(hashes) == 3
 
 
 def test_canonical_json_has_one_spelling_and_no_nan():
