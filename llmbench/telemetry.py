@@ -1,34 +1,42 @@
-"""JSONL that is never torn: one line a call, written by many processes, read back with nothing lost.
-
-Every JSONL line of llmbench goes through `JsonlWriter`: telemetry and the sweep's ledger alike.
-"""
+"""Telemetry: one line a call, without secrets, and without the call's texts unless they are asked for."""
 
 from __future__ import annotations
 
 import contextlib
-import errno
-import fcntl
 import json
-import os
 import re
 import threading
 import warnings
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
+from urllib.parse import quote
 
 from llmbench.errors import ErrorKind, FallbackExhausted, LLMBenchError, ProviderError, RouteError
-from llmbench.messages import Adjustment, Attempt, Request, Response, Route, Usage
-from llmbench.structuring import loads_strictly
+from llmbench.jsonl import JsonlWriter
+from llmbench.messages import Adjustment, Attempt, Message, Request, Response, Route, Usage
 
 SCHEMA: Final = 1
 DEFAULT_LOG_PATH: Final = Path("workspaces/logs/llm_usage.jsonl")
 #: Shorter values are too common to be hidden wherever they stand.
 _SHORTEST_SECRET: Final = 6
 _LEARNT_SECRETS: Final = 64
+#: So much of a secret's beginning is hidden where a text was cut within it.
+_SHORTEST_HEAD: Final = 8
+#: What may stand after a cut: quotes, brackets, an ellipsis.
+_AFTER_CUT: Final = "'\"`.\u2026)]}> \n"
+#: A lock that another process holds longer costs a line, not a call. Writers hold it for microseconds: eight
+#: that do nothing else lose no line (tests/test_jsonl.py).
+LOCK_WAIT_S: Final = 1.0
+#: So many characters in a row, the same in an error and in a message, are a quotation.
+_QUOTATION: Final = 20
+#: Parameters whose values are words of the interface, not texts of the caller.
+_WORDED: Final = frozenset({"reasoning", "reasoning_effort", "verbosity", "tool_choice", "service_tier"})
+_LONGEST_WORD: Final = 20
+#: Failures after which a host may charge for a request all the same.
+_LEFT_AT_WORK: Final = frozenset({"timeout", "cancelled", "malformed"})
 #: Key-shaped text that is hidden even when its value is not known: bearer tokens, JSON web tokens and
 #: vendors' prefixes.
 #: Model keys such as `fw_deep_v3` or `or_small` have the same beginnings and must stay readable.
@@ -43,130 +51,6 @@ def utc_now() -> str:
     return datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
-#: Made once: an encoder a call would cost a tenth of the line.
-_AS_LINE: Final = json.JSONEncoder(
-    ensure_ascii=False, allow_nan=False, check_circular=False, separators=(", ", ": ")
-).encode
-
-
-class JsonlWriter:
-    """Appends whole lines to one file from any number of threads and processes.
-
-    A lock file is not needed: the file itself is locked (flock), a torn tail left by a killed writer
-    is closed with a newline before the next record, and a short write (disk full) is taken back.
-    """
-
-    def __init__(self, path: str | Path) -> None:
-        self.path = Path(path)
-        self._name = os.fspath(self.path)
-        self._thread_lock = threading.Lock()
-        self._fd: int | None = None
-        self._identity = (0, 0)  # device and inode of the open file
-        self._whole_to = 0  # up to here this writer left whole lines behind
-        self._pid = os.getpid()
-
-    def append(self, record: Mapping[str, Any]) -> None:
-        """Write one record as one line.
-
-        Raises:
-            OSError: the file cannot be opened or written; nothing of the record remains in it.
-            ValueError: the record holds NaN, infinity or something that is not JSON.
-        """
-        try:
-            line = _AS_LINE(record)
-        except (TypeError, RecursionError) as error:
-            raise ValueError(f"not a JSON record: {error}") from error
-        data = line.encode("utf-8", "backslashreplace") + b"\n"  # a lone surrogate becomes a JSON escape
-        with self._thread_lock:
-            fd, end = self._locked()
-            try:
-                if end != self._whole_to and end and os.pread(fd, 1, end - 1) != b"\n":
-                    data = b"\n" + data
-                if os.write(fd, data) != len(data):
-                    os.ftruncate(fd, end)
-                    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), self._name)
-                self._whole_to = end + len(data)
-            finally:
-                fcntl.flock(fd, fcntl.LOCK_UN)
-
-    def _locked(self) -> tuple[int, int]:
-        """The open and locked file and its size; opened again when the path was removed or rotated away.
-
-        One look at the path under the lock says both whether it is still this file and where it ends.
-        """
-        if self._pid != os.getpid():  # a forked child shares the parent's lock: it needs a file of its own
-            if self._fd is not None:
-                os.close(self._fd)
-            self._fd, self._pid = None, os.getpid()
-        while True:
-            if self._fd is None:
-                self.path.parent.mkdir(parents=True, exist_ok=True)
-                flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC
-                self._fd = os.open(self.path, flags, 0o600)
-                opened = os.fstat(self._fd)
-                self._identity, self._whole_to = (opened.st_dev, opened.st_ino), 0
-            fcntl.flock(self._fd, fcntl.LOCK_EX)
-            try:
-                found = os.stat(self._name)  # noqa: PTH116 -- a Path here costs as much as the system call
-                if (found.st_dev, found.st_ino) == self._identity:
-                    return self._fd, found.st_size
-            except FileNotFoundError:
-                pass
-            os.close(self._fd)  # ends the lock too
-            self._fd = None
-
-    def close(self) -> None:
-        """Close the file; the next append opens it again."""
-        with self._thread_lock:
-            if self._fd is not None:
-                os.close(self._fd)
-                self._fd = None
-
-    def __del__(self) -> None:
-        if getattr(self, "_fd", None) is not None:
-            with contextlib.suppress(OSError):
-                self.close()
-
-
-@dataclass(frozen=True, slots=True)
-class JsonlLine:
-    """One line as read: its record, or the reason why it is none. `number` is 1-based, `offset` in bytes."""
-
-    number: int
-    offset: int
-    raw: bytes
-    record: dict[str, Any] | None
-    reason: str | None
-
-
-def read_jsonl(path: str | Path) -> Iterator[JsonlLine]:
-    """Every line of a file that is not blank, torn and foreign ones included with their reason.
-
-    Raises:
-        OSError: the file cannot be opened.
-    """
-    offset = 0
-    with Path(path).open("rb") as file:
-        for number, raw in enumerate(file, start=1):
-            start, offset = offset, offset + len(raw)
-            if not raw.strip():
-                continue
-            record, reason = _parse_line(raw)
-            yield JsonlLine(number, start, raw, record, reason)
-
-
-def _parse_line(raw: bytes) -> tuple[dict[str, Any] | None, str | None]:
-    try:
-        value = loads_strictly(raw.decode("utf-8"))
-    except UnicodeDecodeError:
-        return None, "not_utf8"
-    except ValueError:
-        return None, "torn" if not raw.endswith(b"\n") else "not_json"
-    if not isinstance(value, dict):
-        return None, "not_object"
-    return value, None
-
-
 class Redactor:
     """Replaces known secret values and key-shaped text by `***`. Safe between threads.
 
@@ -176,34 +60,59 @@ class Redactor:
     def __init__(self, secrets: Iterable[str] = ()) -> None:
         self._given = frozenset(s for s in secrets if len(s) >= _SHORTEST_SECRET)
         self._learnt: deque[str] = deque(maxlen=_LEARNT_SECRETS)
-        self._secrets = sorted(self._given, key=len, reverse=True)
+        self._spelt = _spellings(self._given)
         self._guard = threading.Lock()
 
     def keep(self, secrets: Iterable[str]) -> None:
         """Hide these values too, for good: keys of a config that was taken up later."""
         with self._guard:
             self._given |= {secret for secret in secrets if len(secret) >= _SHORTEST_SECRET}
-            self._secrets = sorted({*self._given, *self._learnt}, key=len, reverse=True)
+            self._spelt = _spellings({*self._given, *self._learnt})
 
     def add(self, secret: str) -> None:
         """Hide this value too from now on: a token, of which only the newest are known."""
         with self._guard:
-            if len(secret) >= _SHORTEST_SECRET and secret not in self._secrets:
+            is_known = secret in self._given or secret in self._learnt
+            if len(secret) >= _SHORTEST_SECRET and not is_known:
                 self._learnt.append(secret)
-                self._secrets = sorted({*self._given, *self._learnt}, key=len, reverse=True)
+                self._spelt = _spellings({*self._given, *self._learnt})
 
     def __call__(self, text: str) -> str:
-        """The text without secrets."""
-        for secret in self._secrets:
+        """The text without secrets, the beginning of one at its end included: the text may have been cut."""
+        spelt = self._spelt
+        for secret in spelt:
             text = text.replace(secret, "***")
+        for secret in spelt:
+            text = _without_head(text, secret)
         return _KEY_PATTERN.sub(lambda match: (match.group(1) or "") + "***", text)
+
+
+def _spellings(secrets: Iterable[str]) -> list[str]:
+    """The secrets as they are, as in a URL, and as in a JSON text; the longest first."""
+    spelt = set(secrets)
+    for secret in tuple(spelt):
+        spelt |= {quote(secret, safe="", errors="replace"), json.dumps(secret)[1:-1]}
+    return sorted(spelt, key=len, reverse=True)
+
+
+def _without_head(text: str, secret: str) -> str:
+    """The text without the beginning of the secret that it ends with, if it does."""
+    head, end = secret[:_SHORTEST_HEAD], len(text.rstrip(_AFTER_CUT))
+    if len(secret) <= _SHORTEST_HEAD:
+        return text
+    at = text.find(head, max(end - len(secret), 0), end)
+    while at >= 0:
+        if secret.startswith(text[at:end]):
+            return f"{text[:at]}***{text[end:]}"
+        at = text.find(head, at + 1, end)
+    return text
 
 
 class TelemetryLog:
     """The log of calls. A disk that fails never fails a call: dropped lines are counted, warned of once."""
 
     def __init__(self, path: str | Path | None) -> None:
-        self._writer = None if path is None else JsonlWriter(path)
+        self._writer = None if path is None else JsonlWriter(path, LOCK_WAIT_S)
         self.dropped = 0
 
     @property
@@ -258,7 +167,9 @@ def success_line(
     failed = [attempt for attempt in response.attempts if attempt.error_kind]
     texts = _content(request, response.text, redact) if content else {}
     return {
-        **_common(request, response.route, response.attempts, response.adjustments, config_hash),
+        **_common(
+            request, response.route, response.attempts, response.adjustments, config_hash, content=content
+        ),
         "status": "success",
         "model": response.model,
         "model_id": response.model_id,
@@ -303,7 +214,7 @@ def failure_line(
     output = next((a.output for a in reversed(attempts) if a.output is not None), None)
     texts = _content(request, output, redact) if content else {}
     return {
-        **_common(request, route, attempts, adjustments, config_hash),
+        **_common(request, route, attempts, adjustments, config_hash, content=content),
         "status": "fail",
         "model": None,
         "model_id": None,
@@ -322,7 +233,7 @@ def failure_line(
         "wasted_cost_usd": _wasted_cost(attempts),
         "finish_reason": None,
         "request_id": last.request_id if isinstance(last, ProviderError) else None,
-        "error": redact(str(last)),
+        "error": redact(str(last) if content else _without_prompt(str(last), request.messages)),
         "error_class": type(error).__name__,
         "error_kind": kind or ("model_not_found" if isinstance(error, RouteError) else "bad_request"),
         "status_code": status_code,
@@ -336,7 +247,16 @@ def _common(
     attempts: tuple[Attempt, ...],
     adjustments: tuple[Adjustment, ...],
     config_hash: str,
+    *,
+    content: bool,
 ) -> dict[str, Any]:
+    tried = [attempt.as_dict() for attempt in attempts]
+    changes = [adjustment.as_dict() for adjustment in adjustments]
+    if not content:
+        for attempt in tried:
+            if attempt.get("error"):
+                attempt["error"] = _without_prompt(attempt["error"], request.messages)
+        changes = [_without_texts(change, request.messages) for change in changes]
     return {
         "schema": SCHEMA,
         "timestamp": utc_now(),
@@ -347,14 +267,78 @@ def _common(
         "env": request.env,
         "slot": route.slot,
         "fallback_chain": list(dict.fromkeys(attempt.model for attempt in attempts)),
-        "attempts": [attempt.as_dict() for attempt in attempts],
-        "adjustments": [adjustment.as_dict() for adjustment in adjustments],
+        "attempts": tried,
+        "adjustments": changes,
         "routing_key": request.routing_key,
         "config_hash": config_hash,
         "prompt_sha256": request.prompt_sha256,
         "run_id": request.run_id,
         "cell": request.cell,
     }
+
+
+def _without_texts(change: dict[str, Any], messages: Sequence[Message]) -> dict[str, Any]:
+    """An adjustment whose values are numbers and words of the interface, and of all others type and size.
+
+    What was renamed or moved holds names; a rule may quote the host that refused the parameter.
+    """
+    change["rule"] = _without_prompt(change["rule"], messages)
+    if change["action"] not in ("renamed", "moved"):
+        worded = change["param"] in _WORDED
+        change |= {side: _measured(change[side], worded=worded) for side in ("from", "to")}
+    return change
+
+
+def _measured(value: Any, *, worded: bool) -> Any:
+    if value is None or isinstance(value, (bool, int, float)):
+        return value
+    if isinstance(value, str):
+        return value if worded and len(value) <= _LONGEST_WORD else f"{len(value)} characters"
+    name = "mapping" if isinstance(value, Mapping) else type(value).__name__
+    return f"{name} of {len(value)}" if hasattr(value, "__len__") else name
+
+
+def _without_prompt(text: str, messages: Sequence[Message]) -> str:
+    """An error's text without what it quotes of the messages, in time linear in both.
+
+    A quotation of twice `_QUOTATION` characters is found wherever it begins, as is every message of
+    `_QUOTATION` characters; shorter pieces of a message may stay.
+    """
+    places: dict[str, list[int]] = {}
+    for at in range(len(text) - _QUOTATION + 1):
+        places.setdefault(text[at : at + _QUOTATION], []).append(at)
+    quoted = bytearray(len(text))
+    for known in _quotable(messages) if places else ():
+        for start in range(0, len(known) - _QUOTATION + 1, _QUOTATION):
+            for at in places.pop(known[start : start + _QUOTATION], ()):
+                _mark(quoted, text, at, known, start)
+    kept, end = [], 0
+    for run in re.finditer(rb"\x01+", quoted):
+        kept += [text[end : run.start()], "(prompt text)"]
+        end = run.end()
+    return "".join((*kept, text[end:]))
+
+
+def _quotable(messages: Sequence[Message]) -> Iterator[str]:
+    """Each text of the messages as an error may spell it: as it is, on one line, and within JSON."""
+    for message in messages:
+        parts = ({"text": message.content},) if isinstance(message.content, str) else message.content
+        for text in (part.get("text") for part in parts):
+            if isinstance(text, str) and len(text) >= _QUOTATION:
+                spelt = (text, json.dumps(text)[1:-1], json.dumps(text, ensure_ascii=False)[1:-1])
+                yield from {form for one in spelt for form in (one, " ".join(one.split()))}
+
+
+def _mark(quoted: bytearray, text: str, at: int, known: str, start: int) -> None:
+    """Mark what the text has of the known one around these places; each place is marked once."""
+    first, last = at, at + _QUOTATION
+    shift = start - at
+    while first > max(0, -shift) and not quoted[first - 1] and text[first - 1] == known[first - 1 + shift]:
+        first -= 1
+    until = min(len(text), len(known) - shift)
+    while last < until and not quoted[last] and text[last] == known[last + shift]:
+        last += 1
+    quoted[first:last] = b"\x01" * (last - first)
 
 
 def _content(request: Request, output: str | None, redact: Redactor | None) -> dict[str, Any]:
@@ -380,9 +364,15 @@ def _wasted_ms(attempts: Iterable[Attempt]) -> float:
 
 
 def _wasted_cost(failed: Iterable[Attempt]) -> float | None:
-    """The known costs of failed attempts; None when none is known, or one was counted but has no price."""
+    """The known costs of failed attempts; None when none is known, or one may have cost what nobody knows."""
     failed = list(failed)
-    if any(attempt.usage is not None and attempt.cost_usd is None for attempt in failed):
+    if any(attempt.cost_usd is None and _may_have_cost(attempt) for attempt in failed):
         return None
     known = [attempt.cost_usd for attempt in failed if attempt.cost_usd is not None]
     return sum(known) if known else None
+
+
+def _may_have_cost(attempt: Attempt) -> bool:
+    """Whether the host may have worked for it: tokens were counted, an answer began or was given up."""
+    has_begun = attempt.status_code is not None and attempt.status_code < 400
+    return attempt.usage is not None or has_begun or attempt.error_kind in _LEFT_AT_WORK

@@ -14,7 +14,7 @@ import yaml
 from hypothesis import settings
 
 from llmbench import LLMClient
-from llmbench.telemetry import read_jsonl
+from llmbench.jsonl import read_jsonl
 from tests.servers.chat_server import ChatServer
 
 # The same examples on every run, and no clock of their own: a slow machine is no failure.

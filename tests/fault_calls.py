@@ -9,7 +9,7 @@ from typing import Any
 
 import yaml
 
-from llmbench.telemetry import read_jsonl
+from llmbench.jsonl import read_jsonl
 from tests.conftest import provider
 from tests.servers.fault_server import Dialect
 

@@ -20,9 +20,9 @@ import pytest
 
 from llmbench import LLMClient
 from llmbench.errors import ErrorKind, FallbackExhausted
+from llmbench.jsonl import read_jsonl
 from llmbench.messages import Response
 from llmbench.providers import transport
-from llmbench.telemetry import read_jsonl
 from tests.conftest import CANARY
 from tests.fault_calls import TOLERANCE_S, write_config
 from tests.servers.fault_server import BASES, DIALECTS, FaultServer, SilentPort, closed_port

@@ -9,12 +9,12 @@ import pytest
 
 from llmbench.catalog import Endpoint
 from llmbench.errors import ProviderError
+from llmbench.jsonl import read_jsonl
 from llmbench.messages import Usage
 from llmbench.providers.hosts import Lease
 from llmbench.providers.recordings import OfflineHost, RecordingHost, RecordingTransport, ReplayTransport
 from llmbench.providers.scripted import ScriptedTransport, StreamReply, chat_reply, chat_stream_reply
 from llmbench.providers.stream import stream_once
-from llmbench.telemetry import read_jsonl
 from tests.servers.answers import openai_chat_stream
 from tests.stream_reading import BODY, read, spec_of
 

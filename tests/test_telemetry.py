@@ -1,42 +1,24 @@
-"""The log: whole lines from many processes, nothing acknowledged ever lost, and never a failed call."""
+"""The line of a call: no secret, no text that was not asked for, and never a failed call."""
 
 from __future__ import annotations
 
 import fcntl
 import json
 import os
-import random
-import signal
 import subprocess
 import sys
 import time
 import warnings
 from pathlib import Path
+from urllib.parse import quote
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from llmbench.config import read_environment
 from llmbench.errors import ProviderError
-from llmbench.messages import Attempt, Message, Request, Response, Route, Usage
-from llmbench.telemetry import JsonlWriter, Redactor, TelemetryLog, failure_line, read_jsonl, success_line
-
-#: Appends records of growing size until it is killed; prints the number of each one that was acknowledged.
-APPENDER = """
-import os, sys
-from llmbench.telemetry import JsonlWriter
-path, name, count, size = sys.argv[1], sys.argv[2], int(sys.argv[3]), int(sys.argv[4])
-writer = JsonlWriter(path)
-for number in range(count):
-    writer.append({"by": name, "number": number, "fill": name * size})
-    os.write(1, b"%d\\n" % number)
-"""
-
-
-def appender(path: Path, name: str, count: int, size: int) -> subprocess.Popen[bytes]:
-    command = [sys.executable, "-c", APPENDER, str(path), name, str(count), str(size)]
-    return subprocess.Popen(command, stdout=subprocess.PIPE)
+from llmbench.jsonl import read_jsonl
+from llmbench.messages import Adjustment, Attempt, Message, Request, Response, Route, Usage
+from llmbench.telemetry import Redactor, TelemetryLog, failure_line, success_line
 
 
 def test_kept_keys_stay_hidden_however_many_tokens_come_after_them():
@@ -46,139 +28,6 @@ def test_kept_keys_stay_hidden_however_many_tokens_come_after_them():
         redact.add(f"token-number-{number:06d}")
     assert redact("with the-key-of-a-provider and token-number-000499") == "with *** and ***"
     assert redact("token-number-000001 is forgotten") == "token-number-000001 is forgotten"
-
-
-def test_eight_processes_interleave_nothing(tmp_path):
-    path = tmp_path / "log.jsonl"
-    writers = [appender(path, name, 200, 300) for name in "abcdefgh"]
-    assert [writer.wait(60) for writer in writers] == [0] * 8
-    for writer in writers:
-        writer.stdout.close()
-    lines = list(read_jsonl(path))
-    assert {line.reason for line in lines} == {None}
-    for name in "abcdefgh":
-        own = [line.record for line in lines if line.record["by"] == name]
-        assert [record["number"] for record in own] == list(range(200))
-        assert {record["fill"] for record in own} == {name * 300}
-
-
-def test_kill_9_in_the_middle_loses_no_acknowledged_record(tmp_path):
-    path = tmp_path / "log.jsonl"
-    chance, acknowledged = random.Random(7), set()
-    for turn in range(4):
-        writers = {name: appender(path, name, 100_000, 200_000) for name in (f"{turn}x", f"{turn}y")}
-        for writer in writers.values():
-            writer.stdout.readline()
-        time.sleep(chance.uniform(0.01, 0.1))
-        for name, writer in writers.items():
-            writer.send_signal(signal.SIGKILL)
-            numbers = [0, *map(int, writer.communicate()[0].split())]
-            acknowledged |= {(name, number) for number in numbers}
-    JsonlWriter(path).append({"by": "last", "number": 0})
-    lines = list(read_jsonl(path))
-    found = {(line.record["by"], line.record["number"]) for line in lines if line.record}
-    assert acknowledged <= found
-    assert ("last", 0) in found
-    assert len(acknowledged) >= 8
-
-
-@given(st.lists(st.dictionaries(st.text(), st.text() | st.integers()), min_size=1, max_size=4), st.data())
-def test_a_torn_line_is_kept_apart_whatever_byte_the_kill_fell_on(tmp_path_factory, records, data):
-    path = tmp_path_factory.mktemp("torn") / "log.jsonl"
-    writer = JsonlWriter(path)
-    for record in records:
-        writer.append(record)
-    whole = path.read_bytes()
-    cut = data.draw(st.integers(0, len(whole)))
-    path.write_bytes(whole[:cut])
-    writer.append({"after": True})
-    writer.close()
-    kept = whole[:cut].count(b"\n")
-    read = [line.record for line in read_jsonl(path) if line.record is not None]
-    assert read[:kept] == records[:kept]
-    assert read[-1] == {"after": True}
-
-
-def test_every_line_is_accounted_for_with_its_place(tmp_path):
-    path = tmp_path / "log.jsonl"
-    path.write_bytes(b'{"a": 1}\n\n[2]\nNaN\n\xff\xfe\n{"b": 1e999}\n{"torn": ')
-    lines = list(read_jsonl(path))
-    assert [(line.number, line.reason) for line in lines] == [
-        (1, None), (3, "not_object"), (4, "not_json"), (5, "not_utf8"), (6, "not_json"), (7, "torn"),
-    ]  # fmt: skip
-    content = path.read_bytes()
-    assert all(content[line.offset : line.offset + len(line.raw)] == line.raw for line in lines)
-
-
-def test_a_lone_surrogate_and_japanese_survive(tmp_path):
-    path = tmp_path / "log.jsonl"
-    record = {"text": "字幕 \ud83d \\ \n \u2028 end"}
-    JsonlWriter(path).append(record)
-    assert [line.record for line in read_jsonl(path)] == [record]
-
-
-@pytest.mark.parametrize("value", [float("nan"), float("inf"), object(), {1, 2}, b"x"])
-def test_what_json_cannot_hold_is_a_value_error_and_leaves_no_trace(tmp_path, value):
-    path = tmp_path / "log.jsonl"
-    with pytest.raises(ValueError, match=r"JSON|float"):
-        JsonlWriter(path).append({"x": value})
-    assert not path.exists()
-
-
-def test_a_removed_or_rotated_file_is_opened_anew(tmp_path):
-    path = tmp_path / "logs" / "log.jsonl"
-    writer = JsonlWriter(path)
-    writer.append({"n": 1})
-    path.rename(path.with_suffix(".1"))
-    writer.append({"n": 2})
-    path.unlink()
-    path.parent.joinpath("log.1").unlink()
-    path.parent.rmdir()
-    writer.append({"n": 3})
-    assert [line.record for line in read_jsonl(path)] == [{"n": 3}]
-    assert path.stat().st_mode & 0o777 == 0o600
-
-
-def test_a_file_that_another_took_the_place_of_is_left_alone(tmp_path):
-    path = tmp_path / "log.jsonl"
-    writer = JsonlWriter(path)
-    writer.append({"n": 1})
-    path.rename(tmp_path / "log.1")
-    JsonlWriter(path).append({"n": 2})
-    writer.append({"n": 3})
-    assert [line.record for line in read_jsonl(path)] == [{"n": 2}, {"n": 3}]
-    assert [line.record for line in read_jsonl(tmp_path / "log.1")] == [{"n": 1}]
-
-
-def test_a_forked_child_waits_for_its_parents_lock(tmp_path):
-    path = tmp_path / "log.jsonl"
-    writer = JsonlWriter(path)
-    writer.append({"by": "parent"})
-    fcntl.flock(writer._fd, fcntl.LOCK_EX)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)  # other tests' threads make fork warn
-        child = os.fork()
-    if child == 0:
-        writer.append({"by": "child"})
-        os._exit(0)
-    time.sleep(0.2)  # a child that does not wait is done long before
-    os.write(writer._fd, b'{"by": "parent"}\n')
-    fcntl.flock(writer._fd, fcntl.LOCK_UN)
-    assert os.waitpid(child, 0)[1] == 0
-    assert [line.record["by"] for line in read_jsonl(path)] == ["parent", "parent", "child"]
-
-
-def test_a_short_write_is_taken_back(tmp_path, monkeypatch):
-    path = tmp_path / "log.jsonl"
-    writer = JsonlWriter(path)
-    writer.append({"n": 1})
-    write = os.write
-    monkeypatch.setattr(os, "write", lambda fd, data: write(fd, data[:5]))  # as a full disk does it
-    with pytest.raises(OSError, match="No space left"):
-        writer.append({"n": 2})
-    monkeypatch.undo()
-    writer.append({"n": 3})
-    assert [line.record for line in read_jsonl(path)] == [{"n": 1}, {"n": 3}]
 
 
 def lines_to(path: Path | str, count: int = 3) -> TelemetryLog:
@@ -342,7 +191,12 @@ def test_a_waste_that_is_not_known_in_full_is_not_given_in_part():
     known = Attempt("a", 1.0, error_kind="truncated", usage=Usage(1, 1), cost_usd=0.25)
     unpriced = Attempt("a", 1.0, error_kind="truncated", usage=Usage(1, 1))
     unsent = Attempt("a", 1.0, error_kind="connect")
-    for attempts, cost in (((known, unsent), 0.25), ((known, unpriced), None), ((unsent,), None)):
+    refused = Attempt("a", 1.0, error_kind="server_error", status_code=503)
+    unknown = [Attempt("a", 1.0, error_kind=kind) for kind in ("timeout", "cancelled", "malformed")]
+    begun = Attempt("a", 1.0, error_kind="server_error", status_code=200)
+    wasted = [((known, unsent, refused), 0.25), ((unsent,), None)]
+    wasted += [((known, attempt), None) for attempt in (unpriced, begun, *unknown)]
+    for attempts, cost in wasted:
         assert success_line(REQUEST, answered(*attempts), config_hash="h")["wasted_cost_usd"] == cost
         assert failed(*attempts)["wasted_cost_usd"] == cost
 
@@ -355,26 +209,102 @@ def test_the_environment_switches_content_on_and_off_or_leaves_it_to_the_config(
     assert read_environment(variables).log_content is wanted
 
 
-def test_a_torn_tail_that_another_writer_left_is_closed_also_after_whole_lines_of_our_own(tmp_path):
+@pytest.mark.parametrize("cut", [8, 12, 23])
+def test_the_beginning_of_a_key_at_the_end_of_a_text_is_hidden_where_a_cut_left_it(cut):
+    secret = "key+of/the=provider-1234"
+    redact = Redactor([secret])
+    for spelt in (secret, quote(secret, safe="")):
+        assert redact(f"refused: {spelt[:cut]}") == "refused: ***"
+        assert redact(f"refused: '{spelt[:cut]}…'") == "refused: '***…'"
+    assert redact(f"refused: {secret[:7]}") == f"refused: {secret[:7]}"  # too short to tell from a word
+    assert redact(f"refused: {secret[:cut]} and so on") == f"refused: {secret[:cut]} and so on"
+
+
+def test_a_key_is_known_as_it_stands_in_an_address_and_in_json():
+    secret = 'pass "word" of/1+2'
+    redact = Redactor([secret])
+    redact.add("token/of an hour")
+    assert redact(f"?key={quote(secret, safe='')}&x=1") == "?key=***&x=1"
+    assert redact(json.dumps({"key": secret})) == '{"key": "***"}'
+    assert redact("token%2Fof%20an%20hour") == "***"
+
+
+def test_a_log_whose_lock_is_never_given_back_drops_the_line(tmp_path):
     path = tmp_path / "log.jsonl"
-    writer = JsonlWriter(path)
-    writer.append({"n": 1})
-    with path.open("ab") as other:
-        other.write(b'{"torn": ')
-    writer.append({"n": 2})
-    writer.append({"n": 3})
-    assert [line.record for line in read_jsonl(path)] == [{"n": 1}, None, {"n": 2}, {"n": 3}]
+    fd = os.open(path, os.O_RDWR | os.O_CREAT)
+    fcntl.flock(fd, fcntl.LOCK_EX)
+    started = time.monotonic()
+    with pytest.warns(RuntimeWarning, match="another process holds its lock") as caught:
+        log = lines_to(path)
+    assert time.monotonic() - started < 5
+    os.close(fd)
+    log.write({"n": 3})
+    assert (log.dropped, len(caught)) == (3, 1)
+    assert [line.record for line in read_jsonl(path)] == [{"n": 3}]
 
 
-def test_a_record_that_holds_itself_is_a_value_error(tmp_path):
-    record: dict[str, object] = {}
-    record["self"] = record
-    with pytest.raises(ValueError, match="not a JSON record"):
-        JsonlWriter(tmp_path / "log.jsonl").append(record)
+CHANGES = (
+    Adjustment("stop", "dropped", ["MY WORDS"], None, "a: no stop"),
+    Adjustment("tools", "dropped", ({"name": "MY WORDS"}, {}), None, "a: no tools"),
+    Adjustment("user", "dropped", "MY WORDS", {"x": "MY WORDS"}, "extra_body says otherwise"),
+    Adjustment("reasoning", "clamped", "high", "low", "a: at most low"),
+    Adjustment("max_tokens", "clamped", 9000, 100, "a: max output tokens 100"),
+    Adjustment("top_k", "renamed", "top_k", "topK", "a: its name here"),
+)
 
 
-def test_the_file_is_json_a_line_with_a_space_after_each_comma(tmp_path):
-    path = tmp_path / "log.jsonl"
-    JsonlWriter(path).append({"a": 1, "b": [1, 2]})
-    assert path.read_text() == '{"a": 1, "b": [1, 2]}\n'
-    assert json.loads(path.read_text())
+def changed(*, content: bool) -> list[tuple[object, object]]:
+    error = ProviderError("cut off", kind="truncated")
+    line = failure_line(REQUEST, ROUTE, error, (), CHANGES, latency_ms=9.0, config_hash="h",
+                        redact=Redactor(), content=content)  # fmt: skip
+    return [(change["from"], change["to"]) for change in line["adjustments"]]
+
+
+def test_of_values_that_hold_texts_the_line_tells_type_and_size():
+    assert changed(content=False) == [
+        ("list of 1", None),
+        ("tuple of 2", None),
+        ("8 characters", "mapping of 1"),
+        ("high", "low"),
+        (9000, 100),
+        ("top_k", "topK"),
+    ]
+    assert changed(content=True) == [(change.before, change.after) for change in CHANGES]
+
+
+TOLD = 'Once upon a time in 京都 there was\n  a fox who "spoke" to the moon, and nobody heard it.'
+
+
+def told(said: str, *, content: bool = False, prompt: str = TOLD) -> list[str]:
+    request = Request("caption", (Message("user", ({"type": "text", "text": prompt},)),), "c1")
+    attempt = Attempt("a", 5.0, error_kind="bad_request", error=said)
+    change = Adjustment("top_k", "dropped", 3, None, f"a refused it: {said}")
+    line = failure_line(request, ROUTE, ProviderError(said, kind="bad_request"), (attempt,), (change,),
+                        latency_ms=9.0, config_hash="h", redact=Redactor(), content=content)  # fmt: skip
+    rule = line["adjustments"][0]["rule"].removeprefix("a refused it: ")
+    return [line["error"], line["attempts"][0]["error"], rule]
+
+
+@pytest.mark.parametrize(
+    "quoted", [TOLD, " ".join(TOLD.split()), json.dumps(TOLD)[1:-1], TOLD[:44], TOLD[7:60], TOLD[-41:]]
+)
+def test_what_a_host_quotes_of_the_prompt_is_not_in_the_line(quoted):
+    said = f"HTTP 422: input <{quoted}> is too odd"
+    assert told(said) == ["HTTP 422: input <(prompt text)> is too odd"] * 3
+    assert told(said, content=True)[:2] == [said] * 2
+
+
+def test_an_error_that_quotes_nothing_stays_as_it_is():
+    for said in (
+        "HTTP 503: it failed",
+        "",
+        "HTTP 422: the model m does not support images in a time of need",
+    ):
+        assert told(said) == [said] * 3
+
+
+@pytest.mark.parametrize("prompt", ["a" * 1_000_000, "ab c" * 250_000, "".join(map(str, range(180_000)))])
+def test_looking_for_the_prompt_takes_linear_time(prompt):
+    started = time.process_time()
+    assert told(prompt[:3000], prompt=prompt)[0].startswith("(prompt text)")
+    assert time.process_time() - started < 2

@@ -19,11 +19,12 @@ from llmbench.bench.sweep import DEFAULT_REPORTS, refuse_other_run
 from llmbench.config import load_config
 from llmbench.config.environment import read_environment
 from llmbench.errors import SweepError
+from llmbench.jsonl import read_jsonl
 from llmbench.providers import local_models
 from llmbench.providers.embedded import require_engine
 from llmbench.providers.recordings import OfflineHost
 from llmbench.routing.client import LLMClient
-from llmbench.telemetry import DEFAULT_LOG_PATH, read_jsonl
+from llmbench.telemetry import DEFAULT_LOG_PATH
 
 if TYPE_CHECKING:
     from llmbench.bench.notebooks import NotebookRun

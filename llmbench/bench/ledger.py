@@ -17,8 +17,9 @@ from pathlib import Path
 from typing import Any, Final
 
 from llmbench.errors import SweepError
+from llmbench.jsonl import JsonlWriter, read_jsonl
 from llmbench.messages import canonical_json
-from llmbench.telemetry import JsonlWriter, read_jsonl, utc_now
+from llmbench.telemetry import utc_now
 
 DEFAULT_LEDGER: Final = Path("workspaces/ledger.jsonl")
 _KINDS: Final = ("intent", "result", "pending")  # tuples: a foreign line may hold what cannot be hashed

@@ -221,8 +221,8 @@ def payload_of(reply: HttpReply) -> dict[str, Any]:
     if not 200 <= reply.status < 300:
         raise error_from(reply.status, reply.headers, payload, reply.body)
     if payload is None:
-        start = reply.body[:80].decode("utf-8", "replace").strip()
-        message = f"a {reply.status} answer that is not a JSON object: {start!r}"
+        named = reply.headers.get("content-type", "").partition(";")[0].strip()[:60] or "no content type"
+        message = f"a {reply.status} answer that is not a JSON object: {named}, {len(reply.body)} bytes"
         raise ProviderError(message, kind="malformed", status_code=reply.status)
     if payload.get("error"):  # some hosts report failures inside a 200
         raise error_from(reply.status, reply.headers, payload, reply.body)

@@ -24,13 +24,14 @@ from llmbench.catalog import ModelSpec
 from llmbench.config.environment import read_environment
 from llmbench.config.model import Config
 from llmbench.errors import ERROR_KINDS, ConfigError, ProviderError
+from llmbench.jsonl import JsonlWriter, read_jsonl
 from llmbench.messages import canonical_json
 from llmbench.providers.base import HttpReply, HttpStream, Transport
 from llmbench.providers.hosts import Host, Lease, open_host
 from llmbench.providers.scripted import path_of
 from llmbench.providers.transport import HttpxTransport
 from llmbench.structuring import loads_strictly
-from llmbench.telemetry import JsonlWriter, Redactor, read_jsonl
+from llmbench.telemetry import Redactor
 
 SCHEMA: Final = 1
 #: Where replayed requests seem to go: port 9 of this machine, on which nothing answers.

@@ -6,6 +6,11 @@ import math
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
+from typing import Final
+
+#: Stands for a wait without end, in seconds or milliseconds: longer than any deadline, and still a number
+#: to reckon with.
+ENDLESS: Final = 1e12
 
 
 def retry_after_s(headers: Mapping[str, str], now: datetime | None = None) -> float | None:
@@ -27,9 +32,9 @@ def retry_after_s(headers: Mapping[str, str], now: datetime | None = None) -> fl
 
 
 def seconds(text: str | None) -> float | None:
-    """A finite number of at least 0, or None."""
+    """A number from 0 to `ENDLESS`, or None where the text is none; "inf" and "1e400" are `ENDLESS`."""
     try:
         number = float(text or "")
     except ValueError:
         return None
-    return max(number, 0.0) if math.isfinite(number) else None
+    return None if math.isnan(number) else min(max(number, 0.0), ENDLESS)
