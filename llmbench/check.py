@@ -15,7 +15,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Final
 
-from llmbench.catalog import Endpoint
+from llmbench.catalog import Endpoint, ModelSpec
 from llmbench.config.environment import Environment, read_environment
 from llmbench.config.load import config_folder, inspect_sources, read_source
 from llmbench.config.model import FILES, MEDIA_FILES, Config, Finding
@@ -31,6 +31,7 @@ from llmbench.config.places import (
     task_lists,
     tier_lists,
 )
+from llmbench.config.shapes import ProviderShape
 from llmbench.config.yaml_source import YamlSource, parse_yaml
 from llmbench.errors import ConfigError, SweepError
 from llmbench.messages import Usage
@@ -44,8 +45,14 @@ from llmbench.telemetry import Redactor
 #: A model that expires within so many days is worth a word.
 SOON_DAYS: Final = 30
 _ORDER: Final = {"error": 0, "warning": 1, "info": 2}
-#: Headers that carry a key, in lower case.
-_KEY_HEADERS: Final = frozenset({"authorization", "api-key", "x-api-key", "x-goog-api-key"})
+#: Names of headers and of unknown provider keys whose values are taken for keys.
+_KEY_NAME: Final = re.compile(r"(?i)key|token|secret|authorization")
+#: A value that names an environment variable; a wrong spelling of env_api_key holds one.
+_VARIABLE: Final = re.compile(r"[A-Z][A-Z0-9]*(_[A-Z0-9]+)+")
+#: 32 hexadecimal digits (the form of Azure's older keys) under such a name.
+_HEX_KEY: Final = re.compile(
+    r"(?i)(?:key|token|secret|authorization)[\w-]*['\"]?\s*[:=]\s*['\"]?(?:bearer\s+)?[0-9a-f]{32}\b"
+)
 _PLACE: Final = re.compile(r"(?P<path>[^\s:]+\.ya?ml)(?::(?P<line>\d+))?: (?P<message>.*)", re.DOTALL)
 _COMMENT: Final = re.compile(r"(?:^|\s)#.*$")
 
@@ -76,6 +83,7 @@ def check_folder(
             problems = _beyond_the_files(config, sources, environment, today or datetime.now(UTC).date())
             findings += located(problems, sources)
             findings += _sweep_plans(root, config)
+    findings += located(_literal_keys(sources), sources)
     redact = Redactor(_known_secrets(config, environment))
     findings += [*_secrets(root, redact), *_unread_files(root)]
     findings = [replace(finding, message=redact(finding.message)) for finding in findings]
@@ -107,7 +115,6 @@ def _beyond_the_files(
 ) -> Iterator[Problem]:
     hosts: dict[str, Host] = {}
     yield from _addresses(config, environment, hosts)
-    yield from _key_headers(config)
     yield from _expiry(config, sources, today)
     yield from _prices(config, sources)
     yield from _local_names(config, sources)
@@ -147,12 +154,37 @@ def _addresses(config: Config, environment: Environment, hosts: dict[str, Host])
                 hosts[name] = host
 
 
-def _key_headers(config: Config) -> Iterator[Problem]:
-    for file, name, endpoint in _endpoints(config):
-        for header in endpoint.headers:
-            if header.lower() in _KEY_HEADERS:
-                message = f"provider {name!r}: the header {header!r} holds a key; name its variable in"
-                yield "error", (file, ("providers", name, "headers", header)), f"{message} env_api_key"
+def _literal_keys(sources: Sources) -> Iterator[Problem]:
+    """Headers and unknown keys of providers that hold a key by their names, whatever it looks like.
+
+    The files are read as they are: a file that cannot be used for another reason may hold a key too.
+    """
+    for file in (ROUTER, *MEDIA_FILES.values()):
+        for name, section in _mapping(sources[file].data.get("providers") if file in sources else None):
+            where, place = f"provider {name!r}:", ("providers", name)
+            for header, value in _mapping(_mapping_of(section).get("headers")):
+                if _KEY_NAME.search(header) and str(value or "").strip():
+                    message = f"{where} the header {header!r} holds a key; name its variable in env_api_key"
+                    yield "error", (file, (*place, "headers", header)), message
+            for key, value in _mapping(section):
+                if key not in ProviderShape.model_fields and _KEY_NAME.search(key) and _is_literal(value):
+                    message = f"{where} {key!r} holds a key; name its variable in env_api_key"
+                    yield "error", (file, (*place, key)), message
+
+
+def _mapping_of(value: object) -> Mapping[object, object]:
+    return value if isinstance(value, Mapping) else {}
+
+
+def _mapping(value: object) -> Iterator[tuple[str, object]]:
+    """The items of what should be a mapping, under names that are texts."""
+    yield from ((key, item) for key, item in _mapping_of(value).items() if isinstance(key, str))
+
+
+def _is_literal(value: object) -> bool:
+    """Whether a value, or one of a list, is a text other than the name of a variable."""
+    texts = value if isinstance(value, list) else [value]
+    return any(isinstance(text, str) and text.strip() and not _VARIABLE.fullmatch(text) for text in texts)
 
 
 def _expiry(config: Config, sources: Sources, today: date) -> Iterator[Problem]:
@@ -224,7 +256,13 @@ def _out_of_reach(config: Config, setup: Setup) -> Iterator[Problem]:
 
 def _reasons(config: Config, setup: Setup, entries: CandidateList) -> list[str | None]:
     keys = [config.model_key(candidate.model) for candidate in entries.candidates]
-    return [setup.unreachable(config.models[key]) for key in keys if key]
+    return [_reason(setup, config.models[key]) for key in keys if key]
+
+
+def _reason(setup: Setup, spec: ModelSpec) -> str | None:
+    if spec.provider not in setup.hosts:  # it is known, or the files would have had an error
+        return f"the address of provider {spec.provider} is refused"
+    return setup.unreachable(spec)
 
 
 def _sweep_plans(root: Path, config: Config) -> Iterator[Finding]:
@@ -268,7 +306,7 @@ def _secrets(root: Path, redact: Redactor) -> Iterator[Finding]:
             continue  # a config file that cannot be read is a finding already
         for number, line in enumerate(lines, start=1):
             text = _COMMENT.sub(lambda found: re.sub("(?i:bearer)", "", found[0]), line)
-            if redact(text) != text:
+            if redact(text) != text or _HEX_KEY.search(line):
                 message = "this line holds a key; set it as an environment variable and name that here"
                 yield Finding("error", path.relative_to(root).as_posix(), number, message)
 

@@ -17,7 +17,6 @@ from tests.conftest import CANARY
 
 ROOT = Path(__file__).parents[1]
 TODAY = date(2026, 11, 22)
-KEY = "sk-proj-abcdefghijklmnop0123"
 ROUTER = """\
 providers:
   stub: {base_url: "http://127.0.0.1:1/v1", env_api_key: STUB_KEY}
@@ -179,57 +178,6 @@ models:
     ]
 
 
-# ---- keys in files
-
-
-@pytest.mark.parametrize(
-    ("file", "text", "place"),
-    [
-        ("llm_router", ROUTER + f"x-note:\n  deep:\n    - [a, '{KEY}']\n", "llm_router.yaml:6"),
-        ("llm_router", ROUTER + f"# was {KEY}\n", "llm_router.yaml:4"),
-        (
-            "llm_router.local",
-            f"providers: {{stub: {{headers: {{x: '{KEY}'}}}}}}\n",
-            "llm_router.local.yaml:1",
-        ),
-        ("llm_router", f"providers: [\n  {KEY}\n", "llm_router.yaml:2"),
-        ("llm_task_overrides", f"tasks:\n  t:\n    system_prompt: {KEY}\n", "llm_task_overrides.yaml:3"),
-        ("llm_model_registry", REGISTRY + f"  m: {{provider: {KEY}}}\n", "llm_model_registry.yaml:3"),
-        ("llm_router", ROUTER + "x-auth: Bearer abcdefghijklmnop\n", "llm_router.yaml:4"),
-        ("llm_router", ROUTER + f"x-mine: {CANARY}\n", "llm_router.yaml:4"),
-        ("notes", f"a: {KEY}\n", "notes.yaml:1"),
-    ],
-)
-def test_a_key_in_any_file_is_an_error_and_is_not_repeated(check, file, text, place):
-    found = check(**{file: text})
-    message = "this line holds a key; set it as an environment variable and name that here"
-    assert f"{place}: error: {message}" in found
-    assert KEY not in "".join(found)
-    assert CANARY not in "".join(found)
-    assert "abcdefghijklmnop" not in "".join(found)
-
-
-def test_a_key_in_a_sweep_plan_is_found(check, write_configs):
-    sweeps = write_configs() / "sweeps"
-    sweeps.mkdir()
-    (sweeps / "p.yaml").write_text(f"name: p\ndescription: {KEY}\ncandidates: [small]\ntasks: {{t: }}\n")
-    assert [line.split(": ")[0] for line in check()] == ["sweeps/p.yaml:2"]
-
-
-def test_a_header_that_carries_a_key_is_an_error_whatever_the_key_looks_like(check):
-    router = ROUTER + "  two:\n    base_url: https://x.test\n    headers:\n      Api-Key: short\n"
-    assert check(llm_router=router) == [
-        (
-            "llm_router.yaml:7: error: provider 'two': the header 'Api-Key' holds a key; name its variable in"
-            " env_api_key"
-        )
-    ]
-
-
-def test_words_about_keys_are_no_keys(check):
-    assert check(llm_router=ROUTER + "# bearer authentication: fw_deep_v3, or_small, sk-short\n") == []
-
-
 # ---- models that this version or this machine does not have
 
 
@@ -294,6 +242,20 @@ def test_an_api_version_without_the_responses_api_is_found_before_a_call(check, 
 def test_an_address_that_no_key_may_go_to_is_an_error_at_its_line(check):
     found = check(llm_router=ROUTER + "  two:\n    base_url: http://example.com/v1\n")
     assert [line.split(" the address")[0] for line in found] == ["llm_router.yaml:5: error: provider 'two':"]
+
+
+@pytest.mark.parametrize("kind", ["openai", "openrouter", "gemini"])
+def test_a_foreign_host_of_a_typed_provider_is_an_error_and_its_section_is_not_missed(check, kind):
+    found = check(
+        llm_router=f"providers:\n  h:\n    type: {kind}\n    base_url: https://evil.test/v1\n",
+        llm_model_registry=REGISTRY.replace("stub", "h"),
+    )
+    assert found[0] == (
+        "llm_router.yaml:4: error: provider 'h': the address https://evil.test is not in allow_hosts; name"
+        " the host there"
+    )
+    assert "is not in llm_router.yaml" not in "".join(found)
+    assert "nothing of it can be called here: the address of provider h is refused" in found[-1]
 
 
 def test_lists_of_which_nothing_can_be_called_here_are_notes(check):

@@ -284,14 +284,28 @@ def test_the_policy_file_sets_what_it_names_and_keeps_the_rest(load):
     assert never == {"bad_request", "content_filter", "refusal", "cancelled"}
 
 
-def test_a_key_in_the_place_of_its_name_is_refused_and_not_repeated(findings):
-    key = "sk-proj-abcdefghijklmnop"
+@pytest.mark.parametrize(
+    "key",
+    [
+        "sk-proj-abcdefghijklmnop",
+        "ab" * 16,
+        "A0B1C2D3" * 4,
+        "Ab3xYz9QwErTy7UiOpAsDfGhJkLzXcVbNm1234567890",
+    ],
+)
+def test_a_key_in_the_place_of_its_name_is_refused_and_not_repeated(findings, key):
     router = ROUTER + f"  two: {{base_url: 'https://x.test', env_api_key: {key}}}\n"
     router += f"  three: {{base_url: 'https://x.test', env_api_keys: [A, '{key}']}}\n"
     found = findings(llm_router=router)
     assert [finding.line for finding in found] == [3, 4]
     assert all("name of an environment variable" in finding.message for finding in found)
     assert key not in "".join(map(str, found))
+
+
+@pytest.mark.parametrize("name", ["a", "ab" * 15, "MY_COMPANY_AND_ITS_TEAMS_LONG_VARIABLE_NAME_2", "MyKey2"])
+def test_a_name_of_a_variable_is_no_key(findings, name):
+    router = ROUTER + f"  two: {{base_url: 'https://x.test', env_api_key: {name}}}\n"
+    assert not findings(llm_router=router)
 
 
 @pytest.mark.parametrize("header", ["日本語", "a\\nb"])

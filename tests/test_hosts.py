@@ -35,7 +35,10 @@ async def headers_of(one: RemoteHost) -> dict[str, str]:
         ({}, {"authorization": "Bearer first-key"}),
         ({"auth": "entra"}, {"authorization": "Bearer first-key"}),
         ({"auth": "key"}, {"api-key": "first-key"}),
-        ({"auth": "key", "type": "gemini"}, {"x-goog-api-key": "first-key"}),
+        (
+            {"auth": "key", "type": "gemini", "allow_hosts": ("h.test",)},
+            {"x-goog-api-key": "first-key"},
+        ),
         ({"headers": {"X-Title": "t"}}, {"X-Title": "t", "authorization": "Bearer first-key"}),
     ],
 )
@@ -68,6 +71,13 @@ def test_a_key_that_no_header_can_carry_is_an_auth_failure_without_its_text():
         ("https://r.openai.azure.com", {"type": "azure"}),
         ("https://r.services.ai.azure.com", {"type": "azure"}),
         ("https://proxy.test", {"type": "azure", "allow_hosts": ("proxy.test",)}),
+        ("https://api.openai.com/v1", {"type": "openai"}),
+        ("https://openrouter.ai/api/v1", {"type": "openrouter"}),
+        ("https://generativelanguage.googleapis.com", {"type": "gemini"}),
+        ("https://api.openai.com/v1", {"type": "openai", "allow_hosts": ("proxy.test",)}),
+        ("https://proxy.test/v1", {"type": "openai", "allow_hosts": ("Proxy.Test",)}),
+        ("https://Proxy.test/v1", {"allow_hosts": ("proxy.TEST",)}),
+        ("http://127.0.0.1:8000/v1", {"type": "openrouter"}),
     ],
 )
 def test_addresses_that_may_carry_a_key(url, fields):
@@ -87,6 +97,13 @@ def test_addresses_that_may_carry_a_key(url, fields):
         ("https://evil.test", {"type": "azure"}, "is not in allow_hosts"),
         ("https://openai.azure.com.evil.test", {"type": "azure"}, "is not in allow_hosts"),
         ("https://h.test", {"allow_hosts": ("x.test",)}, "is not in allow_hosts"),
+        ("https://evil.test/v1", {"type": "openai"}, "is not in allow_hosts"),
+        ("https://evil.test/v1", {"type": "openrouter"}, "is not in allow_hosts"),
+        ("https://evil.test", {"type": "gemini"}, "is not in allow_hosts"),
+        ("https://api.openai.com.evil.test", {"type": "openai"}, "is not in allow_hosts"),
+        ("https://evil-api.openai.com", {"type": "openai"}, "is not in allow_hosts"),
+        ("https://openrouter.ai", {"type": "openai"}, "is not in allow_hosts"),
+        ("https://evil.test", {"type": "openai", "allow_hosts": ("x.test",)}, "is not in allow_hosts"),
     ],
 )
 def test_addresses_that_may_not(url, fields, said):

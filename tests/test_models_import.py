@@ -128,6 +128,21 @@ def test_the_mode_is_what_a_model_puts_out(outputs, mode):
         ({"prompt": "0", "completion": "0"}, {"input": 0.0, "output": 0.0}, []),
         ({"prompt": "1e-6", "completion": 2e-6}, {"input": 1.0, "output": 2.0}, []),
         (
+            {"prompt": "1e-6", "completion": "2e-6", "internal_reasoning": "0", "input_cache_read": "0"},
+            {"input": 1.0, "output": 2.0},
+            [],
+        ),
+        (
+            {"prompt": "0", "completion": "0", "internal_reasoning": "0", "input_cache_read": "0"},
+            {"input": 0.0, "output": 0.0, "reasoning": 0.0, "cached_input": 0.0},
+            [],
+        ),
+        (
+            {"prompt": "1e-6", "completion": "2e-6", "internal_reasoning": 3e-6, "input_cache_read": 5e-7},
+            {"input": 1.0, "output": 2.0, "reasoning": 3.0, "cached_input": 0.5},
+            [],
+        ),
+        (
             {"prompt": "0.000001"},
             None,
             ["price (without both input and output it is unknown)"],

@@ -62,7 +62,8 @@ VALID = {
     "llm_router.json": """
 providers:
   azure: {env_api_key: AZURE_OPENAI_API_KEY, default_api_version: 2024-10-21}
-  near: {base_url: "http://127.0.0.1:1/v1", allow_hosts: one, env_api_keys: [A, B], x-note: 3, limits: }
+  near: {base_url: "http://127.0.0.1:1/v1", allow_hosts: one, env_api_keys: [A, B], limits: , env_endpoint: }
+  own: {base_url: "http://127.0.0.1:1/v1", x-note: 3}
 models:
   m: {provider: azure, deployment: d, capabilities: {mode: chat, supports_reasoning: true, supports_x: 1}}
   n: {provider: near, model: n}
@@ -94,6 +95,16 @@ def test_what_loads_is_valid(name):
         ("llm_router.json", "providrs: {}", "'providrs'"),
         ("llm_router.json", "providers: {a: {base_ulr: x}}", "'base_ulr'"),
         ("llm_router.json", "providers: {a: {env_api_key: sk-abc-def}}", "does not match"),
+        (
+            "llm_router.json",
+            "providers: {a: {env_api_key: a0b1c2d3a0b1c2d3a0b1c2d3a0b1c2d3}}",
+            "should not be valid",
+        ),
+        (
+            "llm_router.json",
+            "providers: {a: {env_api_keys: [Ab3xYz9QwErTy7UiOpAsDfGhJkLzXcVbNm1234567890]}}",
+            "not valid",
+        ),
         ("llm_router.json", "defaults: {log_content: 3}", "3 is not"),
         ("llm_router.local.json", "providers: {a: {base_ulr: x}}", "'base_ulr'"),
         ("llm_model_registry.json", "models: {a: {model_name: x}}", "'provider' is a required"),

@@ -25,6 +25,9 @@ _PRICES: Final[Mapping[str, str]] = {
     "completion": "output",
     "internal_reasoning": "reasoning",
 }
+#: Prices that are those of other tokens unless a row says otherwise. A "0" beside a price says nothing: the
+#: list has it where no separate price is known.
+_SAME_UNLESS_SAID: Final[Mapping[str, str]] = {"cached_input": "input", "reasoning": "output"}
 #: Keys of `params` -> parameters of which every one must be supported.
 _ALLOWED: Final[Mapping[str, tuple[str, ...]]] = {
     "allow_temperature": ("temperature",),
@@ -172,10 +175,16 @@ def _price(row: _Row, mode: str, notes: list[str]) -> dict[str, Any]:
         elif amount > 0:
             notes.append(f"pricing.{name}")
     if {"input", "output"} <= per_million.keys():
-        found["price"] = per_million
+        found["price"] = {name: each for name, each in per_million.items() if _says(name, per_million)}
     elif per_million:
         notes.append("price (without both input and output it is unknown)")
     return found
+
+
+def _says(name: str, per_million: Mapping[str, float]) -> bool:
+    """Whether a price is one of its own: not a zero in the place of the usual price."""
+    usual = per_million.get(_SAME_UNLESS_SAID.get(name, name))
+    return bool(per_million[name] or not usual)
 
 
 def _amount(value: object) -> Decimal | None:

@@ -6,11 +6,13 @@ nearest known key. Types are strict where YAML guesses (a key `no` is not the te
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from datetime import date
-from typing import Annotated, Any, ClassVar, Literal, Self
+from typing import Annotated, Any, ClassVar, Final, Literal, Self
 
 from pydantic import (
+    AfterValidator,
     AliasChoices,
     BaseModel,
     BeforeValidator,
@@ -48,8 +50,31 @@ Options = Annotated[
 ]
 #: YAML reads an unquoted 2024-10-21 as a date; API versions and dates of prices are texts here.
 DatedText = Annotated[StrictStr, BeforeValidator(_date_as_text)]
+#: Keys that have the form of a variable's name: hexadecimal ones (Azure's older keys have 32 digits), and
+#: long ones of capital and small letters and digits. As JSON Schema; `_refuse_key` says the same.
+_LIKE_A_KEY: Final[dict[str, Any]] = {
+    "type": "string",
+    "anyOf": [
+        {"pattern": "^[0-9A-Fa-f]{32,}$"},
+        {"minLength": 41, "allOf": [{"pattern": "[a-z]"}, {"pattern": "[A-Z]"}, {"pattern": "[0-9]"}]},
+    ],
+}
+
+
+def _refuse_key(name: str) -> str:
+    is_mixed = len(name) > 40 and all(re.search(kind, name) for kind in ("[a-z]", "[A-Z]", "[0-9]"))
+    if is_mixed or re.fullmatch("[0-9A-Fa-f]{32,}", name):
+        message = "give the name of an environment variable; a key must not stand in a file"
+        raise PydanticCustomError("key_as_name", message)
+    return name
+
+
 #: A name of an environment variable. A key pasted in its place is refused, and not repeated.
-VariableName = Annotated[StrictStr, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,63}$")]
+VariableName = Annotated[
+    StrictStr,
+    Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,63}$", json_schema_extra={"not": _LIKE_A_KEY}),
+    AfterValidator(_refuse_key),
+]
 VariableNames = Annotated[
     list[VariableName],
     BeforeValidator(_as_list, json_schema_input_type=VariableName | list[VariableName]),

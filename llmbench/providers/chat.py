@@ -13,6 +13,7 @@ from urllib.parse import quote
 from llmbench.catalog import Endpoint, ModelSpec
 from llmbench.errors import ErrorKind, ProviderError
 from llmbench.messages import FinishReason, Message, Usage
+from llmbench.providers.azure_paths import below_openai, dated_version, is_plain
 from llmbench.providers.base import Reply
 from llmbench.providers.chat_stream import ChatAssembler
 from llmbench.providers.failures import error_from
@@ -36,15 +37,19 @@ class ChatWire:
     def path(self, spec: ModelSpec, endpoint: Endpoint) -> str:
         """The path below the base URL (which ends in /v1 on most hosts).
 
-        An Azure resource without an API version is asked through its v1 path.
+        An Azure resource without a dated API version is asked through its v1 path.
+
+        Raises:
+            ConfigError: there is no such Azure API version.
         """
-        version = spec.api_version or endpoint.api_version
-        if endpoint.type != "azure" or (endpoint.base_url or "").rstrip("/").endswith("/v1"):
+        if is_plain(endpoint):
             return "/chat/completions"
+        version = dated_version(spec, endpoint)
         if version is None:
-            return "/openai/v1/chat/completions"
-        deployment, api_version = quote(spec.model_id, safe=""), quote(version, safe="")
-        return f"/openai/deployments/{deployment}/chat/completions?api-version={api_version}"
+            return below_openai(endpoint, "/v1/chat/completions")
+        deployment = quote(spec.model_id, safe="")
+        path = f"/deployments/{deployment}/chat/completions?api-version={version}"
+        return below_openai(endpoint, path)
 
     def body(
         self,

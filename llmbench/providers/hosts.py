@@ -166,8 +166,14 @@ class RemoteHost:
         return headers | {"x-goog-api-key" if self._endpoint.type == "gemini" else "api-key": key.value}
 
 
-#: Where an Azure key may go without being named in `allow_hosts` (contract, section 2).
-_AZURE_HOSTS: Final = (".openai.azure.com", ".cognitiveservices.azure.com", ".services.ai.azure.com")
+#: Where a key of each provider type may go without being named in `allow_hosts`: a host, or with a dot in
+#: front every host below it. A type that is not here has no hosts of its own.
+_OWN_HOSTS: Final[Mapping[str, tuple[str, ...]]] = {
+    "azure": (".openai.azure.com", ".cognitiveservices.azure.com", ".services.ai.azure.com"),
+    "openai": ("api.openai.com",),
+    "openrouter": ("openrouter.ai",),
+    "gemini": ("generativelanguage.googleapis.com",),
+}
 
 
 def _check_address(endpoint: Endpoint, base_url: str) -> None:
@@ -188,8 +194,10 @@ def _check_address(endpoint: Endpoint, base_url: str) -> None:
     if parts.scheme != "https" or not host:
         message = f"{where} is neither https nor on this machine; use https"
         raise ConfigError(message, path="llm_router.yaml")
-    is_known = host in endpoint.allow_hosts or (endpoint.type == "azure" and host.endswith(_AZURE_HOSTS))
-    if not is_known and (endpoint.type == "azure" or endpoint.allow_hosts):
+    own = _OWN_HOSTS.get(endpoint.type, ())
+    named = {name.casefold() for name in endpoint.allow_hosts}
+    is_own = any(host.endswith(name) if name.startswith(".") else host == name for name in own)
+    if (own or named) and not is_own and host not in named:
         raise ConfigError(f"{where} is not in allow_hosts; name the host there", path="llm_router.yaml")
 
 
@@ -234,7 +242,7 @@ def open_host(
     """The host of one provider section; see RemoteHost for the arguments.
 
     Raises:
-        ConfigError: the address is neither https nor on this machine.
+        ConfigError: the address may not carry a key.
     """
     if endpoint.managed == "embedded":
         return EmbeddedHost()

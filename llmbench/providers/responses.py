@@ -8,16 +8,15 @@ replies recorded from llama.cpp.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from functools import partial
 from types import MappingProxyType
 from typing import Any, Final
-from urllib.parse import quote
 
 from llmbench.catalog import Endpoint, ModelSpec
 from llmbench.errors import ConfigError, ErrorKind, ProviderError
 from llmbench.messages import FinishReason, Message, Usage
+from llmbench.providers.azure_paths import below_openai, dated_version, is_plain
 from llmbench.providers.base import Reply
 from llmbench.providers.failures import error_from
 from llmbench.providers.json_readers import as_count, as_mapping, as_mappings, as_text
@@ -25,7 +24,6 @@ from llmbench.providers.responses_stream import ResponsesAssembler
 
 #: The first dated Azure version that has the Responses API. Source: the 400 that an older one answers.
 FIRST_AZURE_VERSION: Final = "2025-03-01-preview"
-_DATED: Final = re.compile(r"(\d{4}-\d{2}-\d{2})(-preview)?")
 
 
 class ResponsesWire:
@@ -37,21 +35,20 @@ class ResponsesWire:
         """The path below the base URL. The deployment of an Azure resource stands in the body alone.
 
         Raises:
-            ConfigError: the Azure API version is older than the Responses API, or no date.
+            ConfigError: there is no such Azure API version, or it is older than the Responses API.
         """
-        version = spec.api_version or endpoint.api_version
-        if endpoint.type != "azure" or (endpoint.base_url or "").rstrip("/").endswith("/v1"):
+        if is_plain(endpoint):
             return "/responses"
+        version = dated_version(spec, endpoint)
         if version is None:
-            return "/openai/v1/responses"
-        dated = _DATED.fullmatch(version)
-        if dated is None or dated[1] < FIRST_AZURE_VERSION[: len("2025-03-01")]:
+            return below_openai(endpoint, "/v1/responses")
+        if version[: len("2025-03-01")] < FIRST_AZURE_VERSION[: len("2025-03-01")]:
             message = (
                 f"model {spec.key!r}: api_version {version!r} has no Responses API; "
-                f"use {FIRST_AZURE_VERSION} or later, or an address that ends in /openai/v1"
+                f"use {FIRST_AZURE_VERSION} or later, or v1"
             )
             raise ConfigError(message)
-        return f"/openai/responses?api-version={quote(version, safe='')}"
+        return below_openai(endpoint, f"/responses?api-version={version}")
 
     def body(
         self,
