@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import threading
 import time
-from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final
@@ -31,12 +31,14 @@ class Place:
 
     model: str
     is_trial: bool = False
+    pid: int = field(default_factory=os.getpid)
 
 
 @dataclass(slots=True)
 class _Circuit:
     rest_s: float
-    failed_at: deque[float] = field(default_factory=deque)
+    failures: int = 0  # since the last answer
+    failed_at: float = 0.0
     open_until: float | None = None
     opened_by: ErrorKind = "connect"
     has_answered: bool = False
@@ -44,9 +46,10 @@ class _Circuit:
     in_flight: int = 0
     waiting: list[asyncio.Future[None]] = field(default_factory=list)
 
-    def prune(self, since: float) -> None:
-        while self.failed_at and self.failed_at[0] <= since:
-            self.failed_at.popleft()
+    def forget(self, since: float) -> None:
+        """Forget failures that ended before, unless an attempt that may be one more is still under way."""
+        if self.in_flight == 0 and self.failed_at <= since:
+            self.failures = 0
 
     def take(self, model: str, *, is_trial: bool = False) -> Place:
         self.in_flight += 1
@@ -57,25 +60,50 @@ class _Circuit:
 class Circuits:
     """One circuit a model, shared by every call of a router; safe between threads and event loops.
 
-    - It opens after `failures` failures of the host within `window_s` seconds with no answer between them.
-      It stays open for `cooldown_s` seconds; then one call at a time tries the model, and its outcome closes
+    - It opens after `failures` failures of the host in a row: with no answer between them, and no pause of
+      `window_s` seconds from the end of one to the begin of the next attempt. How long an attempt took does
+      not count, so a host that hangs is found out under any deadline.
+    - It stays open for `cooldown_s` seconds; then one call at a time tries the model, and its outcome closes
       or opens it again. Each trial that fails doubles the rest, up to eight times.
-    - Slow start: as long as a model has never answered, no more than `failures` calls find out at the same
-      time whether it does. The others wait for them.
+    - Slow start: as long as a model has not answered, ever or since its last failure, no more than
+      `failures` calls find out at the same time whether it does. The others wait for them.
+
+    Promised: a model that is dead from the start gets `failures` requests and then the trials, whether calls
+    come one after another or at once, if those that come at once have one deadline and are not cancelled. Not
+    promised: requests that were under way when a model died cannot be recalled, and calls that begin before
+    its first failure is known still reach it. And a call whose wait ends before any failure is known goes
+    ahead: a slow model is no dead one. But one that needs more than three sevenths of the deadline leaves too
+    little of it to those who waited: they try it, and end at the next candidate.
+
+    A forked child keeps what was learned, and has no attempts under way and no waiting calls.
     """
 
     def __init__(self, breaker: Breaker, clock: Callable[[], float] = time.monotonic) -> None:
         self._breaker = breaker
         self._clock = clock
-        self._guard = threading.Lock()
         self._circuits: dict[str, _Circuit] = {}
+        self._begin()
+
+    def _begin(self) -> None:
+        """Start with nobody under way: in a forked child, the parent's calls never give their places back."""
+        self._guard = threading.Lock()
+        for circuit in self._circuits.values():
+            circuit.in_flight, circuit.has_trial, circuit.waiting = 0, False, []
+        self._pid = os.getpid()
+
+    def _locked(self) -> threading.Lock:
+        """The lock of this process, to be entered."""
+        if self._pid != os.getpid():
+            self._begin()
+        return self._guard
 
     async def enter(self, model: str, wait_s: float, may_skip: Callable[[ErrorKind], bool]) -> Place:
         """A place for one attempt, after at most `wait_s` seconds of slow start.
 
         Args:
             model: the model's key.
-            wait_s: the longest wait for the first answer of the model, in seconds.
+            wait_s: the longest wait for the first answer of the model, in seconds. After it the place is
+                given, unless a failure is known.
             may_skip: whether a failure of a kind lets the call leave the model out; where it does not, the
                 breaker must not either, and the place is given.
 
@@ -90,22 +118,26 @@ class Circuits:
                         await answer
                         answer = self._ask(model, may_skip)
             except TimeoutError:
-                message = f"the first calls had no answer yet after {wait_s:.1f} s"
-                answer = ProviderError(message, kind="circuit_open")
-                if not may_skip("timeout"):
+                if not (self._has_failed(model) and may_skip("timeout")):
                     return self.force(model)
+                message = f"failures only, and the first calls had no answer yet after {wait_s:.1f} s"
+                answer = ProviderError(message, kind="circuit_open")
         if isinstance(answer, ProviderError):
             raise answer
         return answer
 
     def force(self, model: str) -> Place:
         """A place whatever the state: for a call that has nothing else left to try."""
-        with self._guard:
-            return self._circuit(model).take(model)
+        with self._locked():
+            circuit = self._circuit(model)
+            circuit.forget(self._clock() - self._breaker.window_s)
+            return circuit.take(model)
 
     def leave(self, place: Place) -> None:
-        """Give a place back and let those who wait for it ask again."""
-        with self._guard:
+        """Give a place back and let those who wait for it ask again; in a forked child it is the parent's."""
+        with self._locked():
+            if place.pid != self._pid:
+                return
             circuit = self._circuit(place.model)
             circuit.in_flight -= 1
             if place.is_trial:
@@ -116,28 +148,34 @@ class Circuits:
         """Learn an attempt's outcome; None is an answer, or its first piece."""
         if kind in _NO_LESSON:
             return
-        with self._guard:
+        with self._locked():
             circuit, now = self._circuit(model), self._clock()
             if kind not in HOST_FAILURES:
-                circuit.failed_at.clear()
+                circuit.failures = 0
                 circuit.open_until, circuit.rest_s = None, self._breaker.cooldown_s
                 circuit.has_answered = True
                 _wake(circuit)
                 return
-            circuit.failed_at.append(now)
-            circuit.prune(now - self._breaker.window_s)
+            circuit.forget(now - self._breaker.window_s)
+            circuit.failures, circuit.failed_at = circuit.failures + 1, now
+            circuit.has_answered = False  # whoever comes from now on waits for those under way
             if circuit.open_until is not None:
                 if now < circuit.open_until:
                     return  # a forced attempt, or one that began before the circuit opened
                 circuit.rest_s = min(circuit.rest_s * 2, self._breaker.cooldown_s * _LONGEST_REST)
-            elif len(circuit.failed_at) < self._breaker.failures:
+            elif circuit.failures < self._breaker.failures:
                 return
             circuit.open_until, circuit.opened_by = now + circuit.rest_s, kind
 
     def is_open(self, model: str) -> bool:
         """Whether calls leave the model out at this time, but for a trial."""
-        with self._guard:
+        with self._locked():
             return self._circuit(model).open_until is not None
+
+    def _has_failed(self, model: str) -> bool:
+        """Whether the last thing known of the model is a failure."""
+        with self._locked():
+            return self._circuit(model).failures > 0
 
     def _circuit(self, model: str) -> _Circuit:
         circuit = self._circuits.get(model)
@@ -149,11 +187,11 @@ class Circuits:
         self, model: str, may_skip: Callable[[ErrorKind], bool]
     ) -> Place | ProviderError | asyncio.Future[None]:
         """A place, a refusal, or a future that ends when it is time to ask again."""
-        with self._guard:
+        with self._locked():
             circuit, now = self._circuit(model), self._clock()
             if circuit.open_until is None:
-                circuit.prune(now - self._breaker.window_s)
-                undecided = circuit.in_flight + len(circuit.failed_at)
+                circuit.forget(now - self._breaker.window_s)
+                undecided = circuit.in_flight + circuit.failures
                 if circuit.has_answered or undecided < self._breaker.failures:
                     return circuit.take(model)
                 future = asyncio.get_running_loop().create_future()

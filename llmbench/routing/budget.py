@@ -11,6 +11,7 @@ too, a cancelled call, a broken stream and an answer without a known cost may al
 from __future__ import annotations
 
 import math
+import os
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -58,14 +59,27 @@ class Budgets:
 
     Calls without a run id share one run, calls without a routing key one key: a limit that is set holds for
     every call. `limits` may be replaced while calls run; what was spent stays. An account is kept for each
-    run id and key that was seen under a limit.
+    run id and key that was seen under a limit. A forked child starts with what was spent, and nothing held.
     """
 
     def __init__(self, limits: BudgetLimits) -> None:
         self.limits = limits
-        self._guard = threading.Lock()
         self._runs: dict[str | None, _Account] = {}
         self._keys: dict[str | None, _Account] = {}
+        self._begin()
+
+    def _begin(self) -> None:
+        """Start with nothing held: in a forked child, the parent's requests are never settled."""
+        self._guard = threading.Lock()
+        for account in (*self._runs.values(), *self._keys.values()):
+            account.held = 0
+        self._pid = os.getpid()
+
+    def guard(self) -> threading.Lock:
+        """The lock of this process over all accounts, to be entered."""
+        if self._pid != os.getpid():
+            self._begin()
+        return self._guard
 
     def open(self, run_id: str | None, routing_key: str | None, budget_usd: float | None = None) -> Purse:
         """The money of one call. `budget_usd` is the call's own limit; the smaller one holds.
@@ -78,9 +92,9 @@ class Budgets:
         limits = self.limits
         given = [limit for limit in (budget_usd, limits.call_usd) if limit is not None]
         if not given and limits.run_usd is None and limits.routing_key_usd is None:
-            return Purse(self._guard, ())
+            return Purse(self, ())
         accounts: list[_Limited] = []
-        with self._guard:
+        with self.guard():
             if given:
                 accounts.append(_Limited(_Account(), _units(min(given)), "the call's budget"))
             if limits.run_usd is not None:
@@ -90,14 +104,14 @@ class Budgets:
                 account = self._keys.setdefault(routing_key, _Account())
                 name = f"the budget of {_key(routing_key)}"
                 accounts.append(_Limited(account, _units(limits.routing_key_usd), name))
-        return Purse(self._guard, tuple(accounts))
+        return Purse(self, tuple(accounts))
 
 
 class Purse:
     """What one call may spend: its own account, and those that it shares."""
 
-    def __init__(self, guard: threading.Lock, accounts: tuple[_Limited, ...]) -> None:
-        self._guard = guard
+    def __init__(self, budgets: Budgets, accounts: tuple[_Limited, ...]) -> None:
+        self._budgets = budgets
         self._accounts = accounts
 
     @property
@@ -111,7 +125,7 @@ class Purse:
             return None
         if worst_usd is None or not math.isfinite(worst_usd):
             return _UNKNOWN
-        with self._guard:
+        with self._budgets.guard():
             return self._refusal(_units(worst_usd))
 
     def reserve(self, model: str, worst_usd: float | None) -> Reservation:
@@ -121,17 +135,17 @@ class Purse:
             BudgetExceeded: it does not fit, or nobody knows what it may cost; nothing was sent.
         """
         if not self._accounts:
-            return Reservation(self._guard, (), 0)
+            return Reservation(self._budgets, (), 0)
         if worst_usd is None or not math.isfinite(worst_usd):
             raise BudgetExceeded(f"{model}: {_UNKNOWN}")
         worst = _units(worst_usd)
-        with self._guard:
+        with self._budgets.guard():
             problem = self._refusal(worst)
             if problem is not None:
                 raise BudgetExceeded(f"{model}: {problem}")
             for limited in self._accounts:
                 limited.account.held += worst
-        return Reservation(self._guard, tuple(limited.account for limited in self._accounts), worst)
+        return Reservation(self._budgets, tuple(limited.account for limited in self._accounts), worst)
 
     def _refusal(self, worst: int) -> str | None:
         problems = (limited.refusal(worst) for limited in self._accounts)
@@ -141,22 +155,23 @@ class Purse:
 class Reservation:
     """Money held for one request. Leaving its context settles what was not settled inside."""
 
-    def __init__(self, guard: threading.Lock, accounts: tuple[_Account, ...], worst: int) -> None:
-        self._guard = guard
+    def __init__(self, budgets: Budgets, accounts: tuple[_Account, ...], worst: int) -> None:
+        self._budgets = budgets
         self._accounts = accounts
         self._worst = worst
         self._is_open = True
+        self._pid = os.getpid()
 
     def settle(self, actual_usd: float | None) -> None:
         """Replace what is held by the cost in USD; by the worst case when the cost is not known.
 
-        A cost above the worst case counts in full. Only the first call settles.
+        A cost above the worst case counts in full. Only the first call settles, in the process that holds.
         """
-        if not self._accounts:
+        if not self._accounts or self._pid != os.getpid():
             return
         is_known = actual_usd is not None and math.isfinite(actual_usd) and actual_usd >= 0
         actual = _units(actual_usd) if is_known and actual_usd is not None else self._worst
-        with self._guard:
+        with self._budgets.guard():
             if not self._is_open:
                 return
             self._is_open = False

@@ -5,6 +5,8 @@
 Each step has one concern: the order of candidates, the same candidate again, the clock of one attempt.
 A candidate may take half of the time that is left while another one waits, and all of it after that: so the
 first choice keeps half of the deadline however long the list is, and one that hangs costs no more than that.
+A wait for the first answer of a model (see `breaker`) is not taken off its half, as long as a quarter of what
+is left remains for the others.
 """
 
 from __future__ import annotations
@@ -23,6 +25,10 @@ from llmbench.providers.pacing import was_waiting
 from llmbench.providers.send import Sent
 from llmbench.routing.breaker import Circuits, Place
 from llmbench.routing.progress import Learn, Options, Progress, Send
+
+#: The longest wait for the first answer of a model, as a part of the call's time: those who find out give up
+#: after a half, and what they met must be known by then.
+_SLOW_START: Final = 0.55
 
 #: The kind that stands in the record of a candidate that got no request.
 _REFUSALS: Final[Mapping[type[LLMBenchError], ErrorKind]] = {
@@ -48,14 +54,15 @@ class _Turn:
     model: str
     candidates_left: int
     is_last_resort: bool
+    slow_start_s: float = 0.0
     ends_at: float | None = None
 
     def left_s(self, call: Progress) -> float:
         """Seconds left for requests and waits; the turn begins with its first request."""
         left_s = call.remaining_s()
         if self.ends_at is None:
-            share_s = left_s if self.candidates_left == 0 else left_s / 2
-            self.ends_at = call.ends_at - left_s + share_s
+            half_s = min((left_s + self.slow_start_s) / 2, left_s * 0.75)
+            self.ends_at = call.ends_at - left_s + (left_s if self.candidates_left == 0 else half_s)
         return max(left_s - (call.ends_at - self.ends_at), 0.0)
 
 
@@ -181,13 +188,17 @@ def _whole_ms(seconds: float) -> float:
 
 
 async def _enter(call: Progress, circuits: Circuits, turn: _Turn) -> Place:
-    """Wait for a place, a third of the time at most: a call that waited has as much for its own attempt.
+    """Wait for a place; a model that answers within three sevenths of the deadline loses no call by it.
 
-    (Half of the two thirds that are left is its share.)
+    (Three quarters of the four sevenths that are left are as much again.)
     """
     if turn.is_last_resort:
         return circuits.force(turn.model)
-    return await circuits.enter(turn.model, max(call.remaining_s(), 0.0) / 3, call.policy.falls_back_on)
+    asked, is_first = call.options.clock(), turn.ends_at is None
+    wait_s = max(call.remaining_s(), 0.0) * _SLOW_START if is_first else turn.left_s(call) / 2
+    place = await circuits.enter(turn.model, wait_s, call.policy.falls_back_on)
+    turn.slow_start_s = call.options.clock() - asked
+    return place
 
 
 async def _request(call: Progress, turn: _Turn, waited_s: float, queued_ms: float) -> Sent | ProviderError:
