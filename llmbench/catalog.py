@@ -40,6 +40,9 @@ PARAMETER_ALIASES: Final[Mapping[str, str]] = {
     "thinkingLevel": "reasoning",
 }
 
+#: Words for how much a model thinks, the least first. A model may have words of its own besides.
+REASONING_LEVELS: Final = ("none", "minimal", "low", "medium", "high", "xhigh", "max")
+
 #: Kinds that never move a call to the next candidate: the same request would fail there too, or the
 #: caller must decide. Contract: the default of `fall_back_on` is every other kind.
 NEVER_FALL_BACK: Final[frozenset[ErrorKind]] = frozenset(
@@ -95,6 +98,7 @@ class ParamRules:
     allow_seed: bool = True
     allow_penalties: bool = True
     allow_top_k: bool = True
+    allow_verbosity: bool = True
     min_max_tokens: int = 1
 
 

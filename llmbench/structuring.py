@@ -121,7 +121,8 @@ def as_output_schema(response_format: object) -> OutputSchema | None:
     elif isinstance(response_format, Mapping):
         found = _from_mapping(response_format)
     elif callable(make_schema := getattr(response_format, "model_json_schema", None)):
-        found = OutputSchema(make_schema(), name=str(getattr(response_format, "__name__", "reply")))
+        name = str(getattr(response_format, "__name__", "reply"))
+        found = OutputSchema(make_schema(), name=name, check=_own_check(response_format))
     else:
         raise ParamError(
             "response_format: give a JSON Schema, a pydantic model class or a Chat Completions "
@@ -130,6 +131,15 @@ def as_output_schema(response_format: object) -> OutputSchema | None:
     if found is not None:
         _validator(_schema_text(found))  # a wrong schema is found before a reply is paid for
     return found
+
+
+def _own_check(model: object) -> Callable[[Any], object] | None:
+    """The validation of a pydantic class, for data that came as JSON.
+
+    It reads JSON, not Python's values: a class that is strict takes a date from a text only there.
+    """
+    validate: Callable[[str], object] | None = getattr(model, "model_validate_json", None)
+    return None if validate is None else lambda data: validate(json.dumps(data))
 
 
 def _from_mapping(value: Mapping[str, Any]) -> OutputSchema | None:
@@ -151,20 +161,85 @@ def _from_mapping(value: Mapping[str, Any]) -> OutputSchema | None:
     return OutputSchema(dict(value))
 
 
+#: Keywords that hosts refuse together with `strict`. Source: as `meets_strict_rules`.
+_NOT_STRICT: Final = frozenset(
+    {
+        *("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "multipleOf"),
+        *("minLength", "maxLength", "pattern", "format"),
+        *(
+            "minItems",
+            "maxItems",
+            "uniqueItems",
+            "contains",
+            "minContains",
+            "maxContains",
+            "unevaluatedItems",
+        ),
+        *("minProperties", "maxProperties", "patternProperties", "propertyNames", "unevaluatedProperties"),
+        *("oneOf", "allOf", "not", "if", "then", "else", "dependentRequired", "dependentSchemas"),
+    }
+)
+_MOST_PROPERTIES: Final = 100
+_MOST_LEVELS: Final = 5
+
+
 def meets_strict_rules(schema: object) -> bool:
-    """Whether a schema may be sent with `strict: true`: every object is closed and needs all its keys.
+    """Whether a schema may be sent with `strict: true`.
+
+    Every object is closed and needs all its keys, no keyword limits a value, the root is an object without
+    anyOf; at most 100 properties, and 5 objects inside each other.
 
     Source: the structured-output rules of OpenAI and Azure; a schema that breaks them is answered with
     status 400.
     """
     if not isinstance(schema, Mapping):
         return False
-    objects = [node for node in _nodes(schema) if "properties" in node or node.get("type") == "object"]
-    return schema.get("type") == "object" and all(
-        node.get("additionalProperties") is False
-        and set(node.get("required", ())) == set(node.get("properties", ()))
-        for node in objects
+    nodes = list(_nodes(schema))
+    if (
+        schema.get("type") != "object"
+        or "anyOf" in schema
+        or any(_NOT_STRICT & node.keys() for node in nodes)
+    ):
+        return False
+    objects = [node for node in nodes if _is_object(node)]
+    return (
+        all(
+            node.get("additionalProperties") is False
+            and set(node.get("required", ())) == set(node.get("properties", ()))
+            for node in objects
+        )
+        and sum(len(node.get("properties", ())) for node in objects) <= _MOST_PROPERTIES
+        and _levels(schema, schema, {}) <= _MOST_LEVELS
     )
+
+
+def _is_object(node: Mapping[str, Any]) -> bool:
+    kind = node.get("type")
+    return "properties" in node or kind == "object" or (isinstance(kind, list) and "object" in kind)
+
+
+def _levels(value: object, root: Mapping[str, Any], known: dict[str, int]) -> int:
+    """How many objects lie inside each other. A `$ref` counts as what it names, a circle of them once."""
+    if isinstance(value, list):
+        return max((_levels(item, root, known) for item in value), default=0)
+    if not isinstance(value, Mapping):
+        return 0
+    reference = value.get("$ref")
+    if isinstance(reference, str):
+        if reference not in known:
+            known[reference] = 0  # what refers to itself is as deep as its first round
+            known[reference] = _levels(_referred(reference, root), root, known)
+        return known[reference]
+    inside = [*value.get("properties", {}).values(), value.get("items"), value.get("anyOf")]
+    return int(_is_object(value)) + _levels(inside, root, known)
+
+
+def _referred(reference: str, root: Mapping[str, Any]) -> object:
+    """What a `$ref` into the schema itself names; None for any other."""
+    found: object = root
+    for part in reference.removeprefix("#").split("/")[1:]:
+        found = found.get(part.replace("~1", "/").replace("~0", "~")) if isinstance(found, Mapping) else None
+    return found if reference.startswith("#") else None
 
 
 def _nodes(value: object) -> Iterator[Mapping[str, Any]]:
@@ -200,6 +275,8 @@ def parse_structured(text: str, output_schema: OutputSchema) -> Any:
         message = "the reply is nested too deeply to be checked"
         raise ProviderError(message, kind="invalid_output", output=text) from error
     if problem is None:
+        if output_schema.check is not None:
+            _require_check(output_schema.check, data, text)
         return data
     place = "/".join(str(part) for part in problem.absolute_path) or "the reply"
     if problem.validator == "required":
@@ -208,6 +285,23 @@ def parse_structured(text: str, output_schema: OutputSchema) -> Any:
         rule = f"must meet {problem.validator} {str(problem.validator_value)[:160]}"
     message = f"the reply breaks its schema at {place}: {rule}"
     raise ProviderError(message, kind="invalid_output", output=text)
+
+
+def _require_check(check: Callable[[Any], object], data: Any, text: str) -> None:
+    """Raise invalid_output where a class refuses the data, with the first of its reasons.
+
+    A validator is the caller's code: of what is no validation error only the type is told, for its text may
+    quote the reply.
+    """
+    try:
+        check(data)
+    except (ValueError, TypeError, LookupError, ArithmeticError, AttributeError) as error:
+        details = getattr(error, "errors", None)
+        first: Mapping[str, Any] = next(iter(details()), {}) if callable(details) else {}
+        place = "/".join(str(part) for part in first.get("loc", ())) or "the reply"
+        reason = " ".join(str(first.get("msg", type(error).__name__)).split())[:160]
+        message = f"the reply breaks its class at {place}: {reason}"
+        raise ProviderError(message, kind="invalid_output", output=text) from error
 
 
 def _schema_text(output_schema: OutputSchema) -> str:

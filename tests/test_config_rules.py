@@ -65,6 +65,14 @@ def test_a_model_can_be_asked_on_its_other_wire_under_that_wires_rules(load):
     assert chat.on_wire("chat") is chat
 
 
+def test_gemini_has_no_verbosity_unless_its_entry_says_so(load):
+    models = load(
+        llm_model_registry="models:\n  g: {provider: gemini}\n  s: {provider: stub}\n"
+        "  o: {provider: gemini, params: {allow_verbosity: true}}\n"
+    ).models
+    assert [models[key].params.allow_verbosity for key in "gso"] == [False, True, True]
+
+
 def test_a_gemini_model_has_no_other_wire(load):
     model = load(llm_model_registry="models:\n  m: {provider: gemini}\n").models["m"]
     assert model.on_wire("chat") is model

@@ -190,6 +190,10 @@ def test_the_wait_is_found_wherever_a_provider_writes_it(headers, more, wait_s):
         (of(400, metadata={"raw": '{"error":{"message":"Unsupported value: temperature"}}'}), "temperature"),
         (of(400, metadata={"raw": '{"error":{"code":"unsupported_parameter","param":"seed"}}'}), "seed"),
         (of("unsupported_parameter", "no"), None),
+        (of(None, param="response_format"), "response_format"),
+        (of("invalid_request_error", param="text.format.schema"), "response_format"),
+        (of(None, "Invalid schema for response_format 'x': 'oneOf' is not permitted."), "response_format"),
+        (of(400, metadata={"raw": '{"error":{"param":"response_format"}}'}), "response_format"),
     ],
 )
 def test_the_refused_parameter_has_the_providers_own_name(error, param):
@@ -200,6 +204,15 @@ def test_the_refused_parameter_has_the_providers_own_name(error, param):
 def test_no_other_failure_names_a_parameter():
     assert read(400, of("context_length_exceeded", param="messages")).param is None
     assert read(400, of("content_filter", param="prompt")).param is None
+    said = "'messages' must contain the word 'json' to use 'response_format'"
+    assert read(400, of(None, said, param="messages")).kind == "bad_request"
+
+
+def test_a_refused_schema_does_not_hide_what_a_code_or_another_status_says():
+    for code, kind in (("context_length_exceeded", "context_length"), ("invalid_value", "bad_request")):
+        found = read(400, of(code, param="response_format"))
+        assert (found.kind, found.param) == (kind, None)
+    assert read(429, of(None, param="response_format")).kind == "rate_limit"
 
 
 # ---- what is shown

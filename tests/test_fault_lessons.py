@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from llmbench.catalog import ModelSpec
+from llmbench.catalog import ModelSpec, ParamRules
 from llmbench.providers.failures import error_from
 from llmbench.routing.lessons import Lessons
 
@@ -48,6 +48,16 @@ def test_what_a_provider_refuses_is_what_is_learned(said, param, refused):
     assert set(applied) == set(refused)
     assert lessons.learn("m", error, SENT, applied) is False
     assert lessons.learn("m", error, SENT, ()) is bool(refused), "a request that was under way at that time"
+
+
+def test_a_refused_schema_is_asked_for_in_the_prompt():
+    said = {"error": {"message": "Invalid schema for response_format 'x'", "param": "text.format.schema"}}
+    lessons, spec = (
+        Lessons(),
+        ModelSpec("m", "p", "m", params=ParamRules(response_format_support="json_schema")),
+    )
+    assert lessons.learn("m", error_from(400, {}, said), SENT, ())
+    assert lessons.apply(spec, SENT).spec.params.response_format_support == "prompt"
 
 
 def test_one_of_two_penalties_is_learned_when_only_one_was_sent():

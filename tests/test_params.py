@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
 
 import pytest
 from hypothesis import given, settings
@@ -51,6 +52,7 @@ rules = st.builds(
     allow_seed=st.booleans(),
     allow_penalties=st.booleans(),
     allow_top_k=st.booleans(),
+    allow_verbosity=st.booleans(),
     min_max_tokens=st.integers(1, 64),
 )
 abilities = st.builds(
@@ -253,8 +255,37 @@ def test_the_schema_goes_where_the_model_takes_it():
 
 def test_json_mode_is_passed_on_where_the_host_has_it():
     wish = OutputSchema({"type": "object"}, "json_object")
-    sent = guard(spec(response_format_support="json_schema"), {}, wish).params["response_format"]
-    assert sent == {"type": "json_object"}
+    asked = guard(spec(response_format_support="json_schema"), {}, wish)
+    assert asked.params["response_format"] == {"type": "json_object"}
+    assert "JSON" in (asked.instruction or ""), "hosts refuse JSON mode where no message has the word"
+    assert [(change.action, change.after) for change in asked.adjustments] == [("moved", "system prompt")]
+    on_gemini = replace(spec(response_format_support="json_schema"), wire="gemini")
+    assert guard(on_gemini, {}, wish).instruction is None
+
+
+@pytest.mark.parametrize(
+    ("name", "sent"),
+    [("Box[int]", "Box_int"), ("概要", "reply"), ("a b.c", "a_b_c"), ("x" * 70, "x" * 64), ("_a-1", "_a-1")],
+)
+def test_a_schemas_name_is_one_that_hosts_take_and_its_change_is_told(name, sent):
+    guarded = guard(spec(response_format_support="json_schema"), {}, OutputSchema(SCHEMA, name))
+    assert guarded.params["response_format"]["json_schema"]["name"] == sent
+    told = [(change.action, change.before, change.after) for change in guarded.adjustments]
+    assert told == ([] if name == sent else [("renamed", name, sent)])
+
+
+def test_strict_is_what_the_caller_asked_for_or_what_the_schema_allows():
+    limited = {**SCHEMA, "properties": {"tag": {"type": "string", "pattern": "^x"}}}
+    model = spec(response_format_support="json_schema")
+    for strict in (None, True, False):
+        sent = guard(model, {}, OutputSchema(limited, "tag", strict)).params["response_format"]["json_schema"]
+        assert sent.get("strict") is strict
+
+
+def test_verbosity_is_dropped_where_the_model_has_no_field_for_it():
+    dropped = Adjustment("verbosity", "dropped", "low", None, "m: allow_verbosity")
+    guarded = guard(spec(allow_verbosity=False), {"verbosity": "low"})
+    assert (guarded.params, guarded.adjustments) == ({}, (dropped,))
 
 
 def test_the_names_are_the_contracts():

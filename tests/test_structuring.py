@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 import time
+from datetime import date
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from pydantic import BaseModel
+from pydantic import BaseModel, field_validator
 
 from llmbench.errors import ParamError, ProviderError
 from llmbench.messages import OutputSchema
@@ -170,6 +171,45 @@ class Person(BaseModel):
     name: str
 
 
+class Event(BaseModel, strict=True):
+    day: date
+    title: str
+
+    @field_validator("title")
+    @classmethod
+    def _is_short(cls, title: str) -> str:
+        if title == "typo":
+            raise TypeError(f"about {title}")
+        if len(title) > 5:
+            raise ValueError("longer than\n5 characters")
+        return title
+
+
+def test_a_class_validates_more_than_its_schema_and_the_data_stays_plain():
+    schema = as_output_schema(Event)
+    assert schema is not None
+    good = {"day": "2024-02-29", "title": "leap"}
+    assert parse_structured(json.dumps(good), schema) == good
+
+
+@pytest.mark.parametrize(
+    ("reply", "said"),
+    [
+        ({"day": "2023-02-29", "title": "leap"}, "breaks its class at day: Input should be a valid date"),
+        ({"day": "2024-02-29", "title": "too long"}, "at title: Value error, longer than 5 characters"),
+        ({"day": "2024-02-29", "title": "typo"}, "breaks its class at the reply: TypeError"),
+    ],
+)
+def test_what_a_class_refuses_is_invalid_output(reply, said):
+    schema = as_output_schema(Event)
+    assert schema is not None
+    with pytest.raises(ProviderError, match=said) as caught:
+        parse_structured(json.dumps(reply), schema)
+    assert caught.value.kind == "invalid_output"
+    assert caught.value.output == json.dumps(reply)
+    assert "\n" not in str(caught.value)
+
+
 def test_every_spelling_of_a_wish_for_structure_is_understood():
     assert as_output_schema(None) is None
     assert as_output_schema({"type": "text"}) is None
@@ -200,11 +240,64 @@ def test_a_schema_that_cannot_be_used_is_refused_before_any_call(wish, said):
         as_output_schema(wish)
 
 
+def closed(**properties: object) -> dict[str, object]:
+    return {
+        "type": "object",
+        "properties": properties,
+        "required": [*properties],
+        "additionalProperties": False,
+    }
+
+
+def nested(levels: int, **more: object) -> dict[str, object]:
+    return closed(a={"type": "array", "items": nested(levels - 1)}) if levels > 1 else closed(a={}, **more)
+
+
+@pytest.mark.parametrize(
+    "rule",
+    [
+        *(
+            {"minimum": 0},
+            {"maximum": 9},
+            {"exclusiveMinimum": 0},
+            {"exclusiveMaximum": 9},
+            {"multipleOf": 2},
+        ),
+        *({"minLength": 1}, {"maxLength": 9}, {"pattern": "^a"}, {"format": "date"}),
+        *({"minItems": 1}, {"maxItems": 9}, {"uniqueItems": True}, {"patternProperties": {}}),
+        *({"minProperties": 1}, {"maxProperties": 9}, {"allOf": [{}]}, {"oneOf": [{}]}, {"not": {}}),
+    ],
+    ids=lambda rule: next(iter(rule)),
+)
+def test_strict_is_not_for_schemas_with_keywords_that_hosts_refuse(rule):
+    assert not meets_strict_rules(closed(a=rule))
+    assert not meets_strict_rules(closed(a={"anyOf": [{"type": "null"}, {"type": "array", "items": rule}]}))
+    assert meets_strict_rules(closed(**{next(iter(rule)): {"type": "string"}})), "the name of a property"
+
+
+def test_strict_is_not_for_schemas_that_are_larger_than_hosts_take():
+    assert meets_strict_rules(closed(**{f"p{n}": {} for n in range(100)}))
+    assert not meets_strict_rules(closed(**{f"p{n}": {} for n in range(101)}))
+    assert meets_strict_rules(nested(5))
+    assert not meets_strict_rules(nested(6))
+    assert not meets_strict_rules({**closed(a={}), "anyOf": [closed(a={})]})
+
+
+def test_a_reference_counts_as_what_it_names_and_a_circle_ends():
+    deep = closed(a=closed(b={"$ref": "#/$defs/deep"}))
+    assert meets_strict_rules({**deep, "$defs": {"deep": nested(3)}})
+    assert not meets_strict_rules({**deep, "$defs": {"deep": nested(4)}})
+    circle = closed(next={"anyOf": [{"$ref": "#/$defs/node"}, {"type": "null"}]})
+    assert meets_strict_rules({**circle, "$defs": {"node": circle}})
+    assert meets_strict_rules(closed(a={"$ref": "https://example.org/x.json"}))
+
+
 def test_strict_is_for_closed_objects_that_need_all_their_keys():
-    assert meets_strict_rules(PERSON)
-    assert not meets_strict_rules({**PERSON, "required": ["name"]})
-    assert not meets_strict_rules({**PERSON, "additionalProperties": True})
-    assert not meets_strict_rules({"type": "array", "items": PERSON})
+    person = closed(name={"type": "string"}, age={"type": "integer"})
+    assert meets_strict_rules(person)
+    assert not meets_strict_rules({**person, "required": ["name"]})
+    assert not meets_strict_rules({**person, "additionalProperties": True})
+    assert not meets_strict_rules({"type": "array", "items": person})
     inner = {"type": "object", "properties": {"x": {"type": "string"}}}
-    outer = {**PERSON, "properties": {"p": inner}, "required": ["p"]}
+    outer = {**person, "properties": {"p": inner}, "required": ["p"]}
     assert not meets_strict_rules(outer)

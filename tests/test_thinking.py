@@ -32,7 +32,6 @@ def told(guarded) -> list[tuple]:
     [
         ("thinkingLevel", "low", "LOW"),
         ("thinkingLevel", "minimal", "MINIMAL"),
-        ("thinkingLevel", "brand-new", "BRAND-NEW"),
         ("thinkingBudget", "none", 0),
         ("thinkingBudget", "minimal", 512),
         ("thinkingBudget", "low", 1024),
@@ -44,6 +43,34 @@ def test_a_level_in_another_spelling_is_told_with_what_was_sent(key, value, sent
     guarded = guard(spec(key), {"reasoning": value})
     assert guarded.params == {key: sent}
     assert told(guarded) == [("renamed", value, sent), ("renamed", "reasoning", key)]
+
+
+def test_a_model_may_have_a_level_of_its_own():
+    assert guard(spec("thinkingLevel", "Brand-New"), {"reasoning": "brand-new"}).params == {
+        "thinkingLevel": "BRAND-NEW"
+    }
+
+
+@pytest.mark.parametrize("key", ["reasoning", "reasoning_effort", "thinkingLevel", "thinkingBudget", None])
+def test_a_slip_in_a_level_is_named_on_every_model(key):
+    with pytest.raises(ParamError, match="reasoning 'Hihg' is no level; did you mean 'high'"):
+        guard(spec(key), {"reasoning": "Hihg"})
+
+
+@pytest.mark.parametrize("value", [-2, {"max_tokens": -5}])
+def test_a_budget_under_minus_one_is_refused(value):
+    with pytest.raises(ParamError, match="-1 for the model's choice: -"):
+        guard(spec("reasoning"), {"reasoning": value})
+
+
+@pytest.mark.parametrize("value", [512, 0.5, True])
+def test_a_number_is_refused_where_the_field_takes_words(value):
+    for key, wire in (("reasoning_effort", "chat"), ("reasoning", "responses")):
+        model = ModelSpec("m", "p", "id", wire, params=ParamRules(reasoning_key=key))
+        with pytest.raises(ParamError, match=f"reasoning {value} is no level; m takes words: none, "):
+            guard(model, {"reasoning": value})
+    on_chat = ModelSpec("m", "p", "id", params=ParamRules(reasoning_key="reasoning"))
+    assert guard(on_chat, {"reasoning": 512}).params == {"reasoning": 512}
 
 
 def test_a_level_may_be_written_in_either_case():
@@ -88,6 +115,7 @@ def test_the_limit_is_the_one_that_is_sent():
     model = ModelSpec("m", "p", "id", capabilities=able, params=ParamRules(reasoning_key="thinkingBudget"))
     guarded = guard(model, {"reasoning": 2000, "max_tokens": 4000})
     assert guarded.params == {"thinkingBudget": 800, "max_tokens": 1000}
+    assert guard(model, {"reasoning": 2000}).params == {"thinkingBudget": 800}, "the model's own limit"
 
 
 @pytest.mark.parametrize(
@@ -108,8 +136,8 @@ def test_what_is_no_budget_needs_no_room(key, value, limit):
     ("key", "value", "limit", "said"),
     [
         ("thinkingBudget", "low", 128, "no thought fits in max_tokens 128; give more than 128 or none"),
-        ("thinkingBudget", "some", None, "is no thinkingBudget; give a number of tokens or one of none, "),
-        ("thinkingBudget", True, None, "is no thinkingBudget"),
+        ("thinkingBudget", "some", None, "is no level; known: none, "),
+        ("thinkingBudget", True, None, "is no thinkingBudget; give a number of tokens or one of none, "),
         ("thinkingLevel", "none", None, "is no thinkingLevel; name the model's levels"),
         ("thinkingLevel", 512, None, "is no thinkingLevel"),
     ],

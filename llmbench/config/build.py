@@ -49,8 +49,8 @@ _KEY_VARIABLES: Final[Mapping[str, str]] = {
 #: What a wire's API takes, where it is not as Chat Completions: the rules of a model that names none.
 #: Source: the Responses API has no field for stop, seed, penalties and top_k, and refuses
 #: max_output_tokens under 16.
-#: Most Gemini models refuse penalties, and whether one takes thinkingLevel or thinkingBudget only its own
-#: entry can say.
+#: Gemini has no field for verbosity; most of its models refuse penalties, and whether one takes
+#: thinkingLevel or thinkingBudget only its own entry can say.
 _WIRE_RULES: Final[Mapping[Wire, ParamRules]] = {
     "responses": ParamRules(
         max_tokens_key="max_output_tokens",
@@ -61,7 +61,7 @@ _WIRE_RULES: Final[Mapping[Wire, ParamRules]] = {
         allow_top_k=False,
         min_max_tokens=16,
     ),
-    "gemini": ParamRules(max_tokens_key="maxOutputTokens", allow_penalties=False),
+    "gemini": ParamRules(max_tokens_key="maxOutputTokens", allow_penalties=False, allow_verbosity=False),
 }
 #: Chat Completions as OpenAI and Azure speak it has no field top_k; other hosts of the dialect have.
 _NO_TOP_K: Final = frozenset({"azure", "openai"})
@@ -208,6 +208,7 @@ def _params(shape: ModelShape, wire: Wire, kind: str) -> ParamRules:
         allow_seed=first(given.allow_seed, default=basic.allow_seed),
         allow_penalties=first(given.allow_penalties, default=basic.allow_penalties),
         allow_top_k=first(given.allow_top_k, default=basic.allow_top_k),
+        allow_verbosity=first(given.allow_verbosity, default=basic.allow_verbosity),
         min_max_tokens=basic.min_max_tokens if given.min_max_tokens is None else given.min_max_tokens,
     )
 

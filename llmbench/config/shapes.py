@@ -180,6 +180,7 @@ class ParamsShape(Shape):
     allow_seed: StrictBool | None = None
     allow_penalties: StrictBool | None = None
     allow_top_k: StrictBool | None = None
+    allow_verbosity: StrictBool | None = None
     min_max_tokens: AtLeastOne | None = None
 
 

@@ -41,7 +41,12 @@ def error_from(
     said, upstream_said = _message(detail), _message(upstream)
     wait_s = _wait_s(headers, detail)
     text = f"{said} {upstream_said or str(_metadata(detail).get('raw', ''))[:500]}"
-    kind = classify(status, _codes(detail, upstream), text)
+    codes = _codes(detail, upstream)
+    refuses_schema = status == 400 and _refuses_schema(detail, upstream)
+    if refuses_schema:
+        codes.append("unsupported_parameter")  # counts where no code of the host's says otherwise
+    param = "response_format" if refuses_schema else _refused(detail, upstream, text)
+    kind = classify(status, codes, text)
     if status == 402 and kind == "quota" and wait_s is not None:
         kind = "rate_limit"  # OpenRouter: money that running requests hold back; it comes free again
     shown = f"{said} ({upstream_said})" if upstream_said and upstream_said not in said else said
@@ -53,7 +58,7 @@ def error_from(
         status_code=status,
         retry_after_s=wait_s,
         request_id=request_id_of(headers),
-        param=_refused(detail, upstream, text) if kind == "unsupported_param" else None,
+        param=param if kind == "unsupported_param" else None,
     )
 
 
@@ -241,6 +246,22 @@ _REFUSALS: Final = tuple(
 )
 #: Gemini does not say which of the two it means.
 _PENALTIES: Final = "generationConfig.presencePenalty,generationConfig.frequencyPenalty"
+
+
+#: Chat Completions and Responses name the field of the schema, with or without the place in it.
+_SCHEMA_FIELDS: Final = ("response_format", "text.format")
+
+
+def _refuses_schema(detail: Mapping[str, Any], upstream: Mapping[str, Any]) -> bool:
+    """Whether a host will not take the schema of the reply.
+
+    OpenAI and Azure have no code for it: code null or invalid_request_error, and the field in `param`.
+    """
+    return any(
+        str(source.get("param") or "").startswith(_SCHEMA_FIELDS)
+        or _message(source).startswith("Invalid schema for response_format")
+        for source in (detail, upstream)
+    )
 
 
 def _refused(detail: Mapping[str, Any], upstream: Mapping[str, Any], text: str) -> str | None:

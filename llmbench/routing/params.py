@@ -8,6 +8,7 @@ from __future__ import annotations
 import difflib
 import json
 import math
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from numbers import Integral
@@ -16,7 +17,7 @@ from typing import Any, Final
 from llmbench.catalog import PARAMETER_ALIASES, PARAMETERS, ModelSpec
 from llmbench.errors import ParamError
 from llmbench.messages import Adjustment, OutputSchema
-from llmbench.routing.thinking import fit_reasoning
+from llmbench.routing.thinking import fit_reasoning, require_level
 from llmbench.structuring import meets_strict_rules
 
 CANONICAL: Final = PARAMETERS
@@ -147,13 +148,16 @@ def guard(
         names: what the model's wire calls parameters that have another name there.
 
     Raises:
-        ParamError: the model has no such level of reasoning, or no thought fits in the output limit.
+        ParamError: there is no such level of reasoning, the model's field does not take the value, or no
+            thought fits in the output limit.
     """
     params: dict[str, Any] = {}
     changes: list[Adjustment] = []
     for name, value in options.items():
         if name in ("timeout", "response_format", "extra_body"):
             continue  # the call's own business, not the model's
+        if name == "reasoning":
+            require_level(spec, value)  # a slip is one on a model that does not reason too
         refusal = _refusal(spec, name)
         if refusal is not None:
             changes.append(Adjustment(name, "dropped", value, None, refusal))
@@ -187,6 +191,7 @@ def _refusal(spec: ModelSpec, name: str) -> str | None:
         "seed": not rules.allow_seed,
         "presence_penalty": not rules.allow_penalties,
         "frequency_penalty": not rules.allow_penalties,
+        "verbosity": not rules.allow_verbosity,
         "reasoning": rules.reasoning_key is None,
         "tools": not spec.capabilities.tools,
         "tool_choice": not spec.capabilities.tools,
@@ -205,7 +210,8 @@ def _fit(
         return _fit_max_tokens(spec, value, changes)
     if name == "reasoning":
         asked = options.get("max_tokens")
-        limit = None if asked is None else _fit_max_tokens(spec, asked, [])
+        able = spec.capabilities.max_output_tokens
+        limit = able if asked is None else _fit_max_tokens(spec, asked, [])
         return fit_reasoning(spec, value, limit, changes)
     return value
 
@@ -240,8 +246,8 @@ def _ask_for(
     support = spec.params.response_format_support
     rule = f"{spec.key}: response_format_support {support}"
     if support == "json_schema":
-        params["response_format"] = _schema_field(output_schema)
-        return None
+        params["response_format"] = _schema_field(output_schema, changes)
+        return _ask_for_json(spec, output_schema, changes)
     if support == "llguidance":
         schema = json.dumps({**output_schema.schema, "x-guidance": _COMPACT}, ensure_ascii=False)
         # One leading space is allowed: a base model whose prompt ends in "Output:" writes " {" as one token,
@@ -259,14 +265,37 @@ def _ask_for(
     return f"Answer with one JSON value and nothing else. It must meet this JSON Schema: {schema}"
 
 
-def _schema_field(output_schema: OutputSchema) -> dict[str, Any]:
+def _ask_for_json(spec: ModelSpec, output_schema: OutputSchema, changes: list[Adjustment]) -> str | None:
+    """The words that go with JSON mode: OpenAI and Azure refuse it where no message has the word "json"."""
+    if output_schema.name != "json_object" or spec.wire == "gemini":
+        return None
+    rule = f"{spec.key}: JSON mode needs the word JSON in the prompt"
+    changes.append(Adjustment("response_format", "moved", "response_format", "system prompt", rule))
+    return "Answer with one JSON object and nothing else."
+
+
+def _schema_field(output_schema: OutputSchema, changes: list[Adjustment]) -> dict[str, Any]:
     """The `response_format` of a host that enforces schemas; `strict` only where the schema allows it."""
     if output_schema.name == "json_object":
         return {"type": "json_object"}
-    inner: dict[str, Any] = {"name": output_schema.name, "schema": dict(output_schema.schema)}
+    name = _schema_name(output_schema.name)
+    if name != output_schema.name:
+        rule = "names of schemas: 64 of a-z, A-Z, 0-9, _ and -"
+        changes.append(Adjustment("response_format", "renamed", output_schema.name, name, rule))
+    inner: dict[str, Any] = {"name": name, "schema": dict(output_schema.schema)}
     strict = output_schema.strict
     if strict is None and meets_strict_rules(output_schema.schema):
         strict = True
     if strict is not None:
         inner["strict"] = strict
     return {"type": "json_schema", "json_schema": inner}
+
+
+def _schema_name(name: str) -> str:
+    """A schema's name as hosts take it: `Box[int]` is `Box_int`, one with nothing that they take `reply`.
+
+    Source: Chat Completions and Responses refuse a name that is not ^[a-zA-Z0-9_-]{1,64}$.
+    """
+    if re.fullmatch(r"[a-zA-Z0-9_-]{1,64}", name):
+        return name
+    return re.sub(r"[^a-zA-Z0-9_-]+", "_", name).strip("_")[:64] or "reply"

@@ -6,14 +6,15 @@ leaves no room for the answer is made smaller before anything is sent. All pure.
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Mapping
 from typing import Any, Final
 
-from llmbench.catalog import ModelSpec
+from llmbench.catalog import REASONING_LEVELS, ModelSpec
 from llmbench.errors import ParamError
 from llmbench.messages import Adjustment
 
-LEVELS: Final = ("none", "minimal", "low", "medium", "high", "xhigh", "max")
+LEVELS: Final = REASONING_LEVELS
 #: Tokens of thought for a level, where a model knows budgets only. Source: the table of Google's
 #: OpenAI-compatible endpoint (low, medium, high); 512 is the least that every 2.5 Flash model takes.
 _BUDGETS: Final[Mapping[str, int]] = {
@@ -30,8 +31,28 @@ _SHARES: Final[Mapping[str, float]] = {"minimal": 0.1, "low": 0.2, "medium": 0.5
 _LARGEST_SHARE: Final = 0.8
 #: The least budget that is set here. Source: Gemini 2.5 Pro takes no smaller one.
 _LEAST_BUDGET: Final = 128
-#: Fields that take a number of tokens: Gemini's, and OpenRouter's object, as `max_tokens`.
-_TAKES_BUDGET: Final = ("thinkingBudget", "reasoning")
+
+
+def require_level(spec: ModelSpec, value: Any) -> None:
+    """Refuse what no model could take for `reasoning`, whether or not this one reasons.
+
+    Raises:
+        ParamError: the word is neither a level nor one of the model's own, or the budget is under -1 tokens.
+    """
+    budget = value.get("max_tokens") if isinstance(value, Mapping) else value
+    if isinstance(budget, int) and budget < -1:
+        raise ParamError(f"reasoning: a budget is a number of tokens, -1 for the model's choice: {budget}")
+    if not isinstance(value, str):
+        return
+    known = (*LEVELS, *(level.lower() for level in spec.capabilities.reasoning_levels))
+    if value.lower() not in known:
+        raise ParamError(_no_level(value, known))
+
+
+def _no_level(value: str, known: tuple[str, ...]) -> str:
+    close = difflib.get_close_matches(value.lower(), known, n=1, cutoff=0.6)
+    hint = f"did you mean {close[0]!r}?" if close else f"known: {', '.join(LEVELS)}"
+    return f"reasoning {value!r} is no level; {hint}"
 
 
 def fit_reasoning(spec: ModelSpec, value: Any, limit: int | None, changes: list[Adjustment]) -> Any:
@@ -47,13 +68,15 @@ def fit_reasoning(spec: ModelSpec, value: Any, limit: int | None, changes: list[
         ParamError: the word is no level, the field has no such value, or no thought fits in the limit.
     """
     key = spec.params.reasoning_key
+    if not _takes_budget(spec) and key != "thinkingLevel" and not isinstance(value, (str, Mapping)):
+        raise ParamError(f"reasoning {value!r} is no level; {spec.key} takes words: {', '.join(LEVELS)}")
     word = value.lower() if isinstance(value, str) else value
     level = _allowed(spec, word, changes)
     sent = _budget(level) if key == "thinkingBudget" else _level(level) if key == "thinkingLevel" else level
     before = value if level == word else level
     if sent != before:
         changes.append(Adjustment("reasoning", "renamed", before, sent, f"{spec.key}: values of {key}"))
-    if key not in _TAKES_BUDGET or limit is None:
+    if not _takes_budget(spec) or limit is None:
         return sent
     budget: Any = sent.get("max_tokens") if isinstance(sent, Mapping) else sent
     if not _is_whole(budget) or budget < limit:
@@ -66,9 +89,9 @@ def fit_reasoning(spec: ModelSpec, value: Any, limit: int | None, changes: list[
 
 def _allowed(spec: ModelSpec, value: Any, changes: list[Adjustment]) -> Any:
     """A level that the model has, the nearest one for any other; a budget as it is."""
-    levels, key = tuple(map(str.lower, spec.capabilities.reasoning_levels)), spec.params.reasoning_key
-    is_budget = key in _TAKES_BUDGET and (_is_whole(value) or isinstance(value, Mapping))
-    if not levels or value in levels or is_budget:
+    levels = tuple(map(str.lower, spec.capabilities.reasoning_levels))
+    is_free = isinstance(value, Mapping) or (_is_whole(value) and _takes_budget(spec))
+    if not levels or value in levels or is_free:
         return value
     nearest = nearest_level(str(value), levels)
     rule = f"{spec.key}: levels {', '.join(levels)}"
@@ -83,7 +106,7 @@ def nearest_level(value: str, allowed: tuple[str, ...]) -> str:
         ParamError: the value is no level.
     """
     if value not in LEVELS:
-        raise ParamError(f"reasoning {value!r} is no level; known: {', '.join(LEVELS)}")
+        raise ParamError(_no_level(value, LEVELS))
     wanted = LEVELS.index(value)
     return min(allowed, key=lambda level: abs(LEVELS.index(level) - wanted) if level in LEVELS else 99)
 
@@ -116,6 +139,12 @@ def _inside(limit: int, share: float) -> int:
         message = f"reasoning: no thought fits in max_tokens {limit}; give more than {_LEAST_BUDGET} or none"
         raise ParamError(message)
     return max(int(limit * share), _LEAST_BUDGET)
+
+
+def _takes_budget(spec: ModelSpec) -> bool:
+    """Whether the field takes a number of tokens; the one of the Responses API takes effort words alone."""
+    key = spec.params.reasoning_key
+    return key == "thinkingBudget" or (key == "reasoning" and spec.wire != "responses")
 
 
 def _is_whole(value: Any) -> bool:
