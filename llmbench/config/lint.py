@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from itertools import chain
+from typing import Any, Final
 
-from llmbench.catalog import PARAMETER_ALIASES, PARAMETERS
+from llmbench.catalog import PARAMETER_ALIASES, PARAMETERS, REASONING_LEVELS
 from llmbench.config.candidates import unusable_candidates
 from llmbench.config.model import Config, Finding
 from llmbench.config.places import Place, Problem, home, located, near, task_rules, tier_lists
 from llmbench.config.yaml_source import YamlSource
+
+_WHOLE: Final = frozenset({"max_tokens", "top_k", "seed"})
+_NUMBERS: Final = frozenset({"temperature", "top_p", "presence_penalty", "frequency_penalty", "timeout"})
+#: What the wires call the two parameters whose field a model may name.
+_LIMIT_FIELDS: Final = ("max_tokens", "max_completion_tokens", "max_output_tokens", "maxOutputTokens")
+_REASONING_FIELDS: Final = ("reasoning", "reasoning_effort", "thinkingLevel", "thinkingBudget")
 
 
 def lint(config: Config, sources: Mapping[str, YamlSource]) -> list[Finding]:
@@ -21,6 +28,8 @@ def lint(config: Config, sources: Mapping[str, YamlSource]) -> list[Finding]:
         _task_rules(config),
         _mapped_tiers(config),
         _slots_and_codes(config),
+        _model_words(config, sources),
+        _model_wires(config, sources),
         _options(config, sources),
         unusable_candidates(config, sources),
     )
@@ -128,26 +137,94 @@ def _slots_and_codes(config: Config) -> Iterator[Problem]:
             yield "error", place, message + near(model, config.models)
 
 
-def _option_sections(config: Config, sources: Mapping[str, YamlSource]) -> Iterator[tuple[Place, list[str]]]:
+def _model_words(config: Config, sources: Mapping[str, YamlSource]) -> Iterator[Problem]:
+    """Levels of reasoning and names of fields as models spell them; a host may have others, so they warn."""
+    for key in config.models:
+        file, path = home(sources, key)
+        words = [
+            *(
+                (REASONING_LEVELS, ("capabilities", "reasoning_levels", index), level.lower())
+                for index, level in enumerate(config.models[key].capabilities.reasoning_levels)
+            ),
+            (_LIMIT_FIELDS, ("params", "max_tokens_key"), config.models[key].params.max_tokens_key),
+            (_REASONING_FIELDS, ("params", "reasoning_key"), config.models[key].params.reasoning_key),
+        ]
+        for known, place, word in words:
+            if word is not None and word not in known:
+                message = f"{place[1]} has the unusual word {word!r}; " + near(word, known)
+                yield "warning", (file, (*path, *place)), message
+
+
+def _model_wires(config: Config, sources: Mapping[str, YamlSource]) -> Iterator[Problem]:
+    """Models that insist on a wire which their provider has no address for."""
+    for key, spec in config.models.items():
+        endpoint = config.endpoints.get(spec.provider)
+        if endpoint is None or spec.wire in ("images", "speech"):
+            continue
+        is_gemini = endpoint.type == "gemini"
+        if is_gemini if spec.wire == "gemini" else endpoint.can_speak(spec.wire):
+            continue
+        file, path = home(sources, key)
+        keys = ("wire", "force_responses", "force_chat", "use_responses_api")
+        said = next(((*path, name) for name in keys if (*path, name) in sources[file]), path)
+        kind = "embedded" if endpoint.managed else endpoint.type
+        message = (
+            f"model {key!r} is to speak {spec.wire}, which a provider of type {kind} does not; remove it"
+        )
+        yield "error", (file, said), message
+
+
+def _option_sections(
+    config: Config, sources: Mapping[str, YamlSource]
+) -> Iterator[tuple[Place, Mapping[str, Any]]]:
     for tier, options in config.tier_defaults.items():
-        yield ("llm_tier_candidates.yaml", ("defaults", tier)), list(options)
+        yield ("llm_tier_candidates.yaml", ("defaults", tier)), options
     for key, spec in config.models.items():
         file, path = home(sources, key)
-        yield (file, (*path, "defaults")), list(spec.defaults)
+        yield (file, (*path, "defaults")), spec.defaults
     for (file, path), _task, rule in task_rules(config):
-        for name in rule.options:
+        for name, value in rule.options.items():
             section = "options" if (*path, "options", name) in sources[file] else "defaults"
-            yield (file, (*path, section)), [name]
+            yield (file, (*path, section)), {name: value}
 
 
 def _options(config: Config, sources: Mapping[str, YamlSource]) -> Iterator[Problem]:
-    """Parameters that no call could send: a wrong name here would fail every call of the task."""
+    """Parameters that no call could send: a wrong name or value here would fail every call of the task."""
     known = (*PARAMETERS, *PARAMETER_ALIASES, "extra_body")
-    for (file, path), names in _option_sections(config, sources):
-        for name in names:
+    own = (spec.capabilities.reasoning_levels for spec in config.models.values())
+    levels = {*REASONING_LEVELS, *(level.lower() for level in chain.from_iterable(own))}
+    for (file, path), options in _option_sections(config, sources):
+        for name, value in options.items():
             if name not in known:
                 message = f"unknown parameter {name!r}; " + near(name, known)
                 yield "error", (file, (*path, name)), message
+            elif (wrong := _wrong_value(name, value, levels)) is not None:
+                yield "error", (file, (*path, name)), wrong
             elif name == "timeout" and "tasks" not in path:
                 message = "timeout limits a whole call and has no effect here; write it under a task"
                 yield "warning", (file, (*path, name)), message
+
+
+def _wrong_value(name: str, value: object, levels: Collection[str]) -> str | None:
+    """What is wrong with a parameter's value, by its type alone; None for nothing. No value means unset."""
+    target = PARAMETER_ALIASES.get(name, name)
+    is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    if value is None:
+        return None
+    if target in _WHOLE and not (_is_whole(value)):
+        return f"{name} must be a whole number: {value!r:.80}"
+    if target in _NUMBERS and not is_number:
+        return f"{name} must be a number: {value!r:.80}"
+    if target == "response_format" and not isinstance(value, Mapping):
+        return f"response_format must be a mapping, a JSON Schema or type: text: {value!r:.80}"
+    if target != "reasoning" or is_number or isinstance(value, Mapping):
+        return None
+    if isinstance(value, str):
+        return None if value.lower() in levels else f"reasoning {value!r} is no level; " + near(value, levels)
+    return f"reasoning must be a level or a number of tokens: {value!r:.80}; write off as none"
+
+
+def _is_whole(value: object) -> bool:
+    if isinstance(value, float):
+        return value.is_integer()
+    return isinstance(value, int) and not isinstance(value, bool)
