@@ -202,7 +202,7 @@ class Candidate:
 
 @dataclass(frozen=True, slots=True)
 class Breaker:
-    """When a failing model is left alone: `failures` within `window_s` seconds open its circuit.
+    """When a failing model is left alone: `failures` in a row open its circuit, no `window_s` seconds apart.
 
     An open circuit costs no request for `cooldown_s` seconds; then one call tries the model again. It is
     never what makes a call fail: a call that has nothing else left to try tries the model all the same.
