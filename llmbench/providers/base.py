@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final, Protocol
 
 from llmbench.catalog import Endpoint, ModelSpec
-from llmbench.errors import ProviderError
+from llmbench.errors import ErrorKind, ProviderError
 from llmbench.messages import FinishReason, Message, Usage
 from llmbench.providers.failures import error_from
 from llmbench.structuring import loads_strictly
@@ -60,6 +60,23 @@ class Reply:
     reported_usd: float | None = None
     tool_calls: tuple[Mapping[str, Any], ...] = ()
     problem: ProviderError | None = None
+
+
+_PROBLEMS: Final[Mapping[FinishReason, tuple[ErrorKind, str]]] = {
+    "refusal": ("refusal", "the model refused to answer"),
+    "content_filter": ("content_filter", "the provider's filter stopped the answer"),
+    "length": ("truncated", "the answer was cut off at its output limit; raise max_tokens"),
+    "error": ("server_error", "the provider reports an error while generating"),
+    "empty": ("empty", "the answer holds no text and no tool call"),
+}
+
+
+def problem_of(finish: FinishReason, text: str, request_id: str | None) -> ProviderError | None:
+    """Why an answer that came is none, or None."""
+    if finish not in _PROBLEMS:
+        return None
+    kind, what = _PROBLEMS[finish]
+    return ProviderError(what, kind=kind, status_code=200, request_id=request_id, output=text or None)
 
 
 class Transport(Protocol):

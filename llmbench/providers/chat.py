@@ -11,10 +11,10 @@ from typing import Any, Final
 from urllib.parse import quote
 
 from llmbench.catalog import Endpoint, ModelSpec
-from llmbench.errors import ErrorKind, ProviderError
+from llmbench.errors import ProviderError
 from llmbench.messages import FinishReason, Message, Usage
 from llmbench.providers.azure_paths import below_openai, dated_version, is_plain
-from llmbench.providers.base import Reply
+from llmbench.providers.base import Reply, problem_of
 from llmbench.providers.chat_stream import ChatAssembler
 from llmbench.providers.failures import error_from
 from llmbench.providers.json_readers import as_cost, as_count, as_mapping, as_mappings, as_text
@@ -99,7 +99,7 @@ class ChatWire:
             served_model=as_text(payload.get("model")),
             reported_usd=as_cost(as_mapping(payload.get("usage")).get("cost")),
             tool_calls=tool_calls,
-            problem=_problem(finish, text, request_id),
+            problem=problem_of(finish, text, request_id),
         )
 
     def stream_path(self, spec: ModelSpec, endpoint: Endpoint) -> str:
@@ -140,23 +140,6 @@ def _finish(choice: Mapping[str, Any], *, has_answer: bool, has_refused: bool) -
     if has_refused:
         return "refusal"
     return "empty" if finish in ("stop", "tool_calls") and not has_answer else finish
-
-
-_PROBLEMS: Final[Mapping[FinishReason, tuple[ErrorKind, str]]] = {
-    "refusal": ("refusal", "the model refused to answer"),
-    "content_filter": ("content_filter", "the provider's filter stopped the answer"),
-    "length": ("truncated", "the answer was cut off at its output limit; raise max_tokens"),
-    "error": ("server_error", "the provider reports an error while generating"),
-    "empty": ("empty", "the answer holds no text and no tool call"),
-}
-
-
-def _problem(finish: FinishReason, text: str, request_id: str | None) -> ProviderError | None:
-    """Why an answer that came is none, or None."""
-    if finish not in _PROBLEMS:
-        return None
-    kind, what = _PROBLEMS[finish]
-    return ProviderError(what, kind=kind, status_code=200, request_id=request_id, output=text or None)
 
 
 def _first_choice(payload: Mapping[str, Any], headers: Mapping[str, str]) -> Mapping[str, Any]:

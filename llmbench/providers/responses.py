@@ -14,10 +14,10 @@ from types import MappingProxyType
 from typing import Any, Final
 
 from llmbench.catalog import Endpoint, ModelSpec
-from llmbench.errors import ConfigError, ErrorKind, ProviderError
+from llmbench.errors import ConfigError, ProviderError
 from llmbench.messages import FinishReason, Message, Usage
 from llmbench.providers.azure_paths import below_openai, dated_version, is_plain
-from llmbench.providers.base import Reply
+from llmbench.providers.base import Reply, problem_of
 from llmbench.providers.failures import error_from
 from llmbench.providers.json_readers import as_count, as_mapping, as_mappings, as_text
 from llmbench.providers.responses_stream import ResponsesAssembler
@@ -113,7 +113,7 @@ class ResponsesWire:
             request_id=request_id,
             served_model=as_text(payload.get("model")),
             tool_calls=calls,
-            problem=_problem(finish, text, request_id),
+            problem=problem_of(finish, text, request_id),
         )
 
     def stream_path(self, spec: ModelSpec, endpoint: Endpoint) -> str:
@@ -265,22 +265,6 @@ def _is_cut_silently(payload: Mapping[str, Any]) -> bool:
     limit = as_count(payload.get("max_output_tokens"))
     used = as_count(as_mapping(payload.get("usage")).get("output_tokens"))
     return "incomplete_details" not in payload and 0 < limit <= used
-
-
-_PROBLEMS: Final[Mapping[FinishReason, tuple[ErrorKind, str]]] = {
-    "refusal": ("refusal", "the model refused to answer"),
-    "content_filter": ("content_filter", "the provider's filter stopped the answer"),
-    "length": ("truncated", "the answer was cut off at its output limit; raise max_tokens"),
-    "empty": ("empty", "the answer holds no text and no tool call"),
-}
-
-
-def _problem(finish: FinishReason, text: str, request_id: str | None) -> ProviderError | None:
-    """Why an answer that came is none, or None."""
-    if finish not in _PROBLEMS:
-        return None
-    kind, what = _PROBLEMS[finish]
-    return ProviderError(what, kind=kind, status_code=200, request_id=request_id, output=text or None)
 
 
 def _joined(parts: Sequence[Mapping[str, Any]], kind: str, key: str) -> str | None:
