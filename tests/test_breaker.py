@@ -16,6 +16,7 @@ from llmbench.messages import Attempt
 from llmbench.providers.send import Sent
 from llmbench.routing.breaker import HOST_FAILURES, Circuits
 from llmbench.routing.fallback import run_candidates
+from llmbench.routing.progress import Options
 from tests.test_fallback import Clock, Script, answer, error, run
 
 
@@ -60,7 +61,7 @@ def test_a_model_whose_circuit_others_open_during_a_wait_had_its_turn():
     async def sleep(_: float) -> None:
         circuits.learn("a", "connect")
 
-    work = run_candidates("ab", Policy(), 60.0, script, sleep=sleep, circuits=circuits)
+    work = run_candidates("ab", Policy(), 60.0, script, options=Options(sleep=sleep, circuits=circuits))
     with pytest.raises(FallbackExhausted) as caught:
         asyncio.run(work)
     kinds = [(attempt.model, attempt.error_kind) for attempt in caught.value.attempts]
@@ -183,7 +184,7 @@ def test_a_cancelled_trial_leaves_the_next_call_its_place():
             await asyncio.sleep(3600)
             return answer()
 
-        work = run_candidates("ab", Policy(), 60, send, circuits=circuits, attempts=record)
+        work = run_candidates("ab", Policy(), 60, send, options=Options(circuits=circuits), attempts=record)
         task = asyncio.create_task(work)
         await begun.wait()
         task.cancel()

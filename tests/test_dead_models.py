@@ -15,6 +15,7 @@ from llmbench.messages import Response
 from llmbench.providers.send import Sent
 from llmbench.routing.breaker import Circuits
 from llmbench.routing.fallback import Outcome, run_candidates
+from llmbench.routing.progress import Options
 from tests.conftest import models, provider
 from tests.servers.chat_server import Step, failure
 from tests.test_fallback import answer, error
@@ -49,7 +50,7 @@ class Dead:
     async def call(self) -> Outcome:
         policy = Policy(per_status_retry={429: 2, 503: 2})
         return await run_candidates(
-            "ab", policy, self.deadline_s, self.send, clock=now, circuits=self.circuits
+            "ab", policy, self.deadline_s, self.send, options=Options(now, circuits=self.circuits)
         )
 
 
@@ -99,7 +100,10 @@ def test_200_calls_of_four_threads_reach_a_dead_model_5_times_at_most():
 
     async def fifty() -> list[Outcome]:
         policy = Policy(backoff_sec=0.01)
-        calls = [run_candidates(["a", "b"], policy, 30.0, send, circuits=circuits) for _ in range(50)]
+        calls = [
+            run_candidates(["a", "b"], policy, 30.0, send, options=Options(circuits=circuits))
+            for _ in range(50)
+        ]
         return await asyncio.gather(*calls)
 
     with ThreadPoolExecutor(4) as pool:
@@ -121,7 +125,10 @@ def test_200_calls_at_once_to_a_healthy_model_wait_for_its_first_answer_and_all_
 
         policy, began = Policy(), now()
         outcomes = await asyncio.gather(
-            *[run_candidates("ab", policy, 60, send, clock=now, circuits=circuits) for _ in range(200)]
+            *[
+                run_candidates("ab", policy, 60, send, options=Options(now, circuits=circuits))
+                for _ in range(200)
+            ]
         )
         assert [at - began for at in reached] == pytest.approx([0.0] * 3 + [2.0] * 197)
         return outcomes
@@ -143,7 +150,8 @@ def test_a_slow_first_choice_answers_every_one_of_20_calls_at_once(takes_s, dead
             return answer()
 
         work = [
-            run_candidates("ab", Policy(), deadline_s, send, clock=now, circuits=circuits) for _ in range(20)
+            run_candidates("ab", Policy(), deadline_s, send, options=Options(now, circuits=circuits))
+            for _ in range(20)
         ]
         return await asyncio.gather(*work)
 
@@ -160,10 +168,12 @@ def test_a_wait_that_ends_before_any_failure_is_known_goes_ahead_with_the_first_
             return answer()
 
         slow: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        first = asyncio.create_task(run_candidates("ab", Policy(), 100.0, send, clock=now, circuits=circuits))
+        first = asyncio.create_task(
+            run_candidates("ab", Policy(), 100.0, send, options=Options(now, circuits=circuits))
+        )
         await asyncio.sleep(0.1)
         slow.set_result(None)
-        second = await run_candidates("ab", Policy(), 10.0, send, clock=now, circuits=circuits)
+        second = await run_candidates("ab", Policy(), 10.0, send, options=Options(now, circuits=circuits))
         await first
         return second
 
@@ -188,7 +198,7 @@ def test_once_a_model_that_answered_has_failed_nobody_joins_the_calls_under_way(
 
         async def call(start_s: float) -> Outcome:
             await asyncio.sleep(start_s)
-            return await run_candidates("ab", Policy(), 20.0, send, clock=now, circuits=circuits)
+            return await run_candidates("ab", Policy(), 20.0, send, options=Options(now, circuits=circuits))
 
         await call(0.0)
         return await asyncio.gather(*[call(0.0) for _ in range(5)], *[call(2.0) for _ in range(200)])

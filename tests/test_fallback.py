@@ -13,6 +13,7 @@ from llmbench.providers.base import Reply
 from llmbench.providers.hosts import Lease
 from llmbench.providers.send import Sent
 from llmbench.routing.fallback import run_candidates
+from llmbench.routing.progress import Options
 
 STATUS = {"rate_limit": 429, "server_error": 500, "timeout": 408, "auth": 401, "bad_request": 400}
 
@@ -62,10 +63,10 @@ class Script:
 
 
 def run(script: Script, policy: Policy, candidates="abc", deadline_s=100.0, **more):
-    clock = script.clock
-    return asyncio.run(
-        run_candidates(list(candidates), policy, deadline_s, script, clock=clock, sleep=clock.sleep, **more)
-    )
+    clock, record = script.clock, more.pop("attempts", None)
+    options = Options(clock, clock.sleep, **more)
+    work = run_candidates(list(candidates), policy, deadline_s, script, attempts=record, options=options)
+    return asyncio.run(work)
 
 
 def test_the_first_that_answers_ends_the_call_and_the_record_tells_the_way():
@@ -354,5 +355,5 @@ def test_a_strict_call_is_refused_by_the_first_candidate_that_cannot_express_it(
     record: list[Attempt] = []
     script = Script(Clock(), a=[ParamError("no top_k")])
     with pytest.raises(ParamError, match="no top_k"):
-        run(script, Policy(), attempts=record, strict=True)
+        run(script, Policy(), attempts=record, is_strict=True)
     assert (script.sent, record) == (["a"], [])

@@ -151,11 +151,8 @@ async def call(world: World, policy: Policy, deadline_s: float, failures: Any, *
             policy,
             deadline_s,
             world.send,
-            clock=now,
-            sleep=world.sleep,
             attempts=record,
-            circuits=circuits,
-            **more,
+            options=Options(now, world.sleep, circuits, **more),
         )
     except (FallbackExhausted, ParamError) as failure:
         error = failure
@@ -268,7 +265,7 @@ def test_calls_that_begin_at_any_time_reach_a_dead_model_as_often_as_the_breaker
 
         async def one(start_s: float) -> Outcome:
             await asyncio.sleep(start_s)
-            return await run_candidates("ab", Policy(), 20.0, send, clock=now, circuits=circuits)
+            return await run_candidates("ab", Policy(), 20.0, send, options=Options(now, circuits=circuits))
 
         return await asyncio.gather(*[one(start_s) for start_s in starts])
 

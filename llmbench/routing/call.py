@@ -19,6 +19,7 @@ from llmbench.routing.arguments import Asked
 from llmbench.routing.budget import Purse, Reservation, within_budget
 from llmbench.routing.fallback import Outcome
 from llmbench.routing.prepare import Prepared, prepare
+from llmbench.routing.progress import Options
 from llmbench.routing.setup import Setup
 from llmbench.structuring import clean_output
 from llmbench.telemetry import Redactor, TelemetryLog, failure_line, success_line
@@ -178,11 +179,15 @@ class Call:
         """Every adjustment of every candidate that was tried."""
         return tuple(change for item in self.prepared.values() for change in item.adjustments)
 
-    def windows(self) -> dict[str, int | None]:
-        """The context windows of the candidates, in tokens."""
-        return {
-            key: self.setup.config.models[key].capabilities.context_tokens for key in self.route.candidates
-        }
+    def options(self) -> Options:
+        """What the turns of the candidates need besides the policy."""
+        models = self.setup.config.models
+        return Options(
+            circuits=self.setup.circuits,
+            learn=self.learn,
+            context_tokens={key: models[key].capabilities.context_tokens for key in self.route.candidates},
+            is_strict=self.asked.request.strict,
+        )
 
     def answered(self, outcome: Outcome) -> Response:
         """The answer with all that happened on the way to it, written to telemetry."""

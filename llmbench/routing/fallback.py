@@ -12,9 +12,8 @@ is left remains for the others.
 from __future__ import annotations
 
 import asyncio
-import time
 from collections import Counter, deque
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -24,7 +23,7 @@ from llmbench.messages import Attempt
 from llmbench.providers.pacing import was_waiting
 from llmbench.providers.send import Sent
 from llmbench.routing.breaker import Circuits, Place
-from llmbench.routing.progress import Learn, Options, Progress, Send
+from llmbench.routing.progress import Options, Progress, Send
 
 #: The longest wait for the first answer of a model, as a part of the call's time: those who find out give up
 #: after a half, and what they met must be known by then.
@@ -72,13 +71,8 @@ async def run_candidates(
     deadline_s: float,
     send: Send,
     *,
-    clock: Callable[[], float] = time.monotonic,
-    sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     attempts: list[Attempt] | None = None,
-    circuits: Circuits | None = None,
-    learn: Learn | None = None,
-    context_tokens: Mapping[str, int | None] | None = None,
-    strict: bool = False,
+    options: Options | None = None,
 ) -> Outcome:
     """Try candidates in order until one answers.
 
@@ -88,22 +82,17 @@ async def run_candidates(
         deadline_s: wall-clock limit over attempts and waits, in seconds.
         send: one attempt at one model. A ParamError, ConfigError or BudgetExceeded from it means that this
             candidate cannot express the call or costs too much; nothing was sent, and the next one is tried.
-        clock: see `Options`, like what follows.
-        sleep: waits for seconds.
         attempts: an empty list that grows with every attempt; it tells what was tried when the call is
             cancelled.
-        circuits: the breaker's state.
-        learn: takes the lesson of a 400.
-        context_tokens: windows by model key.
-        strict: a ParamError or ConfigError from `send` ends the call.
+        options: what else the call brings along.
 
     Raises:
         FallbackExhausted: every attempt failed, a failure forbids moving on, or a cap was reached.
         ParamError, ConfigError: no candidate can express the call, or strict; the first one's reason.
     """
-    options = Options(clock, sleep, circuits, learn, context_tokens or {}, strict)
-    record = [] if attempts is None else attempts
-    return await run_turns(Progress(policy, clock() + deadline_s, send, options, record), candidates)
+    options, record = options or Options(), [] if attempts is None else attempts
+    progress = Progress(policy, options.clock() + deadline_s, send, options, record)
+    return await run_turns(progress, candidates)
 
 
 async def run_turns(call: Progress, candidates: Sequence[str]) -> Outcome:

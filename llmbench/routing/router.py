@@ -24,7 +24,6 @@ from llmbench.routing.arguments import Asked, Prompt, asked_for
 from llmbench.routing.budget import Budgets
 from llmbench.routing.call import Call
 from llmbench.routing.fallback import Outcome, run_candidates
-from llmbench.routing.progress import Options
 from llmbench.routing.resolve import Wanted
 from llmbench.routing.setup import Setup, open_setup
 from llmbench.routing.streaming import stream_candidates
@@ -158,10 +157,7 @@ class LLMRouter:
                 call.asked.request.deadline_s,
                 lambda key: call.send(key, transport),
                 attempts=call.attempts,
-                circuits=call.setup.circuits,
-                learn=call.learn,
-                context_tokens=call.windows(),
-                strict=call.asked.request.strict,
+                options=call.options(),
             )
             return call.answered(outcome)
         except BaseException as error:
@@ -182,12 +178,7 @@ class LLMRouter:
                 call.asked.request.deadline_s,
                 lambda key: call.open_stream(key, transport),
                 attempts=call.attempts,
-                options=Options(
-                    circuits=call.setup.circuits,
-                    learn=call.learn,
-                    context_tokens=call.windows(),
-                    is_strict=call.asked.request.strict,
-                ),
+                options=call.options(),
             )
             async with contextlib.aclosing(pieces) as arriving:
                 async for piece in arriving:
