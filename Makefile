@@ -55,18 +55,20 @@ $(VENV)/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "llmbench needs Python 3.11 or later")'
 	$(PYTHON) -m venv $(VENV)
 
+# The lists are complete. Without --no-deps pip looks for the newest release of a package named with an extra
+# (google-auth[requests]) and refuses it, since it has no hash: the install would break the day one is published.
 $(VENV)/.sweep: requirements/sweep.txt pyproject.toml | $(VENV)/bin/python
-	$(PIP) install --quiet --require-hashes -r requirements/sweep.txt
+	$(PIP) install --quiet --require-hashes --no-deps -r requirements/sweep.txt
 	$(PIP) install --quiet --no-deps --no-build-isolation --editable .
 	$(LLMBENCH) models pull
 	touch $@
 
 $(VENV)/.dev: requirements/dev.txt pyproject.toml $(VENV)/.sweep
-	$(PIP) install --quiet --require-hashes -r requirements/dev.txt
+	$(PIP) install --quiet --require-hashes --no-deps -r requirements/dev.txt
 	touch $@
 
 # litellm needs another version of the official openai client than the conformance tests: its own environment.
 .venv-bench/.litellm: requirements/bench.txt
 	$(PYTHON) -m venv .venv-bench
-	.venv-bench/bin/python -m pip --disable-pip-version-check install --quiet --require-hashes -r $<
+	.venv-bench/bin/python -m pip --disable-pip-version-check install --quiet --require-hashes --no-deps -r $<
 	touch $@
