@@ -7,7 +7,7 @@ from xml.etree import ElementTree as ET
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llmbench.analytics import figures
+from llmbench.display import figures
 
 _UNIT = st.floats(0, 1, allow_nan=False)
 _COST = st.floats(0, 1e4, allow_nan=False)

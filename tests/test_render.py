@@ -11,8 +11,8 @@ from xml.etree import ElementTree as ET
 import pytest
 from markdown_it import MarkdownIt
 
-from llmbench.analytics import wording
 from llmbench.analytics.render import render_report
+from llmbench.display import wording
 from llmbench.errors import WarehouseError
 from tests.run_folders import write_run_folder
 

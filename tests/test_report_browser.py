@@ -8,8 +8,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from llmbench.analytics import wording
 from llmbench.analytics.render import render_report
+from llmbench.display import wording
 from tests.run_folders import write_run_folder
 from tests.test_render import PAYLOADS
 

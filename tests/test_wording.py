@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
-from llmbench.analytics import wording
+from llmbench.display import wording
 from tests.test_render import Page
 
 

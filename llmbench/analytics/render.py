@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 from xml.etree.ElementTree import Element
 
-from llmbench.analytics import figures, wording
 from llmbench.analytics.story import LANGUAGES, Candidate, Story, TaskStory, read_story
 from llmbench.analytics.warehouse import open_warehouse
+from llmbench.display import figures, wording
 
 if TYPE_CHECKING:
     from jinja2 import Environment

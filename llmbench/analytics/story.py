@@ -15,8 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from llmbench.analytics import wording
 from llmbench.analytics.warehouse import Warehouse
+from llmbench.display import wording
 from llmbench.errors import WarehouseError
 
 SAMPLES_SHOWN: Final = 4

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Final
 from xml.etree.ElementTree import Element, SubElement, tostring
 
-from llmbench.analytics import wording
+from llmbench.display import wording
 
 WIDTH: Final = 460
 _CHAR: Final = 7.4  # mean width of a character at the labels' size, px
