@@ -93,6 +93,43 @@ def telemetry_lines(count: int, seed: int = 7) -> list[dict[str, Any]]:
     return [_telemetry(draw, _production_call(draw, at)) for at in range(count)]
 
 
+def write_judgements(folder: RunFolder, *, seed: int = 7) -> None:
+    """Add judgements.jsonl and labels.jsonl: two judges over every pair with the first model, in both orders.
+
+    Some replies are unparsable, some pairs lack an order; a third of the pairs is labelled, some twice.
+    """
+    draw = random.Random(seed)
+    first = folder.rows[0]["model"]
+    judgements: list[dict[str, Any]] = []
+    labels: list[dict[str, Any]] = []
+    for row in folder.rows:
+        if row["model"] == first:
+            continue
+        names = ("schema", "run_id", "task", "sample_id", "model", "timestamp")
+        pair = {name: row[name] for name in names} | {"other": first}
+        for judge, order in (("big", "AB"), ("big", "BA"), ("small", "AB"), ("small", "BA")):
+            if draw.random() < 0.95:
+                judgements.append(pair | _judged(draw, row, judge, order))
+        labels += [pair | {"label": draw.randint(-1, 1)} for _ in range(draw.choice([0, 0, 0, 0, 1, 2]))]
+    _dump_lines(folder.run_dir / "judgements.jsonl", judgements)
+    _dump_lines(folder.run_dir / "labels.jsonl", labels)
+
+
+def _judged(draw: random.Random, row: dict[str, Any], judge: str, order: str) -> dict[str, Any]:
+    status = draw.choices(["ok", "unparsable", "error"], [90, 8, 2])[0]
+    return {
+        "cluster": row["cluster"],
+        "lang": row["lang"],
+        "judge": judge,
+        "strategy": "pairwise",
+        "order": order,
+        "status": status,
+        "verdict": draw.choice([-1, -0.25, 0, 0.5, 1]) if status == "ok" else None,
+        "cost_usd": 0.0004,
+        "latency_ms": round(draw.uniform(200, 900), 1),
+    }
+
+
 def _planter(plant: Sequence[str]) -> Any:
     payloads = iter(plant)
     return lambda name: f"{name}{next(payloads, '')}"

@@ -10,7 +10,7 @@ import pytest
 from llmbench.analytics.ingest import SQL_DIR
 from llmbench.analytics.warehouse import Warehouse, build_views, find_views, open_warehouse
 from llmbench.errors import WarehouseError
-from tests.run_folders import telemetry_lines, write_run_folder
+from tests.run_folders import telemetry_lines, write_judgements, write_run_folder
 
 VIEW_FILES = sorted(path for part in ("staging", "marts") for path in (SQL_DIR / part).glob("*.sql"))
 ALL_FILES = sorted(SQL_DIR.rglob("*.sql"))
@@ -20,6 +20,8 @@ WANTED = {
     "stg_attempts",
     "stg_adjustments",
     "stg_ledger",
+    "stg_judgements",
+    "stg_labels",
     "mart_candidates",
     "mart_cluster_scores",
     "mart_paired",
@@ -30,6 +32,9 @@ WANTED = {
     "mart_language",
     "mart_usage",
     "mart_reconciliation",
+    "mart_preferences",
+    "mart_win_rates",
+    "mart_judges",
 }
 
 
@@ -50,6 +55,7 @@ def loaded(tmp_path_factory):
 
     root = tmp_path_factory.mktemp("sql")
     folder = write_run_folder(root, samples=30)
+    write_judgements(folder)
     usage = root / "usage.jsonl"
     usage.write_text("".join(json.dumps(line) + "\n" for line in telemetry_lines(400)), encoding="utf-8")
     with open_warehouse(

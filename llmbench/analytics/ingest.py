@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     import duckdb
     import numpy.typing as npt
 
-Kind = Literal["results", "ledger", "telemetry"]
+Kind = Literal["results", "ledger", "telemetry", "judgements", "labels"]
 SQL_DIR: Final = Path(__file__).parent / "sql"
 _CHUNK: Final = 1 << 24
 _SMALLEST_OBJECT_LIMIT: Final = 1 << 24  # DuckDB's own default for the longest JSON value, in bytes
@@ -42,6 +42,11 @@ _INSERT: Final[dict[Kind, str]] = {
     "ledger": """insert into raw_ledger by name select $file as file, l.line_no, i.* from incoming as i
         join places as l on l.n = i.rowid join verdicts as v on v.n = i.rowid where v.reason is null""",
     "telemetry": """insert into raw_telemetry by name select $file as file, l.line_no, i.* from incoming as i
+        join places as l on l.n = i.rowid join verdicts as v on v.n = i.rowid where v.reason is null""",
+    "judgements": """insert into raw_judgements by name select $file as file, l.line_no, i.*
+        from incoming as i join places as l on l.n = i.rowid
+        join verdicts as v on v.n = i.rowid where v.reason is null""",
+    "labels": """insert into raw_labels by name select $file as file, l.line_no, i.* from incoming as i
         join places as l on l.n = i.rowid join verdicts as v on v.n = i.rowid where v.reason is null""",
 }
 

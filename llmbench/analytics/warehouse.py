@@ -27,6 +27,7 @@ Params = Sequence[object] | Mapping[str, object]
 _VIEW_NAME: Final = re.compile(r"\A[a-z][a-z0-9_]{0,62}\Z")
 _READS: Final = re.compile(r"^-- reads: (.+)$", re.MULTILINE)
 _FOLDERS: Final = ("staging", "marts")
+_OPTIONAL: Final[tuple[Kind, ...]] = ("judgements", "labels")  # a run folder holds these or does not
 _SESSION: Final = """
 set timezone = 'UTC';
 set autoinstall_known_extensions = false;
@@ -130,7 +131,8 @@ def open_warehouse(
     """Load files and build every view.
 
     Args:
-        run_dirs: folders holding results.jsonl; the same folder named twice is read once.
+        run_dirs: folders holding results.jsonl, and judgements.jsonl and labels.jsonl where a judge or a
+            person compared answers; the same folder named twice is read once.
         ledgers: ledger.jsonl files.
         telemetry: telemetry JSON lines files.
         database: a .duckdb file to keep the tables in (rebuilt from the files each time); default: memory.
@@ -142,6 +144,7 @@ def open_warehouse(
 
     sources: list[tuple[Kind, Path]] = []
     sources += [("results", path / "results.jsonl") for path in run_dirs]
+    sources += [(kind, path / f"{kind}.jsonl") for kind in _OPTIONAL for path in run_dirs if _has(path, kind)]
     sources += [("ledger", path) for path in ledgers]
     sources += [("telemetry", path) for path in telemetry]
     try:
@@ -201,6 +204,11 @@ def build_views(con: duckdb.DuckDBPyConnection, views: Mapping[str, str]) -> lis
     for name in order:
         con.execute(f"create or replace view {name} as {views[name]}")
     return order
+
+
+def _has(run_dir: Path, kind: Kind) -> bool:
+    """Whether a run folder holds this file. Anything but a file under its name is read, and so reported."""
+    return (run_dir / f"{kind}.jsonl").exists()
 
 
 def _one_line(error: Exception) -> str:

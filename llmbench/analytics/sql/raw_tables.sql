@@ -27,6 +27,17 @@ create or replace table raw_telemetry (
     status_code varchar, attempts json, adjustments json, routing_key varchar, config_hash varchar,
     prompt_sha256 varchar, run_id varchar, cell varchar
 );
+create or replace table raw_judgements (
+    file varchar, line_no bigint,
+    schema varchar, run_id varchar, task varchar, sample_id varchar, cluster varchar, lang varchar,
+    model varchar, other varchar, judge varchar, strategy varchar, "order" varchar, verdict varchar,
+    status varchar, cost_usd varchar, latency_ms varchar, timestamp varchar
+);
+create or replace table raw_labels (
+    file varchar, line_no bigint,
+    schema varchar, run_id varchar, task varchar, sample_id varchar, model varchar, other varchar,
+    label varchar, timestamp varchar
+);
 create or replace table quarantine (
     file varchar, line_no bigint, byte_offset bigint, reason varchar, raw varchar
 );
