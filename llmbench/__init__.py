@@ -9,6 +9,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from llmbench.bench.decide import decide as decide
+    from llmbench.bench.decision import Decision as Decision
     from llmbench.config import Config as Config
     from llmbench.config import load_config as load_config
     from llmbench.errors import BenchError as BenchError
@@ -33,6 +35,8 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _HOMES = {
+    "Decision": "llmbench.bench.decision",
+    "decide": "llmbench.bench.decide",
     "Config": "llmbench.config",
     "load_config": "llmbench.config",
     "LLMClient": "llmbench.routing.client",

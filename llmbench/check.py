@@ -267,7 +267,7 @@ def _reason(setup: Setup, spec: ModelSpec) -> str | None:
 
 def _sweep_plans(root: Path, config: Config) -> Iterator[Finding]:
     """Plans that cannot be read, and their candidates that no registry has."""
-    from llmbench.bench.plan import read_plan_file
+    from llmbench.bench.plan_file import read_plan_file
 
     for path in sorted((root / "sweeps").glob("*.yaml")):
         name = f"sweeps/{path.name}"
@@ -277,17 +277,17 @@ def _sweep_plans(root: Path, config: Config) -> Iterator[Finding]:
             yield replace(as_finding(error), path=name)
             continue
         source = parse_yaml(path.read_text(encoding="utf-8"), name)
-        lists: list[tuple[tuple[str, ...], list[str]]] = [(("candidates",), plan.candidates)]
-        lists += [
-            (("tasks", task, "candidates"), (shape.candidates if shape else None) or [])
-            for task, shape in plan.tasks.items()
-        ]
-        for keys, models in lists:
-            for index, model in enumerate(models):
-                if config.model_key(model) is None:
-                    message = f"the plan names model {model!r}, which no registry has; "
-                    place = source.place((*keys, index))
-                    yield Finding("error", *place, message + near(model, config.models))
+        for task in ("", *plan.tasks):
+            keys = ("tasks", task, "candidates") if task else ("candidates",)
+            shape = plan.tasks.get(task)
+            if task and (shape is None or shape.candidates is None):
+                continue  # the plan's own list, which is read once
+            for index, arm in enumerate(plan.candidates_of(task)):
+                for model in arm:
+                    if config.model_key(model) is None:
+                        message = f"the plan names model {model!r}, which no registry has; "
+                        place = source.place((*keys, index))
+                        yield Finding("error", *place, message + near(model, config.models))
 
 
 def _known_secrets(config: Config | None, environment: Environment) -> list[str]:

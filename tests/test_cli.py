@@ -26,6 +26,8 @@ from tests.sweep_project import (
 
 VERBS = [
     ["sweep"],
+    ["plan"],
+    ["decide"],
     ["report"],
     ["explain"],
     ["call"],

@@ -1,7 +1,8 @@
-"""The intervals keep their promise: exact enumeration where it is possible, seeded simulation elsewhere."""
+"""Evidence by betting: exact expectations where they can be enumerated, seeded simulation elsewhere."""
 
 from __future__ import annotations
 
+import itertools
 import math
 
 import numpy as np
@@ -10,14 +11,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from llmbench.bench import evidence
 from llmbench.bench.evidence import (
-    cost_ratio,
+    Evidence,
+    always_valid_interval,
+    fewest_units,
+    is_hopeless,
     mean_interval,
-    paired_interval,
-    quantile_interval,
-    samples_needed,
     smallest_margin,
+    units_needed,
 )
 from llmbench.errors import SweepError
 
@@ -29,263 +30,207 @@ def slack(runs: int, rate: float) -> int:
     return int(stats.binom.ppf(0.999, runs, rate))
 
 
-def t_with_two_pseudo_values(d: np.ndarray, alpha: float) -> float:
-    x = np.r_[d, 1.0, -1.0]
-    return float(x.mean() - stats.t.ppf(1 - alpha, x.size - 1) * stats.sem(x))
+def grown(xs, bound, *, budgets, alpha=ALPHA, at_once=True):
+    evidence = Evidence(bound, alpha=alpha, budgets=budgets)
+    for part in [xs] if at_once else np.array_split(np.asarray(xs), 3):
+        evidence.update(part)
+    return evidence
 
 
-def table(wins: int, losses: int, n: int) -> np.ndarray:
-    return np.r_[np.ones(wins), -np.ones(losses), np.zeros(n - wins - losses)]
+# --- the promise --------------------------------------------------------------------------------------------
 
 
-# --- the promise at the boundary: the candidate is exactly the margin worse ---------------------------------
+@pytest.mark.parametrize("margin", [0.05, 0.10, 0.30])
+@pytest.mark.parametrize("budgets", [(8,), (3, 8), (40,)])
+def test_the_stake_is_a_fair_game_at_the_boundary_whatever_was_planned(margin, budgets):
+    """Every sequence of eight units of a candidate exactly the margin worse: the mean wealth is at most 1."""
+    values, chances = [1.0 + margin, margin - 1.0], [(1 - margin) / 2, (1 + margin) / 2]
+    mean = 0.0
+    for picks in itertools.product(range(2), repeat=8):
+        evidence = grown([values[pick] for pick in picks], 1.0 - margin, budgets=budgets)
+        mean += math.prod(chances[pick] for pick in picks) * evidence.path[-1]
+    assert mean == pytest.approx(1.0, abs=1e-9)
 
 
-@pytest.mark.parametrize("n", [20, 46, 60, 76, 160])
-@pytest.mark.parametrize("margin", [0.05, 0.10])
-@pytest.mark.parametrize("candidates", [1, 3])
-def test_rare_losses_never_pass_more_often_than_alpha(n, margin, candidates):
-    """Reference perfect, candidate loses a share `margin`: the probability is exact, not simulated."""
-    passed = 0.0
-    for losses in range(n + 1):
-        if stats.binom.pmf(losses, n, margin) < 1e-9:
-            continue
-        shown = paired_interval(table(0, losses, n), alpha=ALPHA, n_candidates=candidates)
-        passed += stats.binom.pmf(losses, n, margin) * (shown.low > -margin)
-    assert passed <= ALPHA / candidates + 1e-9
+def rare_loss(rng, n):
+    return -(rng.random(n) < 0.10).astype(float)
 
 
-def test_t_alone_would_pass_a_rare_loser_twice_as_often_as_alpha():
-    """Why the interval is a hull: two pseudo-values alone do not keep a one-sided promise."""
-    passed = sum(
-        stats.binom.pmf(k, 160, 0.05) * (t_with_two_pseudo_values(table(0, k, 160), ALPHA) > -0.05)
-        for k in range(161)
-    )
-    assert passed == pytest.approx(0.0939, abs=1e-4)
-
-
-@pytest.mark.parametrize("wins", [0.02, 0.10, 0.30])
-@pytest.mark.parametrize("margin", [0.10, 0.20])
-def test_twenty_pairs_of_right_and_wrong_keep_alpha_exactly(wins, margin):
-    passed = 0.0
-    for w in range(21):
-        for k in range(21 - w):
-            chance = stats.multinomial.pmf(
-                [w, k, 20 - w - k], 20, [wins, wins + margin, 1 - 2 * wins - margin]
-            )
-            if chance > 1e-7:
-                passed += chance * (paired_interval(table(w, k, 20)).low > -margin)
-    assert passed <= ALPHA + 1e-5
-
-
-def skewed(rng, n):  # usually a little better, now and then a catastrophe; mean -0.10
-    return np.where(rng.random(n) < 0.14, -1.0, 0.04 / 0.86)
-
-
-def graded(rng, n):
-    return np.clip(rng.normal(-0.10, 0.25, n), -0.85, 0.65)  # symmetric around -0.10
-
-
-def few_clusters(rng, n):  # n clusters of 25 samples which are won and lost together; mean -0.10
-    return 0.05 - rng.binomial(25, rng.beta(1.0, 17 / 3, n)) / 25
+def skewed(rng, n):  # usually a little better, now and then a catastrophe
+    return np.where(rng.random(n) < 0.13, -0.9, (0.9 * 0.13 - 0.1) / 0.87)
 
 
 def right_or_wrong(rng, n):
-    return rng.choice([1.0, -1.0, 0.0], n, p=[0.08, 0.18, 0.74])
+    return rng.choice([-1.0, 0.0, 1.0], size=n, p=[0.25, 0.6, 0.15])
 
 
-@pytest.mark.parametrize(
-    ("draw", "n"),
-    [
-        (right_or_wrong, 160),
-        (skewed, 20),
-        (skewed, 160),
-        (graded, 20),
-        (few_clusters, 12),
-        (few_clusters, 40),
-    ],
-)
-def test_no_shape_of_scores_passes_at_the_boundary_more_often_than_alpha(draw, n):
-    rng, runs, margin = np.random.default_rng(7), 300, 0.10
-    shown = [paired_interval(draw(rng, n), alpha=ALPHA) for _ in range(runs)]
-    assert sum(i.low > -margin for i in shown) <= slack(runs, ALPHA)
-    assert sum(i.high < -margin for i in shown) <= slack(runs, ALPHA)
+def graded(rng, n):
+    return np.clip(rng.beta(4, 2, n) - rng.beta(4, 2, n), -1, 1) - 0.10
 
 
-def test_samples_counted_instead_of_clusters_break_the_promise():
-    """40 clusters of 25 samples: taken as 1,000 independent samples they pass far too often."""
-    rng, runs, margin = np.random.default_rng(8), 200, 0.10
-    naive = ours = 0
-    for _ in range(runs):
-        lost = rng.random((40, 25)) < rng.beta(1.0, 17 / 3, 40)[:, None]
-        samples = 0.05 - lost
-        naive += t_with_two_pseudo_values(samples.ravel(), ALPHA) > -margin
-        ours += paired_interval(samples.mean(axis=1)).low > -margin
-    assert naive > 3 * ALPHA * runs
-    assert ours <= slack(runs, ALPHA)
-
-
-def test_an_equal_candidate_is_proved_in_most_sweeps_of_160():
-    rng, runs = np.random.default_rng(9), 200
+@pytest.mark.parametrize("draw", [rare_loss, skewed, right_or_wrong, graded])
+@pytest.mark.parametrize("n", [20, 200])
+def test_peeking_at_every_unit_proves_a_boundary_loser_no_more_often_than_alpha(draw, n):
+    rng, runs, margin = np.random.default_rng(7), 400, 0.10
+    assert draw(rng, 200_000).mean() == pytest.approx(-margin, abs=4e-3)
     proved = sum(
-        paired_interval(rng.choice([1.0, -1.0, 0.0], 160, p=[0.05, 0.05, 0.9])).low > -0.10
-        for _ in range(runs)
+        grown(np.clip(draw(rng, n), -1, 1) + margin, 1 - margin, budgets=[n]).is_proved for _ in range(runs)
     )
-    assert proved >= 0.93 * runs
+    assert proved <= slack(runs, ALPHA)
 
 
-# --- quality of one model -----------------------------------------------------------------------------------
+def test_a_sweep_made_longer_after_looking_keeps_the_promise():
+    rng, runs, margin = np.random.default_rng(11), 400, 0.10
+    proved = 0
+    for _ in range(runs):
+        x = right_or_wrong(rng, 300) + margin
+        first = grown(x[:100], 1 - margin, budgets=[100])
+        proved += first.is_proved or grown(x, 1 - margin, budgets=[100, 300]).is_proved
+    assert proved <= slack(runs, ALPHA)
 
 
-@pytest.mark.parametrize("n", [1, 5, 20, 60, 160])
-def test_quality_of_right_and_wrong_is_covered_exactly(n):
-    shown = [mean_interval(np.r_[np.ones(k), np.zeros(n - k)]) for k in range(n + 1)]
-    for p in [0.02, 0.1, 0.5, 0.8, 0.86, 0.9, 0.95, 0.99, 0.999]:
-        inside = [i.low <= p <= i.high for i in shown]
-        assert stats.binom.pmf(np.arange(n + 1), n, p)[inside].sum() >= 0.95
+def test_an_earlier_budget_leaves_the_first_units_bets_as_they_were():
+    x = right_or_wrong(np.random.default_rng(3), 300) + 0.15
+    first, longer = grown(x[:100], 0.85, budgets=[100]), Evidence(0.85, alpha=ALPHA, budgets=[100, 300])
+    longer.update(x[:100])
+    assert longer.path == first.path
+    assert grown(x[:100], 0.85, budgets=[300]).path != first.path
 
 
-@pytest.mark.parametrize(("a", "b"), [(30.0, 1.0), (0.5, 0.05), (4.0, 2.0)])
-def test_graded_quality_near_1_is_covered_with_20_samples(a, b):
-    rng, runs = np.random.default_rng(10), 300
-    shown = [mean_interval(rng.beta(a, b, 20)) for _ in range(runs)]
-    missed = sum(not i.low <= a / (a + b) <= i.high for i in shown)
-    assert missed <= slack(runs, 0.05)
+def test_updates_in_parts_are_the_update_at_once():
+    x = graded(np.random.default_rng(5), 90) + 0.2
+    one, parts = (grown(x, 1.2, budgets=[90], at_once=at_once) for at_once in (True, False))
+    assert one.best == pytest.approx(parts.best)
+    assert one.path[-1] == pytest.approx(parts.path[-1])
+
+
+def test_a_full_bet_that_loses_everything_leaves_the_others_alive():
+    evidence = grown([-1.0, *[0.9] * 60], 1.0, budgets=[61])
+    assert evidence.is_proved
+    assert math.isfinite(evidence.path[-1])
+
+
+def test_values_below_the_bound_are_refused():
+    with pytest.raises(SweepError, match="below the bound"):
+        grown([-0.96], 0.95, budgets=[10])
+
+
+# --- the interval -------------------------------------------------------------------------------------------
+
+differences = st.lists(st.sampled_from([-1.0, -0.5, 0.0, 0.25, 1.0]), min_size=1, max_size=120)
+
+
+@given(differences, st.floats(0.01, 0.4), st.sampled_from([0.01, 0.05, 0.2]), st.booleans())
+@settings(max_examples=60)
+def test_verdict_and_interval_never_contradict(d, margin, alpha, weighted):
+    d = np.asarray(d)
+    w = np.where(np.arange(d.size) % 2, 0.5, 1.0) if weighted else np.ones(d.size)
+    low, high = always_valid_interval(d, w, alpha=alpha, budgets=[d.size], margin=margin)
+    no_worse = grown(w * (d + margin), 1 - margin, budgets=[d.size], alpha=alpha).is_proved
+    worse = grown(-w * (d + margin), 1 + margin, budgets=[d.size], alpha=alpha).is_proved
+    assert (low > -margin) == no_worse
+    assert (high < -margin) == worse
+    assert -1.0 <= low <= high <= 1.0
+
+
+@given(differences, st.sampled_from([0.01, 0.05, 0.2]))
+@settings(max_examples=30)
+def test_the_interval_turns_with_the_sign(d, alpha):
+    w = np.ones(len(d))
+    low, high = always_valid_interval(d, w, alpha=alpha, budgets=[len(d)], margin=0.5)
+    turned = always_valid_interval(-np.asarray(d), w, alpha=alpha, budgets=[len(d)], margin=0.5)
+    assert turned == pytest.approx((-high, -low), abs=0.0011)
+
+
+@pytest.mark.parametrize("draw", [rare_loss, right_or_wrong, graded])
+def test_the_interval_covers_the_truth_when_the_sweep_stops_at_a_proof(draw):
+    rng, runs, n, margin = np.random.default_rng(2), 150, 60, 0.10
+    missed = 0
+    for _ in range(runs):
+        d = np.clip(draw(rng, n) + 0.05, -1, 1)  # truth: -0.05
+        truth = -0.05 if draw is not rare_loss else None
+        evidence = Evidence(1 - margin, alpha=ALPHA, budgets=[n])
+        seen = 0
+        while seen < n and not evidence.is_proved:
+            evidence.update(d[seen : seen + 10] + margin)
+            seen += 10
+        low, high = always_valid_interval(d[:seen], np.ones(seen), alpha=ALPHA, budgets=[n], margin=margin)
+        exact = -0.10 * 0.95 + 0.90 * 0.05 if truth is None else truth
+        missed += not low <= exact <= high
+    assert missed <= slack(runs, 2 * ALPHA)
+
+
+def test_without_a_unit_the_interval_is_the_whole_scale():
+    assert always_valid_interval([], [], alpha=ALPHA, budgets=[10], margin=0.05) == (-1.0, 1.0)
 
 
 def test_a_perfect_score_does_not_promise_perfection():
-    shown = mean_interval(np.ones(20))
-    assert (shown.estimate, shown.high) == (1.0, 1.0)
-    assert shown.low == pytest.approx(0.025 ** (1 / 20), abs=2e-3)  # Clopper and Pearson
-
-
-# --- the limit itself ---------------------------------------------------------------------------------------
-
-
-def test_the_saddlepoint_limit_agrees_with_random_weights():
-    rng = np.random.default_rng(1)
-    x = np.round(rng.uniform(-1, 1, 15), 1)
-    draws = rng.exponential(size=(200_000, 16))
-    weighted = (draws * np.r_[x, -1.0]).sum(axis=1) / draws.sum(axis=1)
-    found = evidence._gaffke_lower(x, np.ones(15), 0.05)
-    assert found == pytest.approx(float(np.quantile(weighted, 0.05)), abs=3e-3)
-
-
-values = st.lists(st.sampled_from([-1.0, -0.5, -0.1, 0.0, 0.2, 1.0]), min_size=1, max_size=40)
-
-
-@given(values, st.sampled_from([0.001, 0.01, 0.05, 0.15]), st.integers(1, 6))
-@settings(max_examples=60, deadline=None)
-def test_the_interval_holds_its_estimate_and_turns_with_the_sign(d, alpha, k):
-    shown = paired_interval(d, alpha=alpha, n_candidates=k)
-    turned = paired_interval([-x for x in d], alpha=alpha, n_candidates=k)
-    assert -1 <= shown.low <= shown.estimate <= shown.high <= 1
-    assert (turned.low, turned.high) == pytest.approx((-shown.high, -shown.low), abs=1e-7)
-    wider = paired_interval(d, alpha=alpha, n_candidates=k + 1)
-    assert wider.low <= shown.low + 1e-7
-    assert wider.high >= shown.high - 1e-7
-
-
-@pytest.mark.parametrize(
-    ("call", "says"),
-    [
-        (lambda: paired_interval([]), "differences is empty"),
-        (lambda: paired_interval([0.0, 1.5]), "differences must lie in [-1, 1]"),
-        (lambda: paired_interval([math.nan]), "differences must lie"),
-        (lambda: mean_interval([-0.1]), "values must lie in [0, 1]"),
-        (lambda: paired_interval([0.0], alpha=0.6), "alpha 0.6"),
-        (lambda: paired_interval([0.0], n_candidates=0), "n_candidates 0"),
-        (lambda: smallest_margin(0), "0 clusters"),
-        (lambda: quantile_interval([], 0.5), "latency"),
-        (lambda: quantile_interval([1.0], 0.5, timed_out=[True, False]), "latency"),
-        (lambda: cost_ratio([1.0], [1.0, 2.0]), "cost"),
-        (lambda: cost_ratio([-1.0], [1.0]), "negative"),
-    ],
-)
-def test_wrong_input_is_named(call, says):
-    with pytest.raises(SweepError) as caught:
-        call()
-    assert says in str(caught.value)
+    low, high = mean_interval(np.ones(20), np.ones(20), alpha=0.05, budgets=[20])
+    assert 0.7 < low < 0.9
+    assert high == 1.0
 
 
 # --- planning -----------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
-    ("margin", "candidates", "units"),
-    [(0.05, 1, 59), (0.10, 1, 29), (0.03, 1, 99), (0.05, 3, 80), (0.10, 3, 39), (0.03, 3, 135)],
+    ("margin", "alpha", "least", "most"),
+    [(0.05, 0.05, 59, 89), (0.10, 0.05, 29, 46), (0.03, 0.05, 99, 140), (0.05, 0.05 / 3, 80, 110)],
 )
-def test_without_any_disagreement_a_margin_takes_ln_alpha_over_ln_1_less_margin_units(
-    margin, candidates, units
+def test_without_any_disagreement_a_margin_takes_more_than_ln_alpha_over_ln_1_less_margin(
+    margin, alpha, least, most
 ):
-    assert math.ceil(math.log(ALPHA / candidates) / math.log(1 - margin)) == units
-    assert smallest_margin(units, n_candidates=candidates) < margin * 1.001
-    assert smallest_margin(units - 1, n_candidates=candidates) > margin
-    assert samples_needed([0.0] * 5, margin, n_candidates=candidates) in (units, units + 1)
+    assert math.ceil(math.log(alpha) / math.log(1 - margin)) == least
+    fewest = fewest_units(margin, alpha=alpha)
+    assert least < fewest <= most
+    assert grown(np.full(fewest, margin), 1 - margin, budgets=[fewest], alpha=alpha).is_proved
+    assert not grown(np.full(fewest - 1, margin), 1 - margin, budgets=[fewest - 1], alpha=alpha).is_proved
+    assert smallest_margin(fewest, alpha=alpha) <= margin < smallest_margin(fewest - 1, alpha=alpha)
+
+
+def test_a_pool_too_small_for_any_margin_says_so():
+    assert smallest_margin(1, alpha=0.001) is None
 
 
 def test_the_planned_number_proves_a_true_gap_in_about_four_of_five_sweeps():
-    rng, shape = np.random.default_rng(11), {"a": [1.0, -1.0, 0.0], "p": [0.06, 0.08, 0.86]}
-    total = samples_needed(table(6, 8, 100), 0.10)
-    assert total is not None
-    proved = sum(paired_interval(rng.choice(size=total, **shape)).low > -0.10 for _ in range(300))
-    assert 0.73 * 300 <= proved <= 0.90 * 300
+    rng, margin, runs = np.random.default_rng(1), 0.10, 150
+    spread = [-1.0, 0.0, 1.0], [0.12, 0.76, 0.12]
+    needed = units_needed(margin, 0.24, alpha=ALPHA)
+    proved = sum(
+        grown(
+            rng.choice(spread[0], size=needed, p=spread[1]) + margin, 1 - margin, budgets=[needed]
+        ).is_proved
+        for _ in range(runs)
+    )
+    assert 0.7 <= proved / runs <= 0.95
 
 
 def test_no_number_is_promised_at_or_beyond_the_margin():
-    assert samples_needed(table(0, 10, 100), 0.10) is None
-    assert samples_needed(table(0, 30, 100), 0.10) is None
-    assert samples_needed([-0.1 + 1e-8] * 2, 0.10) is None  # more than ten million
+    assert units_needed(0.0, 0.2, alpha=ALPHA) is None
+    assert units_needed(-0.1, 0.2, alpha=ALPHA) is None
+    assert units_needed(1e-5, 0.2, alpha=ALPHA) is None
 
 
-# --- latency ------------------------------------------------------------------------------------------------
+def test_a_candidate_far_below_is_hopeless_and_one_in_sight_is_not():
+    rng = np.random.default_rng(4)
+    below = right_or_wrong(rng, 60) - 0.25
+    near = right_or_wrong(rng, 60) + 0.15
+    assert is_hopeless(below, alpha=ALPHA, budget=200)
+    assert not is_hopeless(near, alpha=ALPHA, budget=200)
+    assert not is_hopeless(below[:19], alpha=ALPHA, budget=200)
+    assert is_hopeless(np.zeros(30), alpha=ALPHA, budget=200)
 
 
-def test_p95_has_an_upper_limit_from_72_calls_on():
-    assert quantile_interval(np.arange(71.0), 0.95).high == math.inf
-    assert quantile_interval(np.arange(72.0), 0.95).high == 71.0
-    assert quantile_interval([5.0], 0.95).low == 0.0
-
-
-def test_latency_quantiles_are_covered():
-    rng, runs = np.random.default_rng(12), 500
-    for n, q in [(20, 0.5), (100, 0.95), (300, 0.95)]:
-        truth = float(stats.lognorm.ppf(q, 0.8))
-        shown = [quantile_interval(rng.lognormal(0, 0.8, n), q) for _ in range(runs)]
-        assert all(i.low <= i.estimate <= i.high for i in shown)
-        assert sum(not i.low <= truth <= i.high for i in shown) <= slack(runs, 0.05)
-
-
-def test_a_limit_on_a_call_that_was_cut_off_does_not_exist():
-    latency, cut = np.r_[np.arange(180.0), np.full(20, 500.0)], np.r_[np.zeros(180, bool), np.ones(20, bool)]
-    shown = quantile_interval(latency, 0.95, timed_out=cut)
-    assert (shown.estimate, shown.high) == (500.0, math.inf)
-    assert quantile_interval(latency, 0.5, timed_out=cut).high < 180.0
-
-
-# --- cost ---------------------------------------------------------------------------------------------------
-
-
-def test_the_cost_ratio_is_covered_and_repeats_itself():
-    rng, runs, missed = np.random.default_rng(13), 200, 0
-    for _ in range(runs):
-        size = rng.lognormal(0, 0.6, 60)
-        shown = cost_ratio(size * rng.lognormal(-1, 0.3, 60), size * rng.lognormal(0, 0.3, 60))
-        assert shown is not None
-        missed += not shown.low <= math.exp(-1) <= shown.high
-    assert missed <= slack(runs, 0.07)  # BCa is a little short of 95 % at 60 clusters
-    again = np.abs(np.random.default_rng(14).normal(size=(2, 30)))
-    assert cost_ratio(again[0], again[1]) == cost_ratio(again[0], again[1])
-
-
-def test_costs_without_a_spread_or_without_a_ratio_are_answered_plainly():
-    flat = cost_ratio([1.0, 1.0, 1.0], [2.0, 2.0, 2.0])
-    assert flat is not None
-    assert (flat.estimate, flat.low, flat.high) == (0.5, 0.5, 0.5)
-    free = cost_ratio([0.0, 0.0], [1.0, 2.0])
-    assert free is not None
-    assert (free.estimate, free.high) == (0.0, 0.0)
-    assert cost_ratio([1.0, 2.0], [0.0, 0.0]) is None
-    for unknown in (cost_ratio([1.0], [2.0]), cost_ratio([0.0, 1.0, 0.0], [0.0, 0.0, 1.0])):
-        assert unknown is not None
-        assert (unknown.low, unknown.high) == (0.0, math.inf)
+@pytest.mark.parametrize(
+    ("call", "says"),
+    [
+        (lambda: Evidence(0.0, alpha=0.05, budgets=[1]), "must be positive"),
+        (lambda: Evidence(1.0, alpha=1.0, budgets=[1]), "alpha 1.0 lie in"),
+        (lambda: Evidence(1.0, alpha=0.05, budgets=[]), "name 1 unit or more"),
+        (lambda: fewest_units(0.0, alpha=0.05), "margin 0.0 must lie between"),
+        (lambda: smallest_margin(0, alpha=0.05), "0 units can prove nothing"),
+    ],
+)
+def test_wrong_input_is_named(call, says):
+    with pytest.raises(SweepError, match=says):
+        call()

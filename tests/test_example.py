@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from llmbench.analytics.render import render_report
-from llmbench.bench import chain
+from llmbench.bench import chain, run_decisions
 from llmbench.bench.notebooks import run_chain
 from llmbench.bench.sweep import run_sweep
 
@@ -49,7 +49,7 @@ def test_the_same_calls_give_the_same_rows_verdicts_and_report(project):
     run = replay(project, run_id="example")
     assert (run.run_dir / "results.jsonl").read_bytes() == (EXAMPLE / "results.jsonl").read_bytes()
     shutil.copy(EXAMPLE / "plan.json", run.run_dir / "plan.json")  # it names the machine that was measured
-    chain.write_recommendation(project, run.run_dir)
+    run_decisions.write_recommendation(project, run.run_dir)
     render_report(run.run_dir)
     names = ["recommendation.json", "recommendation.diff", "report.html", "report.md"]
     names += [f"figures/{path.name}" for path in sorted((EXAMPLE / "figures").glob("*.svg"))]

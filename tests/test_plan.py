@@ -5,7 +5,9 @@ from __future__ import annotations
 import pytest
 import yaml
 
-from llmbench.bench.plan import checked_run_id, make_plan, read_plan_file
+from llmbench.bench.plan import checked_run_id
+from llmbench.bench.plan_build import make_plan
+from llmbench.bench.plan_file import read_plan_file
 from llmbench.errors import DatasetError, LLMBenchError, SweepError
 from llmbench.routing.client import LLMClient
 from tests.sweep_project import frozen_plan, open_project_client, write_project

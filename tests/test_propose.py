@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from llmbench.bench.edit import put_before, set_value, unified_diff
-from llmbench.bench.propose import Move, propose
+from llmbench.bench.propose import Move, Routing, propose
 from llmbench.errors import ConfigError
 
 TIERS = {"heavy_reasoning": ["big"], "standard": ["ref", "big"], "cheap": ["small", "tiny"], "image": ["pic"]}
@@ -58,10 +58,8 @@ FILES = {
 
 
 def proposed(*moves, configs=FILES, measured=None, tiers=TIERS):
-    found = [Move(task, tier, "ref", outcome, model) for task, tier, outcome, model in moves]
-    return propose(
-        found, measured=measured or [m[0] for m in moves], tiers=tiers, task_tiers=TASK_TIERS, configs=configs
-    )
+    found = [Move(task, tier, "ref", outcome, (model,)) for task, tier, outcome, model in moves]
+    return propose(found, measured or [m[0] for m in moves], Routing(tiers, TASK_TIERS, configs))
 
 
 def changed_lines(diff):
@@ -106,7 +104,7 @@ def test_a_model_that_heads_no_tier_is_put_before_the_old_ones_for_its_task_alon
     assert applied(tmp_path, FILES, found.diff) == found.edited
     standard = next(row for row in found.tiers if row["tier"] == "standard")
     assert (standard["changed"], standard["blocking_tasks"]) == (False, ["caption"])
-    assert standard["sentence"] == "standard keeps ref: tiny is promoted for extract, but not for caption."
+    assert standard["sentence"] == "standard keeps ref: tiny is proved for extract, but not for caption."
 
 
 def test_a_tier_gets_a_new_first_when_every_measured_task_moved_to_it(tmp_path):
@@ -125,21 +123,46 @@ def test_a_tier_gets_a_new_first_when_every_measured_task_moved_to_it(tmp_path):
     assert names == ["tiny", "ref", "big", "long"]
 
 
-def test_tasks_that_were_not_measured_are_named_where_the_tier_changes():
-    found = propose(
-        [Move("extract", "standard", "ref", "promote", "tiny")],
-        measured=["extract"], tiers=TIERS, task_tiers=TASK_TIERS, configs=FILES,
-    )  # fmt: skip
+def test_a_task_that_was_not_measured_keeps_the_tier_from_changing_and_is_named():
+    found = proposed(("extract", "standard", "promote", "tiny"))
     standard = next(row for row in found.tiers if row["tier"] == "standard")
-    assert standard["changed"]
-    assert "not measured, but served by it too: caption" in standard["sentence"]
+    assert (standard["changed"], standard["blocking_tasks"]) == (False, ["caption"])
+    assert standard["sentence"].endswith("proved for extract, but not for caption (not measured).")
+    assert changed_lines(found.diff) == ["+  extract:", "+    models: [tiny, ref, big]"]
+
+
+def test_a_promotion_never_climbs_the_ladder_and_more_quality_never_descends():
+    files = FILES | {"llm_tier_candidates.yaml": CANDIDATES}
+    cheaper = proposed(
+        ("extract", "standard", "promote", "big"), ("label", "cheap", "promote", "big"), configs=files
+    )
+    assert cheaper.destinations == {"extract": "standard", "label": "cheap"}
+    better = proposed(("extract", "standard", "demote", "big"), ("caption", "standard", "demote", "small"))
+    assert better.destinations == {"extract": "heavy_reasoning", "caption": "standard"}
+
+
+def test_a_promoted_chain_becomes_the_head_of_the_tasks_own_list(tmp_path):
+    chain = Move("extract", "standard", "ref", "promote", ("tiny", "small"))
+    found = propose([chain], ["extract", "caption"], Routing(TIERS, TASK_TIERS, FILES))
+    assert changed_lines(found.diff) == ["+  extract:", "+    models: [tiny, small, ref, big]"]
+    own = FILES | {"llm_task_overrides.yaml": "tasks: {extract: {models: [ref, big]}}\n"}
+    inside = propose([chain], ["extract"], Routing(TIERS, TASK_TIERS, own))
+    assert changed_lines(inside.diff)[1] == "+tasks: {extract: {models: [tiny, small, ref, big]}}"
+    assert not any(row["changed"] for row in found.tiers)
+
+
+def test_a_channel_that_may_not_use_the_new_provider_keeps_its_models(tmp_path):
+    move = Move("extract", "standard", "ref", "promote", ("small",), ("CH02",))
+    found = propose([move], ["extract"], Routing(TIERS, TASK_TIERS, FILES))
+    after = applied(tmp_path, FILES, found.diff)
+    channels = yaml.safe_load(after["llm_tier_mapping.yaml"])["overrides"]["channels"]
+    assert channels["CH02"] == {"tasks": {"extract": {"models": ["ref", "big"]}}}
+    assert any("channel CH02 may not use small" in note for note in found.notes)
 
 
 def test_tiers_off_the_ladder_are_left_alone():
-    found = propose(
-        [Move("poster", "image", "pic", "promote", "small")],
-        measured=["poster"], tiers=TIERS, task_tiers={"poster": "image"}, configs=FILES,
-    )  # fmt: skip
+    move = Move("poster", "image", "pic", "promote", ("small",))
+    found = propose([move], ["poster"], Routing(TIERS, {"poster": "image"}, FILES))
     assert found.destinations == {"poster": "image"}
     assert not next(row for row in found.tiers if row["tier"] == "image")["changed"]
     assert changed_lines(found.diff) == ["+  poster:", "+    models: [small, pic]"]
@@ -175,7 +198,7 @@ def test_an_edit_that_is_not_safe_becomes_a_note_and_touches_nothing():
 
 def test_without_config_texts_there_is_no_diff_and_nothing_moves_without_a_move():
     assert proposed(("extract", "standard", "promote", "small"), configs=None).diff == ""
-    assert propose([], measured=["extract"], tiers=TIERS, task_tiers=TASK_TIERS, configs=FILES).diff == ""
+    assert propose([], ["extract"], Routing(TIERS, TASK_TIERS, FILES)).diff == ""
 
 
 # --- the editor -------------------------------------------------------------------------------------------
@@ -269,12 +292,9 @@ tiers:
 
 
 def proposed_near(*moves, files=FAR_FILES):
-    found = [Move(task, tier, reference, "promote", model) for task, tier, reference, model in moves]
-    measured = [move.task for move in found]
+    found = [Move(task, tier, reference, "promote", (model,)) for task, tier, reference, model in moves]
     tasks = {"extract": "standard", "label": "cheap"}
-    return propose(
-        found, measured=measured, tiers=FAR_TIERS, task_tiers=tasks, configs=files, unreachable=FAR
-    )
+    return propose(found, [move.task for move in found], Routing(FAR_TIERS, tasks, files, FAR))
 
 
 def test_the_first_of_a_tier_is_the_first_that_could_be_called():
@@ -289,9 +309,7 @@ def test_the_first_of_a_tier_is_the_first_that_could_be_called():
 def test_a_model_is_raised_before_the_one_it_replaces_and_not_before_what_was_not_measured(tmp_path):
     found = proposed_near(("extract", "standard", "ref", "big"), ("label", "cheap", "small", "tiny"))
     standard, cheap = found.tiers
-    assert (
-        standard["sentence"] == "Put big before ref in standard: promoted for every measured task (extract)."
-    )
+    assert standard["sentence"] == "Put big before ref in standard: proved for every task of it (extract)."
     assert (cheap["first"], cheap["proposed_first"]) == ("small", "tiny")
     assert changed_lines(found.diff) == [
         "-  standard: [far, ref, big]", "+  standard: [far, big, ref]", "+    - tiny",

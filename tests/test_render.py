@@ -11,7 +11,7 @@ from xml.etree import ElementTree as ET
 import pytest
 from markdown_it import MarkdownIt
 
-from llmbench.analytics.render import render_report
+from llmbench.analytics.render import goal, render_report, stake
 from llmbench.display import wording
 from llmbench.errors import WarehouseError
 from tests.run_folders import write_run_folder
@@ -76,6 +76,8 @@ ALLOWED_TAGS = {
     "desc",
     "rect",
     "line",
+    "polyline",
+    "path",
     "circle",
     "text",
 }
@@ -135,7 +137,7 @@ def test_the_same_inputs_give_the_same_bytes(tmp_path, clean):
     render_report(again.run_dir)
     made = sorted(p.relative_to(again.run_dir) for p in again.run_dir.rglob("*") if p.is_file())
     assert made == sorted(p.relative_to(clean.run_dir) for p in clean.run_dir.rglob("*") if p.is_file())
-    assert len(made) == 3 + 2 + 6
+    assert len(made) == 3 + 2 + 12
     for name in made:
         assert (again.run_dir / name).read_bytes() == (clean.run_dir / name).read_bytes(), name
 
@@ -160,13 +162,14 @@ def test_every_figure_of_the_recommendation_is_on_the_page(clean):
             for words in (
                 wording.score(each["quality"]),
                 wording.score_interval(each["quality_interval"]),
-                wording.change(each["delta"]),
-                wording.change_interval(each["delta_interval"]),
+                wording.change(each.get("delta")),
+                wording.change_interval(each.get("delta_interval")),
                 wording.money(each["cost_usd_per_1000"]),
                 wording.duration(each["p50_ms"]),
                 wording.duration(each["p95_ms"]),
                 wording.duration_interval(each["p95_interval_ms"]),
-                wording.rate(each["tokens_per_s"]),
+                stake(each.get("evidence")),
+                goal(each.get("threshold")),
                 each["reason"],
                 each["model"],
             ):
@@ -193,6 +196,7 @@ def test_verdicts_are_taken_and_not_made(tmp_path):
     recommendation["tasks"][0] |= {
         "outcome": "demote",
         "proposed_model": "gemma_free",
+        "choice": "gemma_free",
         "sentence": "Because.",
     }
     path.write_text(json.dumps(recommendation), encoding="utf-8")
@@ -206,8 +210,8 @@ def test_the_licence_the_language_caveat_and_the_limits_are_told(clean):
     text = " ".join(Page(read(clean)).text.split())
     for words in (
         "Gemma Terms of Use",
-        "Neither local model is strong at Japanese",
-        "Fewer than 59 independent clusters",
+        "A mean over languages hides differences of 10 points or more",
+        "fewer than 80 independent units (for 3 candidates)",
         "llmbench sweep tiers --seed 7 --limit 80",
         "smollm2-135m@1",
         "Load of the machine",
@@ -332,9 +336,9 @@ def test_templates_are_not_evaluated_twice(hostile):
 def test_svg_files_are_sound_xml_with_title_and_no_script(hostile, clean):
     for folder in (hostile, clean):
         paths = sorted((folder.run_dir / "figures").iterdir())
-        assert len(paths) == 6
+        assert len(paths) == 12
         for path in paths:
-            assert re.fullmatch(r"(difference|tradeoff)-\d\d-[a-z0-9-]{1,40}\.svg", path.name)
+            assert re.fullmatch(r"(paired|evidence|difference|frontier)-\d\d-[a-z0-9-]{1,40}\.svg", path.name)
             root = ET.fromstring(path.read_bytes())  # noqa: S314 - our own file
             names = [each.tag.rpartition("}")[2] for each in root.iter()]
             assert "script" not in names
@@ -347,7 +351,7 @@ def test_markdown_stays_a_summary_whatever_the_texts_say(hostile):
     flat = [child for token in tokens for child in (token.children or [token])]
     unwanted = {"html_block", "html_inline", "link_open", "image", "code_inline", "fence"}
     assert not [token for token in flat if token.type in unwanted]
-    assert [t.markup for t in tokens if t.type == "heading_open"] == ["##", *["###"] * 5]
+    assert [t.markup for t in tokens if t.type == "heading_open"] == ["##", *["###"] * 6]
     widths: list[list[int]] = []  # of each table, the cells of each row
     for token in tokens:
         if token.type == "table_open":
@@ -356,7 +360,7 @@ def test_markdown_stays_a_summary_whatever_the_texts_say(hostile):
             widths[-1].append(0)
         elif token.type in ("td_open", "th_open"):
             widths[-1][-1] += 1
-    assert [set(rows) for rows in widths] == [{7}, {9}, {4}]
+    assert [set(rows) for rows in widths] == [{7}, {11}, {4}]
     assert len(widths[0]) == 4
     text = "".join(child.content for token in tokens for child in (token.children or []))
     for payload in PAYLOADS[:7]:

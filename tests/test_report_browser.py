@@ -181,7 +181,7 @@ def test_a_screen_reader_finds_names_for_tables_pictures_and_regions(browser, cl
         page = visit.page
         assert page.get_by_role("heading", level=1).count() == 1
         assert page.get_by_role("table").count() == page.locator("table").count()
-        assert page.get_by_role("img").count() == 6
+        assert page.get_by_role("img").count() == 12
         for picture in page.get_by_role("img").all():
             assert picture.evaluate("e => e.querySelector('title').textContent.length > 10")
         assert page.get_by_role("columnheader", name="Verdict").count() == 1

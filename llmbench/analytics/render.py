@@ -6,14 +6,16 @@ marks) and then the escaping of the format, HTML or Markdown. The page needs no 
 
 from __future__ import annotations
 
+import math
 import os
 import shlex
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
-from xml.etree.ElementTree import Element
 
-from llmbench.analytics.story import LANGUAGES, Candidate, Story, TaskStory, read_story
+from llmbench.analytics.pictures import Picture, draw_strip, draw_task
+from llmbench.analytics.story import Story, read_story
+from llmbench.analytics.task_story import LANGUAGES, Candidate
 from llmbench.analytics.warehouse import open_warehouse
 from llmbench.display import figures, wording
 
@@ -21,6 +23,22 @@ if TYPE_CHECKING:
     from jinja2 import Environment
 
 TEMPLATES: Final = Path(__file__).parent / "templates"
+
+
+def stake(evidence: float | None) -> str:
+    """How often a stake grew, in few digits."""
+    if evidence is None:
+        return wording.MISSING
+    if evidence >= 1e6:
+        return "over a million"
+    return wording.number(evidence, 0 if evidence >= 10 else 1)
+
+
+def goal(threshold: float | None) -> str:
+    """How often a stake must grow: the next whole number, as a threshold is reached and not rounded to."""
+    return wording.MISSING if threshold is None else wording.number(math.ceil(threshold - 1e-6))
+
+
 _FILTERS: Final[Mapping[str, Callable[..., str]]] = {
     "money": wording.money,
     "share": wording.share,
@@ -35,6 +53,8 @@ _FILTERS: Final[Mapping[str, Callable[..., str]]] = {
     "rate": wording.rate,
     "number": wording.number,
     "count_of": wording.count,
+    "stake": stake,
+    "goal": goal,
     "language": lambda tag: LANGUAGES.get(str(tag), str(tag)),
 }
 
@@ -45,25 +65,29 @@ class _Plain(str):
     __slots__ = ()
 
 
-def render_report(run_dir: Path) -> Path:
+def render_report(run_dir: Path, *, extras: Mapping[str, Any] | None = None) -> Path:
     """Write report.html, report.md and figures/*.svg into a run folder; return the path of report.html.
 
-    Reads plan.json, results.jsonl and recommendation.json of that folder and nothing else.
+    Reads plan.json, results.jsonl, recommendation.json, and judgements.jsonl, labels.jsonl and extras.json
+    where they are there, and nothing else.
+
+    Args:
+        run_dir: the run folder.
+        extras: descriptive tables by name (ranking, aiq, holm, slices), each a list of objects; extras.json
+            of the folder if None.
 
     Raises:
-        WarehouseError: one of the three is missing or cannot be read.
+        WarehouseError: one of the first three is missing, or one of all cannot be read.
     """
     with open_warehouse(run_dirs=[run_dir]) as warehouse:
-        story = read_story(run_dir, warehouse)
-    pictures = {task.number: _draw(story, task) for task in story.tasks}
-    style = (TEMPLATES / "figure.css").read_text(encoding="utf-8")
+        story = read_story(run_dir, warehouse, extras=extras)
+    pictures = _draw(story)
     folder = run_dir / "figures"
     folder.mkdir(exist_ok=True)
     for stale in folder.glob("*.svg"):
         stale.unlink()
-    for drawn in pictures.values():
-        for name, svg in drawn.items():
-            _write(folder / f"{name}.svg", figures.standalone(svg, style))
+    for name, svg in _standalone(pictures).items():
+        _write(folder / f"{name}.svg", svg)
     _write(run_dir / "report.md", render_markdown(story))
     _write(run_dir / "report.html", render_html(story, pictures))
     return run_dir / "report.html"
@@ -80,25 +104,32 @@ def draw_figures(run_dir: Path, recommendation: Mapping[str, Any] | None = None)
         WarehouseError: a file is missing or cannot be read.
     """
     with open_warehouse(run_dirs=[run_dir]) as warehouse:
-        story = read_story(run_dir, warehouse, recommendation)
-    style = (TEMPLATES / "figure.css").read_text(encoding="utf-8")
-    drawn = {name: svg for task in story.tasks for name, svg in _draw(story, task).items()}
-    return {name: figures.standalone(svg, style) for name, svg in drawn.items()}
+        return _standalone(_draw(read_story(run_dir, warehouse, recommendation)))
 
 
-def render_html(story: Story, pictures: Mapping[int, Mapping[str, Element]]) -> str:
-    """The page of a story; `pictures` are the drawn figures by task number and file name."""
+def _draw(story: Story) -> dict[int, list[Picture]]:
+    return {task.number: draw_task(task, story.header["margin"] or 0.0) for task in story.tasks}
+
+
+def _standalone(pictures: Mapping[int, Sequence[Picture]]) -> dict[str, str]:
+    style = figures.style()
+    return {each.name: figures.standalone(each.svg, style) for drawn in pictures.values() for each in drawn}
+
+
+def render_html(story: Story, pictures: Mapping[int, Sequence[Picture]]) -> str:
+    """The page of a story; `pictures` are the drawn figures by task number."""
     from markupsafe import Markup
 
     page = _environment(is_html=True)
     drawn = {
-        number: [(name, Markup(figures.inline(svg))) for name, svg in each.items()]  # noqa: S704 - own SVG
-        for number, each in pictures.items()
+        number: [(each.caption, Markup(figures.inline(each.svg))) for each in several]  # noqa: S704 - own SVG
+        for number, several in pictures.items()
     }
-    style = "".join((TEMPLATES / name).read_text(encoding="utf-8") for name in ("figure.css", "report.css"))
+    style = figures.style() + (TEMPLATES / "report.css").read_text(encoding="utf-8")
 
     def strip(candidate: Candidate | None) -> Markup:
-        return Markup(_strip(story, candidate))  # noqa: S704 - an SVG of numbers alone
+        svg = draw_strip(candidate, story.header["margin"] or 0.0)
+        return Markup("" if svg is None else figures.inline(svg))  # noqa: S704 - an SVG of numbers alone
 
     return page.get_template("report.html.j2").render(
         story=story,
@@ -147,58 +178,11 @@ def _as_plain(words: Callable[..., str]) -> Callable[..., str]:
     return lambda *args: _Plain(words(*args))
 
 
-def _draw(story: Story, task: TaskStory) -> dict[str, Element]:
-    """The task's pictures by file name, without those that have nothing to show."""
-    margin = float(story.plan["margin"] or 0)
-    reference = task.current.model if task.current else "the current model"
-    tail = f"{task.number:02d}-{wording.slug(task.name)}"
-    drawn = {
-        f"difference-{tail}": figures.draw_differences(
-            [each for each in map(_interval, task.candidates) if each],
-            reference=reference,
-            margin=margin,
-            key=f"difference-{task.number}",
-        ),
-        f"tradeoff-{tail}": figures.draw_tradeoff(
-            [each for each in map(_spot, task.candidates) if each],
-            reference=reference,
-            margin=margin,
-            key=f"tradeoff-{task.number}",
-        ),
-    }
-    return {name: svg for name, svg in drawn.items() if svg is not None}
-
-
-def _interval(candidate: Candidate) -> figures.Interval | None:
-    delta, bounds = candidate.facts["delta"], candidate.facts["delta_interval"]
-    if delta is None or not bounds or None in bounds:
-        return None
-    return figures.Interval(candidate.model, candidate.state, bounds[0], delta, bounds[1])
-
-
-def _spot(candidate: Candidate) -> figures.Spot | None:
-    facts = candidate.facts
-    quality, cost = facts["quality"], facts["cost_usd_per_1000"]
-    if quality is None or cost is None:
-        return None
-    low, high = facts["quality_interval"] or (quality, quality)
-    return figures.Spot(candidate.model, candidate.state, cost, quality, low, high)
-
-
-def _strip(story: Story, candidate: Candidate | None) -> str:
-    row = _interval(candidate) if candidate else None
-    margin = float(story.plan["margin"] or 0)
-    if row is None or not margin:
-        return ""
-    svg = figures.draw_strip(row.low, row.middle, row.high, margin=margin, state=row.state)
-    return figures.inline(svg)
-
-
 def _commands(story: Story) -> list[str]:
     """What to type to get this report again; answers already paid for come from the ledger."""
     words = ["llmbench", "sweep", str(story.plan["name"] or "default")]
-    if story.plan["seed"] is not None:
-        words += ["--seed", str(story.plan["seed"])]
+    if story.header["seed"] is not None:
+        words += ["--seed", str(story.header["seed"])]
     limits = {task.plan["limit"] for task in story.tasks}
     if len(limits) == 1 and None not in limits:
         words += ["--limit", str(*limits)]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Container, Iterable, Iterator, Mapping
+from collections.abc import Container, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -149,11 +149,3 @@ def _apart(cells: Iterable[Cell]) -> Iterator[Cell]:
 
 def _is_same_sample(one: Cell, other: Cell) -> bool:
     return one.task.task == other.task.task and one.sample.id == other.sample.id
-
-
-def first_of_each(cells: Iterable[Cell]) -> Mapping[tuple[str, str], Cell]:
-    """The first cell of every (task, model)."""
-    first: dict[tuple[str, str], Cell] = {}
-    for cell in cells:
-        first.setdefault((cell.task.task, cell.model), cell)
-    return first

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -12,10 +11,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from llmbench.bench.ledger import DEFAULT_LEDGER, Ledger
-from llmbench.bench.plan import Plan, checked_run_id, make_plan, read_plan_file
+from llmbench.bench.plan import Plan, checked_run_id
+from llmbench.bench.plan_build import make_plan
+from llmbench.bench.plan_file import read_plan_file
 from llmbench.bench.progress import read_progress
-from llmbench.bench.results import write_whole
-from llmbench.bench.sweep import DEFAULT_REPORTS, refuse_other_run
+from llmbench.bench.run_folder import DEFAULT_REPORTS, refuse_other_run
 from llmbench.config import load_config
 from llmbench.config.environment import read_environment
 from llmbench.errors import SweepError
@@ -263,55 +263,3 @@ def warehouse_sources(project: Project, runs: Sequence[str] = (), logs: Sequence
         ledgers=tuple(path for path in (project.ledger,) if path.exists()),
         telemetry=tuple(path for path in telemetry if path.exists()),
     )
-
-
-def decide_run(project: Project, run_dir: Path) -> dict[str, Any]:
-    """The recommendation for a run folder: verdicts, sentences and the config diff. Writes nothing.
-
-    Raises:
-        SweepError: the folder lacks its plan or rows, or they cannot be judged.
-    """
-    import pandas as pd
-
-    from llmbench.bench.recommend import recommend
-
-    results, plan_file = run_dir / "results.jsonl", run_dir / "plan.json"
-    for path in (results, plan_file):
-        if not path.is_file():
-            raise SweepError(f"{path} is missing; run the sweep first")
-    config = load_config(project.configs)
-    text = results.read_bytes()
-    try:
-        rows = [json.loads(line) for line in text.splitlines() if line.strip()]
-        plan = json.loads(plan_file.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise SweepError(f"{run_dir} holds a line that is not JSON ({error}); run the sweep again") from error
-    tiers = {name: [entry.model for entry in entries] for name, entries in config.all_tiers().items()}
-    uncalled = set(plan.get("unreachable", ()))
-    files = {
-        path.name: path.read_text(encoding="utf-8") for path in sorted(project.configs.glob("llm_*.yaml"))
-    }
-    return recommend(
-        pd.DataFrame.from_records(rows),
-        plan,
-        tiers=tiers,
-        task_tiers=dict(config.mapping),
-        configs={name: body for name, body in files.items() if not name.endswith(".local.yaml")},
-        results_sha256=hashlib.sha256(text).hexdigest(),
-        unreachable={
-            name for names in tiers.values() for name in names if config.model_key(name) in uncalled
-        },
-    )
-
-
-def write_recommendation(project: Project, run_dir: Path) -> dict[str, Any]:
-    """Decide a run and write recommendation.json and recommendation.diff into its folder.
-
-    Raises:
-        SweepError: as in `decide_run`.
-    """
-    decided = decide_run(project, run_dir)
-    text = json.dumps(decided, ensure_ascii=False, indent=2, allow_nan=False)
-    write_whole(run_dir / "recommendation.json", [text, "\n"])
-    write_whole(run_dir / "recommendation.diff", [decided["diff"]])
-    return decided

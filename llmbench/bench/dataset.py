@@ -122,9 +122,10 @@ class Dataset:
     def take(self, limit: int | None, seed: int = 0) -> tuple[Sample, ...]:
         """Draw samples in an order that depends on `seed` and the cluster names alone.
 
-        Clusters are put in a random order once, whole clusters follow each other, and the next cluster is
-        always one of the language that is furthest behind its share. A shorter draw is a prefix of a
-        longer one, so a run can be topped up; only the last cluster of a draw can be incomplete.
+        Clusters are put in a random order once and whole clusters follow each other. Nothing is levelled by
+        language or kind: evidence that is looked at while it grows needs a next cluster that is a random one.
+        A shorter draw is a prefix of a longer one, so a run can be topped up; only the last cluster of a
+        draw can be incomplete.
 
         Args:
             limit: number of samples, at least 1; None for all of them.
@@ -141,23 +142,12 @@ class Dataset:
 
 
 def _ordered(samples: Sequence[Sample], seed: int) -> list[Sample]:
-    """All samples, clusters shuffled by a hash of seed and name, languages kept level."""
+    """All samples, their clusters shuffled by a hash of seed and name."""
     clusters: dict[str, list[Sample]] = {}
     for sample in samples:
         clusters.setdefault(sample.cluster, []).append(sample)
-    queues: dict[str, list[list[Sample]]] = {}
-    for name in sorted(clusters, key=lambda c: hashlib.sha256(f"{seed}\n{c}".encode()).digest()):
-        queues.setdefault(clusters[name][0].lang, []).append(clusters[name])
-    total = {lang: sum(map(len, queue)) for lang, queue in queues.items()}
-    taken = dict.fromkeys(queues, 0)
-    order: list[Sample] = []
-    while any(queues.values()):
-        open_langs = sorted(lang for lang, queue in queues.items() if queue)
-        lang = min(open_langs, key=lambda x: taken[x] / total[x])
-        cluster = queues[lang].pop(0)
-        taken[lang] += len(cluster)
-        order += cluster
-    return order
+    names = sorted(clusters, key=lambda name: hashlib.sha256(f"{seed}\n{name}".encode()).digest())
+    return [sample for name in names for sample in clusters[name]]
 
 
 def load_dataset(path: str | Path) -> Dataset:

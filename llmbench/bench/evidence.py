@@ -1,294 +1,291 @@
-"""Evidence from a finished table: intervals of quality, difference, cost and latency, and planning by them.
+"""Evidence by betting: one test for every claim about the mean of bounded values, valid at every look.
 
-Every function here is pure and looks once at a table whose size was fixed before the first call. The unit of
-all of them but latency is the cluster: the caller averages repeats per sample and samples per cluster.
+To prove E[x] > 0 for values x >= -bound, money is bet against the claim E[x] <= 0, unit by unit, by bets that
+use the past only. If the claim were true, the wealth W would be a nonnegative supermartingale that starts
+at 1, and the chance that it ever reaches 1 / alpha is at most alpha (J. Ville, 1939): whatever the
+distribution, however often anybody looks, whenever the sweep stops, and if it is made longer later.
 
-The interval of a mean of bounded values is the hull of two intervals, one side at a time:
+    W = 1/2 * mean over k = 1..10 of prod (1 + (k/10) x / bound)      ten bets of a fixed size
+      + 1/2 * prod (1 + l x)                                          one bet that knows its budget
+    l = min(0.9 / bound, sqrt(2 (ln(2 / alpha) - ln S)+ / (rest * v)))
 
-* Student's t on the values with one pseudo-value added at each end of the scale. Without them twenty equal
-  values would have an interval of length zero.
-* Gaffke's limit: the values get random weights (uniform on the simplex) together with one pseudo-value at
-  the worse end of the scale; the limit is the quantile of their weighted mean. For 0/1 values it is the exact
-  Clopper-Pearson limit. It is what keeps the promise where losses are rare: the reference perfect, the
-  candidate losing 1 sample in 20, 160 samples, a side of 5 %. There t alone clears the candidate of a loss of
-  5 points in 9 % of sweeps, the hull in less than 5 %.
+S is the wealth of that last bet, v the variance seen so far with two pseudo-observations of 1/4, rest the
+units left in the budget. The maximum of W so far is what is decided on.
 
-Sources: N. Gaffke, "Three test statistics for a nonparametric one-sided hypothesis on the mean of a
-nonnegative variable" (2005); R. Lugannani and S. Rice, "Saddle point approximation for the distribution of
-the sum of independent random variables" (1980), which gives the quantile without random numbers; B. Efron,
-"Better bootstrap confidence intervals" (1987), for the ratio of costs. That Gaffke's limit holds its level
-for every bounded distribution is a conjecture; for 0/1 values it is a theorem, and tests/test_evidence.py
-tries others.
+Sources: H. Robbins (1970) and F. Orabona, K.-S. Jun (2021) for mixtures over bet sizes; I. Waudby-Smith,
+A. Ramdas, "Estimating means of bounded random variables by betting" (JRSS B, 2024); V. Voracek, F. Orabona,
+"STaR-Bets" (NeurIPS 2025) for the bet that knows its budget.
 """
 
 from __future__ import annotations
 
 import math
-import warnings
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Final, cast
+from collections.abc import Callable, Sequence
+from typing import Final
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy import optimize, special, stats
+from scipy import special
 
 from llmbench.errors import SweepError
 
 Floats = NDArray[np.float64]
 
 POWER: Final = 0.80
-"""The chance with which `samples_needed` plans to reach the proof, if the gap seen is the true one."""
+"""The chance with which `units_needed` plans to reach the proof, if what was seen is the truth."""
+FEW: Final = 20
+"""Below so many units nothing is called hopeless."""
+_BETS: Final = np.arange(1, 11, dtype=np.float64) / 10.0
 _MOST_UNITS: Final = 10_000_000
-_RESAMPLES: Final = 2_000
 
 
-@dataclass(frozen=True, slots=True)
-class Interval:
-    """An estimate with a two-sided interval.
+class Evidence:
+    """The wealth of a bet against E[x] <= 0, for one claim or for several at once.
 
     Attributes:
-        estimate: the plain mean, ratio or quantile of the values seen.
-        low: lower limit.
-        high: upper limit; infinity when the data give none.
-        n: the number of units (clusters, or calls for latency) behind it.
+        n: units seen.
+        best: the largest wealth so far, one number a claim; at least 1.
+        path: the wealth after each update of a single claim, for pictures.
     """
 
-    estimate: float
-    low: float
-    high: float
-    n: int
+    __slots__ = ("_alpha", "_bound", "_budgets", "_fixed", "_own", "_squares", "_sum", "best", "n", "path")
+
+    def __init__(self, bound: ArrayLike, *, alpha: float, budgets: Sequence[int]) -> None:
+        """Declare the claim before its first unit.
+
+        Args:
+            bound: x is never below -bound; one number, or one a claim. Positive.
+            alpha: chance allowed of ever proving a claim that is false.
+            budgets: units planned. When a sweep was made longer, the earlier plans stand first: a bet made
+                under an earlier plan must not know of the later one.
+
+        Raises:
+            SweepError: a bound is not positive, alpha is outside (0, 1), or there is no budget.
+        """
+        self._bound = np.atleast_1d(np.asarray(bound, dtype=np.float64))
+        if not bool((self._bound > 0.0).all()) or not 0.0 < alpha < 1.0 or not budgets or min(budgets) < 1:
+            raise SweepError(
+                f"evidence: bound {self._bound.tolist()} must be positive, alpha {alpha} lie in (0, 1) "
+                f"and budgets {list(budgets)} name 1 unit or more"
+            )
+        claims = self._bound.size
+        self._alpha = alpha
+        self._budgets = sorted(budgets)
+        self._fixed: Floats = np.zeros((claims, _BETS.size))
+        self._own: Floats = np.zeros(claims)
+        self._sum: Floats = np.zeros(claims)
+        self._squares: Floats = np.zeros(claims)
+        self.n = 0
+        self.best: Floats = np.ones(claims)
+        self.path: list[float] = []
+
+    @property
+    def is_proved(self) -> bool:
+        """Whether the first claim was ever proved."""
+        return bool(self.best[0] >= 1.0 / self._alpha)
+
+    @property
+    def value(self) -> float:
+        """The largest wealth of the first claim so far."""
+        return float(self.best[0])
+
+    def update(self, xs: ArrayLike) -> None:
+        """Bet on the next units.
+
+        Args:
+            xs: one value a unit, or one row a unit with one value a claim. Never below -bound.
+
+        Raises:
+            SweepError: a value is below -bound or no number: the claim's scale is not what was declared.
+        """
+        x = np.asarray(xs, dtype=np.float64)
+        x = np.broadcast_to(x[:, None] if x.ndim == 1 else x, (x.shape[0], self._bound.size))
+        if x.shape[0] == 0:
+            return
+        if not bool((x >= -self._bound - 1e-9).all()):
+            raise SweepError(
+                f"evidence: a value of {float(np.nanmin(x))} is below the bound -{self._bound.max()}"
+            )
+        with np.errstate(divide="ignore", over="ignore"):  # a full bet may lose all: log 0; the others go on
+            fixed = self._fixed + np.cumsum(np.log1p(_BETS * (x / self._bound)[:, :, None]), axis=0)
+            wealth = 0.5 * np.exp(fixed).mean(axis=2) + 0.5 * np.exp(self._bet_by_budget(x))
+        self._fixed = fixed[-1]
+        self.n += x.shape[0]
+        self.best = np.maximum(self.best, np.minimum(wealth, 1e300).max(axis=0))
+        self.path.append(float(min(wealth[-1, 0], 1e300)))
+
+    def _bet_by_budget(self, x: Floats) -> Floats:
+        """Log wealth of the bet that knows its budget, after each of the units."""
+        places = np.arange(self.n, self.n + x.shape[0])
+        before = places[:, None].astype(np.float64)
+        sums, squares = self._sum + np.cumsum(x, axis=0), self._squares + np.cumsum(x * x, axis=0)
+        past, past_squares = np.vstack([self._sum, sums[:-1]]), np.vstack([self._squares, squares[:-1]])
+        spread = np.maximum(past_squares - past * past / np.maximum(before, 1.0), 0.0)
+        variance = (0.5 + spread) / (2.0 + before)
+        budgets = np.asarray(self._budgets, dtype=np.float64)
+        plan = budgets[np.minimum(np.searchsorted(budgets, places + 1), budgets.size - 1)]
+        rest = np.maximum(plan - places, 1.0)[:, None]
+        scale, cap, goal = 2.0 / (rest * variance), 0.9 / self._bound, math.log(2.0 / self._alpha)
+        own, logs = self._own.copy(), np.empty_like(x)
+        for place in range(x.shape[0]):
+            bet = np.minimum(cap, np.sqrt(np.maximum(goal - own, 0.0) * scale[place]))
+            own = own + np.log1p(bet * x[place])
+            logs[place] = own
+        self._own, self._sum, self._squares = own, sums[-1], squares[-1]
+        return logs
 
 
-def paired_interval(differences: ArrayLike, *, alpha: float = 0.05, n_candidates: int = 1) -> Interval:
-    """Bound the mean paired difference (candidate minus reference), one side of alpha / n_candidates each.
+def always_valid_interval(
+    differences: ArrayLike,
+    weights: ArrayLike,
+    *,
+    alpha: float,
+    budgets: Sequence[int],
+    margin: float,
+    reach: float = 1.0,
+) -> tuple[float, float]:
+    """The differences that neither side's evidence rules out, each side at alpha, at every look.
 
-    Args:
-        differences: one mean difference per cluster, each in [-1, 1].
-        alpha: chance allowed to each side of being wrong for any of the candidates of one task.
-        n_candidates: how many candidates share alpha (Bonferroni); declared before the first call.
-
-    Raises:
-        SweepError: no differences, values outside [-1, 1], or an alpha outside (0, 0.15].
-    """
-    d = _values(differences, "differences", -1.0)
-    side = _side(alpha, n_candidates)
-    weights = np.ones_like(d)
-    return Interval(float(d.mean()), _lower(d, weights, side), -_lower(-d, weights, side), d.size)
-
-
-def mean_interval(values: ArrayLike, *, alpha: float = 0.05) -> Interval:
-    """Bound one model's mean quality with a two-sided interval of level 1 - alpha.
-
-    Args:
-        values: one mean score per cluster, each in [0, 1].
-        alpha: total error of the two sides.
-
-    Raises:
-        SweepError: no values, values outside [0, 1], or alpha outside (0, 0.3].
-    """
-    x = _values(values, "values", 0.0)
-    around = paired_interval(2.0 * x - 1.0, alpha=alpha / 2.0)  # the same scale: 0..1 stretched to -1..1
-    return Interval(float(x.mean()), (around.low + 1.0) / 2.0, (around.high + 1.0) / 2.0, x.size)
-
-
-def quantile_interval(
-    latency_ms: ArrayLike, quantile: float, *, timed_out: ArrayLike | None = None, level: float = 0.95
-) -> Interval:
-    """Bound a quantile of latency by order statistics, whatever the distribution.
-
-    A call that ran into its time limit would have taken longer than recorded, by an unknown amount: a limit
-    which falls on such a call does not exist. The estimate is then the time recorded, a lower bound.
-    Calls are taken as independent of each other.
-
-    Args:
-        latency_ms: one value per call, milliseconds.
-        quantile: 0.5 for the median, 0.95 for p95.
-        timed_out: one flag per call; None when no call was cut off.
-        level: two-sided level. At 0.95 the p95 of fewer than 72 calls has no upper limit.
-
-    Raises:
-        SweepError: no calls, a latency that is not a number, or as many flags as calls are not given.
-    """
-    seen = np.asarray(latency_ms, dtype=np.float64)
-    cut = np.zeros(seen.size, dtype=bool) if timed_out is None else np.asarray(timed_out, dtype=bool)
-    if seen.size == 0 or seen.shape != cut.shape or not bool(np.isfinite(seen).all()):
-        raise SweepError("latency: give one finite number of milliseconds and one time-out flag per call")
-    times = np.sort(np.where(cut, np.inf, seen))
-    test = stats.quantile_test(times, q=float(seen.max()), p=quantile)
-    limits = cast("tuple[float, float]", test.confidence_interval(confidence_level=level))  # stub: float
-    estimate = float(times[max(math.ceil(quantile * times.size - 1e-9), 1) - 1])
-    low, high = float(limits[0]), float(limits[1])
-    return Interval(
-        estimate if math.isfinite(estimate) else float(seen.max()),
-        0.0 if math.isnan(low) else min(low, float(seen.max())),
-        math.inf if math.isnan(high) else high,
-        int(seen.size),
-    )
-
-
-def cost_ratio(
-    candidate: ArrayLike, reference: ArrayLike, *, level: float = 0.95, seed: int = 0
-) -> Interval | None:
-    """Bound the ratio of total costs, candidate to reference, by a paired BCa bootstrap over clusters.
-
-    Args:
-        candidate: the candidate's cost per cluster, any unit, not negative.
-        reference: the reference's cost on the same clusters, the same unit.
-        level: two-sided level of the interval.
-        seed: of the resampling; the same seed and table give the same interval.
-
-    Returns:
-        None when the reference cost nothing, so that no ratio exists. With a single cluster, or when a
-        resample of the reference can cost nothing, the interval is (0, infinity): nothing is known. When
-        the ratio is the same in all clusters it has length zero.
-
-    Raises:
-        SweepError: no clusters, different lengths, or costs that are negative or not numbers.
-    """
-    top = np.asarray(candidate, dtype=np.float64)
-    base = np.asarray(reference, dtype=np.float64)
-    if top.size == 0 or top.shape != base.shape or not bool((np.isfinite(top) & np.isfinite(base)).all()):
-        raise SweepError("cost: give one finite cost per cluster for the candidate and for the reference")
-    if float(min(top.min(), base.min())) < 0.0:
-        raise SweepError("cost: a cost is negative; correct the price in the registry")
-    if float(base.sum()) == 0.0:
-        return None
-    ratio = float(top.sum() / base.sum())
-    if top.size == 1:
-        return Interval(ratio, 0.0, math.inf, 1)
-    spread = float(np.abs(top - ratio * base).max())
-    if spread <= 1e-12 * float(max(top.max(), base.max())):
-        return Interval(ratio, ratio, ratio, top.size)
-    low, high = _bca(top / base.sum(), base / base.sum(), level, seed)
-    return Interval(ratio, min(low, ratio), max(high, ratio), top.size)
-
-
-def samples_needed(
-    differences: ArrayLike, margin: float, *, alpha: float = 0.05, n_candidates: int = 1
-) -> int | None:
-    """Plan the clusters, in total, of a sweep that proves non-inferiority if the gap seen is the true one.
-
-    The plan takes the spread seen as the true one and reaches the proof with a chance of about 80 %. It is
-    for a new sweep of that size: adding samples to a table because it was undecided, and looking again, is a
-    second look, which alpha does not cover.
+    The limits are exact to 0.001. They never contradict the verdict: -margin lies inside unless one of
+    the two claims about it (no worse than the margin, clearly worse) is proved.
 
     Args:
-        differences: one mean difference per cluster, each in [-1, 1].
+        differences: one mean difference a cluster, in calling order, each in [-reach, reach].
+        weights: a cluster's size over the largest cluster's, in (0, 1].
+        alpha: error of one side.
+        budgets: as for `Evidence`, in clusters.
         margin: the loss that would be accepted, in (0, 1).
-        alpha: as for `paired_interval`.
-        n_candidates: as for `paired_interval`.
+        reach: the largest difference possible; above 1 when labels stand for a share of the prompts.
 
     Returns:
-        None when the mean difference is at or below -margin, or when more than ten million would be needed.
+        (low, high), inside [-1, 1].
     """
-    d = _values(differences, "differences", -1.0)
-    side = _side(alpha, n_candidates)
-    values, counts = np.unique(d, return_counts=True)
-    spread = float(d.std(ddof=1)) if d.size > 1 else 0.0
+    d = np.asarray(differences, dtype=np.float64)
+    w = np.asarray(weights, dtype=np.float64)
+    if d.size == 0:
+        return -1.0, 1.0
 
-    def proved(n: int) -> bool:
-        shifted = np.clip(values - special.ndtri(POWER) * spread / math.sqrt(n), -1.0, 1.0)
-        return _lower(shifted, counts.astype(np.float64) * (n / d.size), side) > -margin
+    def limit(sign: float) -> float:
+        """The lowest value that sign * difference may have."""
 
-    return None if float(d.mean()) <= -margin else _first_true(proved, d.size)
+        def is_left(values: Floats) -> NDArray[np.bool_]:
+            bound = np.maximum(reach + values, 1e-3)  # a wider bound is only more careful
+            evidence = Evidence(bound, alpha=alpha, budgets=budgets)
+            evidence.update(w[:, None] * (sign * d[:, None] - values[None, :]))
+            return evidence.best < 1.0 / alpha
+
+        return _lowest_left(is_left, -sign * margin)
+
+    return limit(1.0), -limit(-1.0)
 
 
-def smallest_margin(n: int, *, alpha: float = 0.05, n_candidates: int = 1) -> float:
-    """Say which margin n clusters can prove at best: when candidate and reference never disagree.
+def mean_interval(
+    values: ArrayLike, weights: ArrayLike, *, alpha: float, budgets: Sequence[int]
+) -> tuple[float, float]:
+    """The means that neither side's evidence rules out, each side at alpha / 2, for values in [0, 1].
+
+    Args:
+        values: one mean score a cluster, in calling order.
+        weights: as for `always_valid_interval`.
+        alpha: error of both sides together.
+        budgets: as for `Evidence`, in clusters.
+    """
+    stretched = 2.0 * np.asarray(values, dtype=np.float64) - 1.0
+    low, high = always_valid_interval(stretched, weights, alpha=alpha / 2.0, budgets=budgets, margin=0.0)
+    return (low + 1.0) / 2.0, (high + 1.0) / 2.0
+
+
+def _lowest_left(is_left: Callable[[Floats], NDArray[np.bool_]], margin: float) -> float:
+    """Close in on the lowest thousandth in [-1, 1] that is left, and keep it on the margin's right side."""
+    start, stop = -1000, 1000
+    for step in (100, 10, 1):
+        grid = np.arange(start, stop + 1, step)
+        at = int(is_left(grid / 1000.0).argmax())
+        start, stop = int(grid[max(at - 1, 0)]), int(grid[at])
+    found = stop / 1000.0
+    if bool(is_left(np.array([margin]))[0]):
+        return min(found, margin)
+    return max(found, math.floor(margin * 1000.0 + 1.0) / 1000.0)
+
+
+def is_hopeless(xs: ArrayLike, *, alpha: float, budget: int) -> bool:
+    """Whether the chance to prove E[x] > 0 within the budget is below 5 % even if luck was bad so far.
+
+    A reason to spend no more on a candidate; it costs power, never validity. The mean is taken at the top
+    of its 95 % interval, and the wealth at the end by a normal approximation.
+    """
+    x = np.asarray(xs, dtype=np.float64)
+    n = x.size
+    if n < FEW or n >= budget:
+        return False
+    mean, spread = float(x.mean()), float(x.std(ddof=1))
+    if spread == 0.0:
+        return mean <= 0.0
+    top = mean + 1.96 * spread / math.sqrt(n)
+    goal = spread * math.sqrt(2.0 * budget * math.log(1.0 / alpha))
+    reached = (n * mean + (budget - n) * top - goal) / (spread * math.sqrt(budget - n))
+    return float(special.ndtr(reached)) < 0.05
+
+
+def units_needed(mean: float, variance: float, *, alpha: float, power: float = POWER) -> int | None:
+    """Units, in total, that prove E[x] > 0 with a chance of `power` if mean and variance are the true ones.
+
+    Returns:
+        None when the mean is not positive, or when more than ten million would be needed.
+    """
+    if mean <= 0.0:
+        return None
+    reach = math.sqrt(2.0 * math.log(1.0 / alpha)) + float(special.ndtri(power))
+    never_less = 1.25 * math.log(1.0 / alpha) / math.log1p(mean)  # without any spread, as `fewest_units` says
+    total = max(reach**2 * variance / mean**2, never_less)
+    return None if total > _MOST_UNITS else math.ceil(total)
+
+
+def fewest_units(margin: float, *, alpha: float) -> int:
+    """The smallest pool that can prove the margin at all: when candidate and reference never differ.
+
+    No method needs fewer than ln(alpha) / ln(1 - margin) units; this evidence needs a fifth to a half more.
 
     Raises:
-        SweepError: n below 1, or an alpha outside (0, 0.15].
+        SweepError: margin or alpha is outside (0, 1).
     """
-    if n < 1:
-        raise SweepError(f"evidence: {n} clusters can prove nothing; give at least 1")
-    return -_lower(np.zeros(1), np.full(1, float(n)), _side(alpha, n_candidates))
-
-
-def _values(given: ArrayLike, name: str, least: float) -> Floats:
-    x = np.asarray(given, dtype=np.float64).ravel()
-    if x.size == 0:
-        raise SweepError(f"evidence: {name} is empty; give one value per cluster")
-    if not bool(((x >= least) & (x <= 1.0)).all()):
-        raise SweepError(
-            f"evidence: {name} must lie in [{least:g}, 1]; found {float(x.min())}..{float(x.max())}"
-        )
-    return x
-
-
-def _side(alpha: float, n_candidates: int) -> float:
-    if not 0.0 < alpha <= 0.15 or n_candidates < 1:
-        raise SweepError(
-            f"evidence: alpha {alpha} must lie in (0, 0.15] and n_candidates {n_candidates} be 1 or more"
-        )
-    return alpha / n_candidates
-
-
-def _lower(values: Floats, weights: Floats, side: float) -> float:
-    """The lower limit of the mean of values in [-1, 1]; `weights` says how often each value stands."""
-    mean = float(values @ weights / weights.sum())
-    return max(-1.0, min(mean, _t_lower(values, weights, side), _gaffke_lower(values, weights, side)))
-
-
-def _t_lower(values: Floats, weights: Floats, side: float) -> float:
-    x = np.concatenate([values, [-1.0, 1.0]])
-    w = np.concatenate([weights, [1.0, 1.0]])
-    n = float(w.sum())
-    mean = float(x @ w) / n
-    error = math.sqrt(float(w @ (x - mean) ** 2) / (n - 1.0) / n)
-    return mean - float(special.stdtrit(n - 1.0, 1.0 - side)) * error
-
-
-def _gaffke_lower(values: Floats, weights: Floats, side: float) -> float:
-    levels, place = np.unique(np.concatenate([values, [-1.0]]), return_inverse=True)
-    counts: Floats = np.bincount(place, weights=np.concatenate([weights, [1.0]])).astype(np.float64)
-    least = float(levels[0]) + 1e-6
-    middle = float(levels @ counts / counts.sum())
-    if middle <= least or _chance_at_most(levels, counts, least) >= side:
-        return float(levels[0])
-    return float(
-        optimize.brentq(lambda y: _chance_at_most(levels, counts, y) - side, least, middle, xtol=1e-9)
-    )
-
-
-def _chance_at_most(levels: Floats, counts: Floats, y: float) -> float:
-    """P(randomly weighted mean <= y): the saddlepoint tail of a sum of exponentials a_i E_i at zero."""
-    a = levels - y
-
-    def slope(s: float) -> float:
-        return float((counts * a / (1.0 - a * s)).sum())
-
-    s = float(optimize.brentq(slope, (1.0 - 1e-12) / a[0], (1.0 - 1e-12) / a[-1], xtol=1e-12, rtol=1e-12))
-    r = math.copysign(math.sqrt(2.0 * max(float(counts @ np.log1p(-a * s)), 0.0)), s)
-    u = s * math.sqrt(float(counts @ (a / (1.0 - a * s)) ** 2))
-    if abs(r) < 1e-3:  # at the mean itself, where the formula is 0 / 0
-        return 0.5
-    density = math.exp(-r * r / 2.0) / math.sqrt(2.0 * math.pi)
-    return float(special.ndtr(r)) + density * (1.0 / r - 1.0 / u)
-
-
-def _bca(top: Floats, base: Floats, level: float, seed: int) -> tuple[float, float]:
-    def ratio(a: Floats, b: Floats, axis: int = -1) -> Floats:
-        quotient: Floats = a.sum(axis=axis) / b.sum(axis=axis)
-        return quotient
-
-    with warnings.catch_warnings(), np.errstate(all="ignore"):
-        warnings.simplefilter("ignore", stats.DegenerateDataWarning)
-        found = stats.bootstrap(
-            (top, base), ratio, n_resamples=_RESAMPLES, batch=200, paired=True, vectorized=True,
-            confidence_level=level, method="BCa", rng=np.random.default_rng(seed),
-        )  # fmt: skip
-    low, high = float(found.confidence_interval.low), float(found.confidence_interval.high)
-    return (low, high) if math.isfinite(low) and math.isfinite(high) else (0.0, math.inf)
-
-
-def _first_true(holds: Callable[[int], bool], start: int) -> int | None:
-    low, high = 0, start
-    while not holds(high):
+    _refuse_shares(margin=margin, alpha=alpha)
+    low = math.ceil(math.log(alpha) / math.log1p(-margin)) - 1
+    high = 2 * low + 2
+    while not _proves_equality(high, margin, alpha):
         low, high = high, 2 * high
-        if high > _MOST_UNITS:
-            return None
     while high - low > 1:
         middle = (low + high) // 2
-        low, high = (low, middle) if holds(middle) else (middle, high)
+        low, high = (low, middle) if _proves_equality(middle, margin, alpha) else (middle, high)
     return high
+
+
+def smallest_margin(units: int, *, alpha: float) -> float | None:
+    """The smallest margin, to 0.001, that so many units can prove: when candidate and reference never differ.
+
+    Returns:
+        None when not even a margin of 0.999 can be proved.
+
+    Raises:
+        SweepError: fewer than 1 unit, or alpha outside (0, 1).
+    """
+    _refuse_shares(alpha=alpha)
+    if units < 1:
+        raise SweepError(f"evidence: {units} units can prove nothing; give at least 1")
+    low, high = 0, 1000  # thousandths: low is not proved, high is or stands for nothing
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (low, middle) if _proves_equality(units, middle / 1000.0, alpha) else (middle, high)
+    return high / 1000.0 if high < 1000 else None
+
+
+def _proves_equality(units: int, margin: float, alpha: float) -> bool:
+    evidence = Evidence(1.0 - margin, alpha=alpha, budgets=[units])
+    evidence.update(np.full(units, margin))
+    return evidence.is_proved
+
+
+def _refuse_shares(**shares: float) -> None:
+    for name, value in shares.items():
+        if not 0.0 < value < 1.0:
+            raise SweepError(f"evidence: {name} {value} must lie between 0 and 1; 0.05 is usual")

@@ -46,7 +46,7 @@ class LedgerState:
     """What a ledger holds of the cells that were asked for.
 
     Attributes:
-        results: fingerprint -> its result line; the first one wins.
+        results: fingerprint -> its result line; of one model version the first, of several the last.
         pending: fingerprint -> the last line that says why the cell has no result yet.
         orphans: intent id -> its line, of intents that have neither result nor pending line.
         bad_lines: (line number, reason) of torn or foreign lines, which are left as they are.
@@ -64,7 +64,9 @@ class LedgerState:
             return
         self.orphans.pop(record["intent_id"], None)
         if record["type"] == "result":
-            self.results.setdefault(record["fingerprint"], record)
+            known = self.results.setdefault(record["fingerprint"], record)
+            if known.get("model_version") != record.get("model_version"):
+                self.results[record["fingerprint"]] = record
             self.pending.pop(record["fingerprint"], None)
         elif record["fingerprint"] not in self.results:
             self.pending[record["fingerprint"]] = record

@@ -18,7 +18,9 @@ _EVERY_S: Final = 0.25
 class Progress:
     """Counts of one sweep. `planned` cells in all, `cached` of them found in the ledger at the start.
 
-    `warm_ups` are calls to a local model before its first cell of a task; they are in no result.
+    `warm_ups` are calls to a local model before its first cell of a task; they are in no result. `decisions`
+    has the state of each candidate of each task, where the sweep stops as soon as it is decided; `planned` is
+    then the most that can be needed.
     """
 
     planned: int
@@ -32,6 +34,7 @@ class Progress:
     current: str = ""
     state: str = "running"
     notices: tuple[str, ...] = ()
+    decisions: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
     started: float = field(default_factory=time.monotonic)
 
     def facts(self) -> dict[str, Any]:
@@ -54,6 +57,7 @@ class Progress:
             "eta_s": round(left / rate, 1) if rate > 0 else None,
             "current": self.current,
             "notices": list(self.notices),
+            "decisions": self.decisions,
         }
 
 

@@ -1,7 +1,8 @@
 """From verdicts to a proposed change of the config files. Nothing is written: a diff is handed to a person.
 
-A model that is the first of another tier takes the task there. Any other model is put before the one it
-replaces, for this task alone, or in the tier, when every measured task of the tier moved to it.
+A model that is the first of a cheaper tier takes the task there (of a dearer one, when the task needs more
+quality). Any other model is put before the one it replaces, for this task alone, or in the tier, when it is
+proved for every task of the tier: one that was not measured blocks.
 
 Candidates that could not be called when the run was planned were not measured. They keep their places, and
 the first of a tier is the first of the others: what serves the tier where the run was made.
@@ -15,6 +16,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from llmbench.bench.edit import put_before, read_mapping, set_value, unified_diff
+from llmbench.bench.terms import arm_name
 from llmbench.errors import ConfigError
 
 LADDER: Final = ("heavy_reasoning", "standard", "cheap")
@@ -29,13 +31,47 @@ SLOTS: Final = "llm_model_slots.yaml"
 
 @dataclass(frozen=True, slots=True)
 class Move:
-    """A task that leaves its reference for another model. `outcome` is promote or demote."""
+    """A task that leaves its reference for another model.
+
+    Attributes:
+        task: its name.
+        tier: its tier today.
+        reference: the first model that serves it today.
+        outcome: promote or demote.
+        chain: the model to move to, or a fallback chain.
+        closed_channels: channels that may not use one of its providers and stay as they are.
+    """
 
     task: str
     tier: str
     reference: str
     outcome: str
-    model: str
+    chain: tuple[str, ...]
+    closed_channels: tuple[str, ...] = ()
+
+    @property
+    def model(self) -> str:
+        """The first model of the chain."""
+        return self.chain[0]
+
+
+@dataclass(frozen=True, slots=True)
+class Routing:
+    """How tasks are routed today.
+
+    Attributes:
+        tiers: tier -> ordered model keys.
+        task_tiers: task -> tier; a task it lacks has the tier of the plan.
+        configs: file name -> text of the config files, to make the diff from; None for no diff.
+        unreachable: models of the tiers that could not be called when the run was planned.
+        providers: model key -> provider.
+    """
+
+    tiers: Mapping[str, Sequence[str]]
+    task_tiers: Mapping[str, str]
+    configs: Mapping[str, str] | None = None
+    unreachable: Collection[str] = ()
+    providers: Mapping[str, str] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,31 +104,20 @@ class Proposal:
     edited: Mapping[str, str] = field(default_factory=dict)
 
 
-def propose(
-    moves: Sequence[Move],
-    *,
-    measured: Sequence[str],
-    tiers: Mapping[str, Sequence[str]],
-    task_tiers: Mapping[str, str],
-    configs: Mapping[str, str] | None = None,
-    unreachable: Collection[str] = (),
-) -> Proposal:
+def propose(moves: Sequence[Move], measured: Sequence[str], routing: Routing) -> Proposal:
     """Turn the moves of a run into tiers, overrides and a diff.
 
     Args:
         moves: at most one per task.
         measured: every task of the run.
-        tiers: tier -> ordered model keys, as routed today.
-        task_tiers: task -> tier, as routed today.
-        configs: file name -> text; None for no diff.
-        unreachable: models of the tiers that could not be called where the run was made.
+        routing: how tasks are routed today.
 
     Raises:
         ConfigError: a config file is not YAML.
     """
-    files = dict(configs or {})
-    listed = tiers
-    tiers = {tier: [model for model in models if model not in unreachable] for tier, models in tiers.items()}
+    files, listed, task_tiers = dict(routing.configs or {}), routing.tiers, routing.task_tiers
+    uncalled = routing.unreachable
+    tiers = {tier: [name for name in models if name not in uncalled] for tier, models in listed.items()}
     pinned = {move.task for move in moves if _own_list(files, move.task) is not None}
     destinations = {move.task: _destination(move, tiers, is_pinned=move.task in pinned) for move in moves}
     staying = [move for move in moves if destinations[move.task] == move.tier and move.task not in pinned]
@@ -103,14 +128,13 @@ def propose(
         rows.append(row)
         if row["changed"]:
             raised[tier] = row["proposed_first"]
-    if configs is None:
+    if routing.configs is None:
         return Proposal(destinations, rows)
     edits = [_tier_edit(files, tier, model, tiers) for tier, model in raised.items()]
-    edits += [
-        _task_edit(files, move, destinations[move.task], listed)
-        for move in moves
-        if raised.get(move.tier) != move.model or destinations[move.task] != move.tier
-    ]
+    for move in moves:
+        if raised.get(move.tier) != move.model or destinations[move.task] != move.tier:
+            edits += _task_edits(files, move, destinations[move.task], listed)
+        edits += _channel_edits(move, listed)
     edited, notes = _apply(files, edits)
     notes += _warnings(files, edited, moves, destinations, raised)
     notes += _ahead(listed, tiers, raised, destinations)
@@ -118,10 +142,13 @@ def propose(
 
 
 def _destination(move: Move, tiers: Mapping[str, Sequence[str]], *, is_pinned: bool) -> str:
+    """The tier that a task moves to: down the ladder for less money, up for more quality, else none."""
     if is_pinned or move.tier not in LADDER:
         return move.tier
-    for tier in reversed(LADDER):
-        if tier != move.tier and list(tiers.get(tier, ()))[:1] == [move.model]:
+    place = LADDER.index(move.tier)
+    others = LADDER[:place:-1] if move.outcome == "promote" else LADDER[:place][::-1]
+    for tier in others:
+        if tuple(tiers.get(tier, ()))[: len(move.chain)] == move.chain:
             return tier
     return move.tier
 
@@ -136,30 +163,29 @@ def _tier_row(
     destinations: Mapping[str, str],
 ) -> dict[str, Any]:
     first = next(iter(tiers.get(tier, ())), None)
-    here = [task for task in measured if task_tiers.get(task) == tier]
-    promoted = {move.task: move.model for move in moves if move.tier == tier and move.outcome == "promote"}
-    inside = {move.task: move.model for move in staying if move.task in promoted}
+    tasks = sorted({task for task, name in task_tiers.items() if name == tier})
+    here = [task for task in measured if task in tasks]
+    won = [move for move in moves if move.tier == tier and move.outcome == "promote"]
+    promoted = {move.task: arm_name(move.chain) for move in won}
+    inside = {move.task: arm_name(move.chain) for move in staying if move.task in promoted}
     leader = _leader(inside or promoted)
-    blocking = [task for task in here if leader is not None and promoted.get(task) != leader]
-    agreed = bool(here) and all(inside.get(task) == leader for task in here)
-    changed = tier in LADDER and leader is not None and leader != first and agreed
-    others = sorted(task for task, name in task_tiers.items() if name == tier and task not in measured)
+    blocking = [task for task in tasks if leader is not None and promoted.get(task) != leader]
+    is_model = any(move.chain == (leader,) for move in staying)  # a chain is no first model of a tier
+    agreed = bool(here) and all(inside.get(task) == leader for task in tasks)
+    changed = tier in LADDER and is_model and leader != first and agreed
     if changed:
-        sentence = (
-            f"Put {leader} before {first} in {tier}: promoted for every measured task ({', '.join(here)})"
-        )
-        sentence += f"; not measured, but served by it too: {', '.join(others)}." if others else "."
+        sentence = f"Put {leader} before {first} in {tier}: proved for every task of it ({', '.join(here)})."
     elif not here:
         sentence = f"{tier} keeps {first}: none of its tasks was measured."
     elif leader is None:
         sentence = f"{tier} keeps {first}: no measured task of it moves to a cheaper model."
     elif blocking:
         winners = ", ".join(task for task in here if promoted.get(task) == leader)
-        losers = ", ".join(blocking)
-        sentence = f"{tier} keeps {first}: {leader} is promoted for {winners}, but not for {losers}."
+        losers = ", ".join(task if task in here else f"{task} (not measured)" for task in blocking)
+        sentence = f"{tier} keeps {first}: {leader} is proved for {winners}, but not for {losers}."
     else:
         places = ", ".join(dict.fromkeys(destinations[task] for task in here))
-        sentence = f"{tier} keeps {first}: every measured task reaches {leader} by way of {places} instead."
+        sentence = f"{tier} keeps {first}: every task of it reaches {leader} by way of {places} instead."
     return {
         "tier": tier,
         "first": first,
@@ -198,24 +224,35 @@ def _tier_edit(files: Mapping[str, str], tier: str, model: str, tiers: Mapping[s
     return Edit(name, ("tiers", tier), model, is_list=True, before=next(iter(tiers.get(tier, ())), None))
 
 
-def _task_edit(
+def _task_edits(
     files: Mapping[str, str], move: Move, destination: str, tiers: Mapping[str, Sequence[str]]
-) -> Edit:
+) -> list[Edit]:
     """Say where a task's change belongs: the place that decides its route today."""
     entry = ("tasks", move.task)
     own = _own_list(files, move.task)
     if own is not None:
-        return Edit(own, (*entry, "models"), move.model, is_list=True, before=move.reference)
+        followers = (*move.chain[1:], move.reference)
+        pairs = reversed(list(zip(move.chain, followers, strict=True)))
+        return [Edit(own, (*entry, "models"), model, is_list=True, before=next_) for model, next_ in pairs]
     if destination != move.tier:
         if "tier" in _task_entry(files, OVERRIDES, move.task):
-            return Edit(OVERRIDES, (*entry, "tier"), destination)
+            return [Edit(OVERRIDES, (*entry, "tier"), destination)]
         if MAPPING not in files and ROUTER in files:
-            return Edit(ROUTER, (*entry, "tier"), destination)
-        return Edit(MAPPING, entry, destination)
-    old = [model for model in tiers.get(move.tier, (move.reference,)) if model != move.model]
+            return [Edit(ROUTER, (*entry, "tier"), destination)]
+        return [Edit(MAPPING, entry, destination)]
+    old = [model for model in tiers.get(move.tier, (move.reference,)) if model not in move.chain]
     name = ROUTER if OVERRIDES not in files and MAPPING not in files and ROUTER in files else OVERRIDES
     place = old.index(move.reference) if move.reference in old else 0
-    return Edit(name, (*entry, "models"), [*old[:place], move.model, *old[place:]])
+    return [Edit(name, (*entry, "models"), [*old[:place], *move.chain, *old[place:]])]
+
+
+def _channel_edits(move: Move, tiers: Mapping[str, Sequence[str]]) -> list[Edit]:
+    """Keep the present models for channels that may not use a provider of the new one."""
+    present = list(tiers.get(move.tier, (move.reference,)))
+    return [
+        Edit(MAPPING, ("overrides", "channels", channel, "tasks", move.task, "models"), present)
+        for channel in move.closed_channels
+    ]
 
 
 def _apply(files: Mapping[str, str], edits: Sequence[Edit]) -> tuple[dict[str, str], list[str]]:
@@ -247,6 +284,11 @@ def _warnings(
         f"{MAPPING}: overrides by channel or environment name {move.task}; they are left alone."
         for move in moves
         if f"'{move.task}'" in overrides
+    ]
+    notes += [
+        f"{move.task}: channel {channel} may not use {arm_name(move.chain)} and keeps its present models."
+        for move in moves
+        for channel in move.closed_channels
     ]
     notes += [
         f"{move.task}: tiers {move.tier} and {new} have different defaults in {CANDIDATES}."

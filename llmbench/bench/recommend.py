@@ -1,53 +1,43 @@
-"""From a run's scored rows to a recommendation: a verdict per candidate, an outcome per task, a config diff.
-
-Each side of an interval has the error alpha / K, K being all candidates that the plan declared for the task:
-the chance of any false move of a task is at most alpha. The rules of the verdicts stand in `verdict`.
-
-The table must be one that nobody peeked at: its size was fixed before the first call. The verdicts rest on
-`evidence.paired_interval`, for which evidence that is valid at every look can stand in.
-"""
+"""From a run's scored rows to a recommendation: a decision per task and the config diff that follows."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Collection, Mapping, Sequence
-from dataclasses import asdict, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Final
 
 import pandas as pd
 
-from llmbench.bench import evidence, wording
-from llmbench.bench.arms import Arm, TaskTable, measure, pair, read_tables
-from llmbench.bench.evidence import Interval
-from llmbench.bench.propose import Move, propose
-from llmbench.bench.verdict import Outcome, State, Verdict, cheapest_first, decide_outcome, decide_state
+from llmbench.bench import wording
+from llmbench.bench.constraints import Constraints
+from llmbench.bench.decide import finish
+from llmbench.bench.decision import Decision, make_decision
+from llmbench.bench.decision_facts import decision_facts
+from llmbench.bench.propose import Move, Routing, propose
+from llmbench.bench.race import Race
+from llmbench.bench.table import TaskRows, read_table
+from llmbench.bench.terms import Terms, arm_name, check_terms
+from llmbench.bench.units import make_units
 from llmbench.errors import SweepError
 
-Decided = tuple[TaskTable, Outcome, Verdict | None, list[Verdict]]
-PENDING_SHARE: Final = 0.02
-"""A task with a larger share of cells still to be run gets no verdict."""
+SCHEMA: Final = 2
+"""Version of recommendation.json; docs/decisions.md describes it."""
 
 
 def recommend(
     results: pd.DataFrame,
     plan: Mapping[str, Any],
+    routing: Routing,
     *,
-    tiers: Mapping[str, Sequence[str]],
-    task_tiers: Mapping[str, str],
-    configs: Mapping[str, str] | None = None,
     results_sha256: str | None = None,
-    unreachable: Collection[str] = (),
 ) -> dict[str, Any]:
     """Decide every task of a run and propose the config change that follows.
 
     Args:
-        results: the rows of results.jsonl, in any order.
+        results: the rows of results.jsonl, in any order: the plan's order of prompts counts.
         plan: plan.json.
-        tiers: tier -> ordered model keys, as routed today.
-        task_tiers: task -> tier, as routed today; a task it lacks has the tier of the plan.
-        configs: file name -> text of the config files, to make the diff from; None for no diff.
-        results_sha256: hash of results.jsonl, recorded in the answer.
-        unreachable: models of the tiers that could not be called when the run was planned.
+        routing: how tasks are routed today.
+        results_sha256: hash of results.jsonl, recorded as the evidence's.
 
     Returns:
         The content of recommendation.json: the same for the same rows in any order.
@@ -55,158 +45,141 @@ def recommend(
     Raises:
         SweepError: the rows or the plan cannot be judged; the text names what is wrong.
     """
-    margin, alpha = _declared(plan)
-    routed = {task: task_tiers.get(task, str(entry["tier"])) for task, entry in plan["tasks"].items()}
-    decided = {name: _decide_task(table, margin, alpha) for name, table in read_tables(results, plan).items()}
+    routed = {task: routing.task_tiers.get(task, str(entry["tier"])) for task, entry in plan["tasks"].items()}
+    decisions = decide_tasks(results, plan)
     moves = [
-        Move(task, routed[task], table.reference, outcome, chosen.model)
-        for task, (table, outcome, chosen, _) in decided.items()
-        if chosen is not None
-    ]
-    proposal = propose(
-        moves,
-        measured=list(decided),
-        tiers=tiers,
-        task_tiers={**task_tiers, **routed},
-        configs=configs,
-        unreachable=unreachable,
-    )
+        Move(task, routed[task], decision.terms.reference[0], decision.outcome, decision.chosen.arm,
+             _closed_channels(plan, task, decision.chosen.arm, routing))
+        for task, decision in decisions.items()
+        if decision.chosen is not None
+    ]  # fmt: skip
+    proposal = propose(moves, list(decisions), replace(routing, task_tiers={**routing.task_tiers, **routed}))
     tasks = [
-        _task_json(task, routed[task], proposal.destinations.get(task, routed[task]), found, margin, alpha)
-        for task, found in decided.items()
+        _task_json(task, routed[task], proposal.destinations.get(task, routed[task]), decision, plan)
+        for task, decision in decisions.items()
     ]
     return {
-        "schema": 1,
+        "schema": SCHEMA,
         "run_id": plan.get("run_id"),
         "plan_hash": plan.get("plan_hash"),
         "config_hash": plan.get("config_hash"),
-        "margin": margin,
-        "alpha": alpha,
-        "generated_from": {"results_sha256": results_sha256},
+        "evidence_sha256": results_sha256,
+        "header": _header(plan),
+        "judge": _judge(decisions),
         "tasks": tasks,
         "tiers": proposal.tiers,
         "diff": proposal.diff,
-        "notes": [*wording.notes([table for table, *_ in decided.values()], alpha), *proposal.notes],
+        "notes": [*wording.notes(list(decisions.values())), *plan.get("resets", ()), *proposal.notes],
     }
+
+
+def decide_tasks(results: pd.DataFrame, plan: Mapping[str, Any]) -> dict[str, Decision]:
+    """Decide every task of a run, on the terms that its plan declares.
+
+    Raises:
+        SweepError: the rows or the plan cannot be judged.
+    """
+    tables = read_table(results)
+    unplanned = [task for task in tables if task not in plan["tasks"]]
+    if unplanned:
+        raise SweepError(f"results: task {unplanned[0]} is not in the plan; use the plan of this run")
+    return {task: _decide_task(task, tables.get(task), plan) for task in plan["tasks"]}
+
+
+def _decide_task(task: str, rows: TaskRows | None, plan: Mapping[str, Any]) -> Decision:
+    declared: Mapping[str, Any] = plan["tasks"][task]
+    prompts: Mapping[str, Sequence[str]] = declared["prompts"]
+    clusters = {prompt: cluster for cluster, names in prompts.items() for prompt in names}
+    if rows is not None:
+        _refuse_unplanned(task, rows, clusters, declared)
+    units = make_units(list(clusters), clusters)
+    race = Race(_terms(plan, declared, rows), units, declared.get("budgets", ()))
+    repeats = int(plan.get("repeats", 1))
+
+    def answer(model: str, names: list[str]) -> dict[str, Any]:
+        """A prompt counts once all of its repeats are there."""
+        found = {} if rows is None else rows.answer(model, names)
+        return {name: calls for name, calls in found.items() if len(calls) == repeats}
+
+    finish(race, answer)
+    decision = make_decision(race)
+    return decision if rows is None else decision.noted(rows.notes)
+
+
+def _terms(plan: Mapping[str, Any], declared: Mapping[str, Any], rows: TaskRows | None) -> Terms:
+    constraints = Constraints.model_validate(declared.get("constraints", {}))
+    is_judged = rows is not None and rows.is_judged
+    return check_terms(
+        Terms(
+            reference=tuple(declared["chain"]),
+            candidates=tuple(tuple(arm) for arm in declared["arms"]),
+            margin=float(plan["margin"]),
+            alpha=float(plan["alpha"]),
+            family=plan.get("family", "task"),
+            tasks=len(plan["tasks"]),
+            batch=int(plan.get("batch", 10)),
+            pilot=int(plan.get("pilot", 10)),
+            stop=plan.get("stop", "grid"),
+            human_share=plan.get("human_share") if is_judged else None,
+            **constraints.terms(),
+        )
+    )
+
+
+def _refuse_unplanned(
+    task: str, rows: TaskRows, clusters: Mapping[str, str], declared: Mapping[str, Any]
+) -> None:
+    models = {model for arm in (declared["chain"], *declared["arms"]) for model in arm}
+    other = sorted(set(rows.calls) - models)
+    if other:
+        raise SweepError(f"results: {task}: model {other[0]} is not a candidate of the plan")
+    extra = [prompt for prompt in rows.prompts if prompt not in clusters]
+    if extra:
+        raise SweepError(f"results: {task}: sample {extra[0]} is not in the plan; use the plan of this run")
+    for prompt, cluster in rows.clusters.items():
+        if clusters[prompt] != cluster:
+            raise SweepError(
+                f"results: {task}: sample {prompt} is in cluster {cluster}, in the plan in {clusters[prompt]}"
+            )
+
+
+def _closed_channels(
+    plan: Mapping[str, Any], task: str, arm: tuple[str, ...], routing: Routing
+) -> tuple[str, ...]:
+    """Channels that may not follow a move, since they may not use a provider of the new model."""
+    constraints = Constraints.model_validate(plan["tasks"][task].get("constraints", {}))
+    return tuple(constraints.closed_channels(routing.providers or {}, arm))
 
 
 def _task_json(
-    task: str, tier: str, proposed_tier: str, decided: Decided, margin: float, alpha: float
+    task: str, tier: str, proposed_tier: str, decision: Decision, plan: Mapping[str, Any]
 ) -> dict[str, Any]:
-    table, outcome, chosen, verdicts = decided
-    model = table.reference if chosen is None else chosen.model
-    said = wording.Said(task, tier, table.reference, proposed_tier, model, margin, alpha, table)
+    reference = arm_name(decision.terms.reference)
+    facts = decision_facts(decision)
+    said = wording.Said(task, tier, reference, proposed_tier, facts["choice"])
     return {
         "task": task,
         "tier": tier,
-        "reference": table.reference,
+        "reference": reference,
         "proposed_tier": proposed_tier,
-        "proposed_model": model,
-        "outcome": outcome,
-        "sentence": wording.task_sentence(said, outcome, chosen, verdicts),
-        "samples": table.samples,
-        "clusters": table.clusters,
-        "pending": table.pending,
-        "candidates": [_as_json(verdict) for verdict in verdicts],
+        "proposed_model": facts["choice"],
+        "sentence": wording.task_sentence(said, decision),
+        "excluded": list(plan["tasks"][task].get("excluded", ())),
+        **facts,
     }
 
 
-def _declared(plan: Mapping[str, Any]) -> tuple[float, float]:
-    margin, alpha = float(plan["margin"]), float(plan["alpha"])
-    if not 0.0 < margin < 1.0:
-        raise SweepError(f"plan: margin {margin} must lie between 0 and 1; 0.05 means 5 points")
-    if not 0.0 < alpha <= 0.15:
-        raise SweepError(f"plan: alpha {alpha} must lie in (0, 0.15]; 0.05 is usual")
-    return margin, alpha
+def _header(plan: Mapping[str, Any]) -> dict[str, Any]:
+    """What was declared before the first call, for all tasks."""
+    names = ("margin", "alpha", "family", "stop", "seed", "repeats", "pilot", "batch", "human_share")
+    versions = {key: facts.get("version") for key, facts in (plan.get("models") or {}).items()}
+    return {name: plan.get(name) for name in names} | {"models": versions}
 
 
-def _decide_task(table: TaskTable, margin: float, alpha: float) -> Decided:
-    reference = _measured(measure(table, table.reference), "reference", "what the task is routed to today")
-    incomplete = table.pending > PENDING_SHARE * table.expected
-    verdicts = [
-        _measured(measure(table, model), "open", wording.pending(table))
-        if incomplete
-        else _judge(table, model, margin, alpha)
-        for model in table.candidates
-    ]
-    verdicts = [reference, *sorted(verdicts, key=cheapest_first)]
-    if incomplete:
-        return table, "inconclusive", None, verdicts
-    return table, *decide_outcome(verdicts, margin), verdicts
-
-
-def _judge(table: TaskTable, model: str, margin: float, alpha: float) -> Verdict:
-    arm, compared = measure(table, model), pair(table, model)
-    row = _measured(arm, "open", wording.pending(table))
-    if compared.samples == 0:
-        return row
-    share = {"alpha": alpha, "n_candidates": len(table.candidates)}
-    delta = _rounded(evidence.paired_interval(compared.differences, **share))  # type: ignore[arg-type]
-    cost = _ratio(compared.candidate_cost, compared.reference_cost)
-    state = decide_state(delta, cost, margin)
-    total = evidence.samples_needed(compared.differences, margin, **share) if state == "open" else None  # type: ignore[arg-type]
-    row = replace(
-        row,
-        n=compared.samples,
-        clusters=delta.n,
-        state=state,
-        delta=delta.estimate,
-        delta_interval=(delta.low, delta.high),
-        needs_more=None if total is None else max(total - delta.n, 1),
-        cost_ratio=None if cost is None else cost.estimate,
-        cost_ratio_interval=None if cost is None or math.isinf(cost.high) else (cost.low, cost.high),
-    )
-    lacking = table.samples - compared.samples
-    if lacking > PENDING_SHARE * table.samples and state in ("promote", "costly"):
-        return replace(row, state="open", reason=wording.lacking(lacking, table.samples))
-    return replace(row, reason=wording.reason(row, margin))
-
-
-def _ratio(candidate: evidence.Floats | None, reference: evidence.Floats | None) -> Interval | None:
-    if candidate is None or reference is None:
-        return None
-    found = evidence.cost_ratio(candidate, reference)
-    return None if found is None else _rounded(found)
-
-
-def _measured(arm: Arm, state: State, reason: str) -> Verdict:
-    quality = _rounded(evidence.mean_interval(arm.quality)) if arm.quality.size else None
-    median = tail = None
-    if arm.latency_ms.size:
-        median = evidence.quantile_interval(arm.latency_ms, 0.5, timed_out=arm.timed_out)
-        tail = evidence.quantile_interval(arm.latency_ms, 0.95, timed_out=arm.timed_out)
-    return Verdict(
-        model=arm.model,
-        state=state,
-        n=arm.samples,
-        clusters=int(arm.quality.size),
-        quality=None if quality is None else quality.estimate,
-        quality_interval=None if quality is None else (quality.low, quality.high),
-        delta=None,
-        delta_interval=None,
-        needs_more=None,
-        cost_usd_per_1000=None if arm.cost_usd is None else _round(1000.0 * arm.cost_usd),
-        cost_ratio=None,
-        cost_ratio_interval=None,
-        p50_ms=None if median is None else median.estimate,
-        p95_ms=None if tail is None else tail.estimate,
-        p95_interval_ms=None if tail is None else (tail.low, None if math.isinf(tail.high) else tail.high),
-        tokens_per_s=None if arm.tokens_per_s is None else _round(arm.tokens_per_s),
-        failures=arm.failures,
-        failure_rate=_round(arm.failures / arm.calls) if arm.calls else None,
-        reason=reason,
-    )
-
-
-def _rounded(found: Interval) -> Interval:
-    """Six digits: what is decided on is what is printed, and the order of summing cannot show."""
-    return Interval(_round(found.estimate), _round(found.low), _round(found.high), found.n)
-
-
-def _round(value: float) -> float:
-    return float(f"{value:.6g}") + 0.0  # no negative zero
-
-
-def _as_json(verdict: Verdict) -> dict[str, Any]:
-    row = asdict(verdict)
-    return {key: list(value) if isinstance(value, tuple) else value for key, value in row.items()}
+def _judge(decisions: Mapping[str, Decision]) -> dict[str, list[str]]:
+    """The tasks that a judge scored, and those of them that no person checked."""
+    judged = [task for task, decision in decisions.items() if decision.is_judged]
+    return {
+        "judged_tasks": judged,
+        "uncalibrated_tasks": [task for task in judged if decisions[task].terms.human_share is None],
+    }

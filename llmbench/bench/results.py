@@ -56,6 +56,7 @@ def result_row(run_id: str, cell: Cell, model_id: str, line: Mapping[str, Any] |
         "lang": cell.sample.lang,
         "sample_id": cell.sample.id,
         "cluster": cell.sample.cluster,
+        "tags": list(cell.sample.tags),
         "model": cell.model,
         "model_id": model_id,
         "repeat": cell.repeat,
@@ -67,22 +68,20 @@ def result_row(run_id: str, cell: Cell, model_id: str, line: Mapping[str, Any] |
     if known.get("type") != "result":
         known = {name: known.get(name) for name in _PENDING_FIELDS} | {"status": "harness"}
     row |= {name: known.get(name) for name in CALL_FIELDS}
-    given = _score(cell, row)
+    given = cell_score(cell, row["status"], row["output"])
     row["score"] = None if given is None else given.value
     row["score_details"] = {} if given is None else dict(given.details)
     return row
 
 
-def _score(cell: Cell, row: Mapping[str, Any]) -> Score | None:
-    """The score of a row: none while the cell is pending, 0 for the model's own failure."""
-    if row["status"] == "harness":
+def cell_score(cell: Cell, status: str, output: str | None) -> Score | None:
+    """The score of a cell: none while it is pending, 0 for the model's own failure."""
+    if status == "harness":
         return None
-    if row["status"] != "ok":
+    if status != "ok":
         return Score(0.0, {})
     dataset = cell.task.dataset
-    return score(
-        dataset.scorer.name, dataset.scorer.params, row["output"] or "", cell.sample, dataset.output_schema
-    )
+    return score(dataset.scorer.name, dataset.scorer.params, output or "", cell.sample, dataset.output_schema)
 
 
 def result_rows(

@@ -1,37 +1,29 @@
-"""Run a plan: send what the ledger does not hold yet, record every call, write the run folder.
+"""Run a plan: send what it needs and the ledger does not hold yet, write the run folder.
 
-A cell is sent with its candidate pinned and fallback off. What the model or its provider did wrong is a
-result (score 0, with its kind); what went wrong on our side is pending and sent again next time.
+With `stop: decided` the race of each task says which calls are needed next; with `stop: grid` all are.
 """
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
 import json
-import uuid
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
 
-from llmbench.bench.cells import Cell, first_of_each, lanes, make_cells
-from llmbench.bench.facts import INTERRUPTED, answer_facts, failure_facts, own_failure_facts
+from llmbench.bench.adaptive import rounds, run_decided
+from llmbench.bench.cells import Cell, make_cells
+from llmbench.bench.decision import too_small
+from llmbench.bench.headers import HEADERS_FILE, Declared, declare, first_declared
 from llmbench.bench.ledger import DEFAULT_LEDGER, Ledger, LedgerState, read_ledger
 from llmbench.bench.plan import Plan, checked_run_id
 from llmbench.bench.progress import Progress, ProgressFile
 from llmbench.bench.results import result_rows, write_rows, write_whole
-from llmbench.catalog import Endpoint
-from llmbench.errors import FallbackExhausted, LLMBenchError, SweepError
-from llmbench.providers.embedded import ensure_server
+from llmbench.bench.run_folder import CALLS_FILE, DEFAULT_REPORTS, refuse_other_run
+from llmbench.bench.sending import Work, run_lanes
+from llmbench.errors import SweepError
 from llmbench.routing.background_loop import BackgroundLoop
 from llmbench.routing.client import LLMClient
-
-DEFAULT_REPORTS: Final = Path("reports")
-#: The run's own lines of the ledger: with them a run folder can be replayed anywhere.
-CALLS_FILE: Final = "calls.jsonl"
-#: Calls at once at a remote provider that names no `limits.concurrency`.
-DEFAULT_CONCURRENCY: Final = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,23 +49,6 @@ class SweepRun:
         )
 
 
-@dataclass(slots=True)
-class _Work:
-    """One sweep under way. `places` bounds the calls at once of all lanes of one local provider."""
-
-    plan: Plan
-    run_id: str
-    client: LLMClient
-    ledger: Ledger
-    progress: Progress
-    file: ProgressFile
-    places: dict[str, asyncio.Semaphore] = field(default_factory=dict)
-
-    def endpoint(self, cell: Cell) -> Endpoint:
-        """Where a cell is sent."""
-        return self.client.config.endpoints[self.client.config.models[cell.model].provider]
-
-
 def run_sweep(
     plan: Plan,
     client: LLMClient,
@@ -84,7 +59,7 @@ def run_sweep(
     replay: bool = False,
     watch: Callable[[Progress], None] | None = None,
 ) -> SweepRun:
-    """Send every cell that the ledger does not hold, then write plan.json, results.jsonl and calls.jsonl.
+    """Send what is needed and the ledger does not hold; write plan.json, results.jsonl and calls.jsonl.
 
     Works in a script and in a notebook. Ctrl-C loses the calls in flight and nothing else: running the
     same plan again goes on.
@@ -116,173 +91,100 @@ def run_sweep(
     wanted = {cell.fingerprint for cell in cells}
     if replay:
         state = read_ledger(ledger, wanted)
-        _refuse_misses(cells, state, ledger)
-        progress = Progress(len(cells), len(cells), state="done", notices=_notices(plan, state))
+        declared = recorded_budgets(ledger, plan)
+        needed = _replayed(plan, cells, state, ledger, declared)
+        progress = Progress(len(needed), len(needed), state="done", notices=_notices(plan, state, declared))
         file.show(progress, now=True)
-        return _finish(plan, run_id, cells, state, run_dir, progress)
+        return _finish(plan, run_id, needed, state, run_dir, progress, declared)
     with Ledger(ledger).opened(wanted) as opened:
+        older = _forget_older_versions(cells, opened.state)
+        declared = declare(ledger.with_name(HEADERS_FILE), plan)
         cached = sum(cell.fingerprint in opened.state.results for cell in cells)
-        notices = _notices(plan, opened.state)
+        notices = (*_notices(plan, opened.state, declared), *older)
         progress = Progress(planned=len(cells), cached=cached, notices=notices)
-        work = _Work(plan, run_id, client, opened, progress, file)
+        work = Work(plan, run_id, client, opened, progress, file)
         file.show(progress, now=True)
-        _write_plan(run_dir, plan, run_id)
+        _write_plan(run_dir, plan, run_id, declared)
         try:
-            if cached < len(cells):
-                _send_all(work, cells)
+            is_all_here = plan.stop == "grid" and cached == len(cells)
+            needed = cells if is_all_here else _send_all(work, cells, declared)
             progress.state = "done"
         except BaseException:
             progress.state = "stopped"
             raise
         finally:
             file.show(progress, now=True)
-        return _finish(plan, run_id, cells, opened.state, run_dir, progress)
+        return _finish(plan, run_id, needed, opened.state, run_dir, progress, declared)
 
 
-def refuse_other_run(run_dir: Path, plan: Plan) -> None:
-    """Keep the report of one plan from being written over by another's.
-
-    Raises:
-        SweepError: the folder holds a run of another plan.
-    """
+def recorded_budgets(ledger: Path, plan: Plan) -> Declared:
+    """What held for a recorded run: from the plan.json beside its ledger when it is this plan's."""
     try:
-        held = json.loads((run_dir / "plan.json").read_text(encoding="utf-8")).get("plan_hash")
-    except (OSError, ValueError, AttributeError):
-        return
-    if held != plan.hash:
-        raise SweepError(
-            f"{run_dir} holds a run of another plan ({str(held)[:8]}, this is {plan.hash[:8]}); "
-            "choose another run id, or move that folder away"
-        )
+        facts = json.loads(ledger.with_name("plan.json").read_text(encoding="utf-8"))
+        if facts["plan_hash"] == plan.hash:
+            budgets = {task.task: tuple(facts["tasks"][task.task]["budgets"]) for task in plan.tasks}
+            return Declared(budgets, tuple(facts.get("resets", ())))
+    except (OSError, ValueError, KeyError, TypeError):
+        pass  # a bare ledger: nothing was declared before
+    return first_declared(plan)
 
 
-def _send_all(work: _Work, cells: list[Cell]) -> None:
+def _forget_older_versions(cells: list[Cell], state: LedgerState) -> list[str]:
+    """Leave out answers of a model's older version: they are evidence about another model."""
+    versions: dict[str, tuple[str, str]] = {}
+    lines = [(cell, state.results.get(cell.fingerprint)) for cell in cells]
+    known = [(cell, line) for cell, line in lines if line is not None and line.get("model_version")]
+    for cell, line in known:
+        seen = (str(line.get("timestamp")), str(line["model_version"]))
+        versions[cell.model] = max(versions.get(cell.model, seen), seen)
+    older = [cell for cell, line in known if str(line["model_version"]) != versions[cell.model][1]]
+    for cell in older:
+        del state.results[cell.fingerprint]
+    return [
+        f"{model} changed its version to {versions[model][1]}: its evidence starts anew, and {n} answers are "
+        "asked for again"
+        for model, n in Counter(cell.model for cell in older).items()
+    ]
+
+
+def _send_all(work: Work, cells: list[Cell], declared: Declared) -> list[Cell]:
+    """Make every call that the plan needs; returns the cells that were needed."""
     loop = BackgroundLoop()
     try:
-        loop.run(_run_lanes(work, cells))
+        return loop.run(_needed(work, cells, declared))
     finally:
         loop.close()
 
 
-async def _run_lanes(work: _Work, cells: list[Cell]) -> None:
-    """All lanes at once, each with its own concurrency; the first lane that cannot go on ends the others."""
-    waiting = lanes(cells, finished=frozenset(work.ledger.state.results))
+async def _needed(work: Work, cells: list[Cell], declared: Declared) -> list[Cell]:
     try:
-        async with asyncio.TaskGroup() as group:
-            for lane in waiting.values():
-                group.create_task(_run_lane(work, lane))
-    except BaseExceptionGroup as errors:
-        raise _first_error(errors) from None
+        if work.plan.stop == "grid":
+            await run_lanes(work, cells)
+            return cells
+        return await run_decided(work, cells, declared)
     finally:
         await work.client.aclose()
 
 
-def _first_error(error: BaseException) -> BaseException:
-    """The first error of nested groups; one that was raised on purpose before any other."""
-    if not isinstance(error, BaseExceptionGroup) or isinstance(error, LLMBenchError):
-        return error
-    found = [_first_error(inner) for inner in error.exceptions]
-    return next((inner for inner in found if isinstance(inner, LLMBenchError)), found[0])
-
-
-async def _run_lane(work: _Work, waiting: list[Cell]) -> None:
-    endpoint = work.endpoint(waiting[0])
-    if endpoint.managed:
-        spec = work.client.config.models[waiting[0].model]
-        await asyncio.to_thread(ensure_server, spec.model_id)  # a server that cannot start ends the sweep
-        await _run_local_lane(work, waiting)
-        return
-    queue = iter(waiting)
-
-    async def serve() -> None:
-        for cell in queue:
-            await _run_cell(work, cell)
-
-    async with asyncio.TaskGroup() as group:
-        for _ in range(endpoint.limits.concurrency or DEFAULT_CONCURRENCY):
-            group.create_task(serve())
-
-
-async def _run_local_lane(work: _Work, waiting: list[Cell]) -> None:
-    """One call at a time; each task and candidate is called once beforehand, outside the results.
-
-    The first call compiles the grammar and fills the prompt cache with the examples: seconds that a
-    server in use pays once, and that would stand in the first sample's latency and cost.
-    """
-    endpoint = work.endpoint(waiting[0])
-    most = endpoint.limits.concurrency or len(work.plan.candidates)
-    place = work.places.setdefault(endpoint.name, asyncio.Semaphore(most))
-    warm = first_of_each(waiting)
-    for cell in waiting:
-        async with place:
-            if warm[cell.task.task, cell.model] is cell:
-                await _warm_up(work, cell)
-            await _run_cell(work, cell)
-
-
-async def _warm_up(work: _Work, cell: Cell) -> None:
-    shots = cell.task.dataset.prompt.shots
-    example = replace(cell.sample, id="warmup", input=shots[0][0] if shots else "warm up")
-    call = replace(cell, sample=example, fingerprint=f"warmup-{uuid.uuid4().hex}")
-    await _send(work, call)
-    work.progress.warm_ups += 1
-
-
-async def _run_cell(work: _Work, cell: Cell) -> None:
-    progress = work.progress
-    progress.current = cell.name
-    facts = await _send(work, cell)
-    if facts["status"] == "harness":
-        progress.pending += 1
-    else:
-        progress.done += 1
-        progress.failed += facts["status"] != "ok"
-    progress.cost_usd += facts["cost_usd"] or 0.0
-    progress.cost_unknown += facts["cost_usd"] is None
-    work.file.show(progress)
-
-
-async def _send(work: _Work, cell: Cell) -> Mapping[str, Any]:
-    """One call between its intent line and its result or pending line."""
-    mark = {
-        "intent_id": uuid.uuid4().hex,
-        "fingerprint": cell.fingerprint,
-        "cell": cell.name,
-        "run_id": work.run_id,
-    }
-    work.ledger.intent(mark)
-    try:
-        facts = await _call(work, cell)
-        if facts["status"] != "harness":
-            json.dumps(facts, allow_nan=False)  # a provider's figure that is no number must not end the sweep
-    except asyncio.CancelledError:
-        with contextlib.suppress(SweepError):  # the ledger itself may be why the sweep ends
-            work.ledger.pending(mark, INTERRUPTED)
-        raise
-    except Exception as error:  # noqa: BLE001 -- the cell boundary: one broken cell must not end a sweep
-        facts = own_failure_facts(error)
-    if facts["status"] == "harness":
-        work.ledger.pending(mark, facts)
-    else:
-        work.ledger.result(mark, facts)
-    return facts
-
-
-async def _call(work: _Work, cell: Cell) -> Mapping[str, Any]:
-    facts = work.plan.models[cell.model]
-    try:
-        response = await work.client.acall(**cell.call(), run_id=work.run_id, cell=cell.name)
-    except FallbackExhausted as error:
-        is_managed = work.endpoint(cell).managed is not None
-        return failure_facts(error, facts["version"], facts["model_id"], is_managed=is_managed)
-    return answer_facts(response, facts["version"])
-
-
-def _refuse_misses(cells: list[Cell], state: LedgerState, ledger: Path) -> None:
+def _replayed(
+    plan: Plan, cells: list[Cell], state: LedgerState, ledger: Path, declared: Declared
+) -> list[Cell]:
+    """The cells that a plan needs, all of them from the ledger."""
     if not ledger.is_file():
         raise SweepError(
             f"replay: there is no recorded ledger {ledger}; a run folder has one in {CALLS_FILE}"
         )
+    if plan.stop == "grid":
+        _refuse_misses(cells, state, ledger)
+        return cells
+    needed: set[str] = set()
+    for round_ in rounds(plan, cells, state, declared):
+        _refuse_misses(round_.cells, state, ledger)
+        needed.update(cell.fingerprint for cell in round_.cells)
+    return [cell for cell in cells if cell.fingerprint in needed]
+
+
+def _refuse_misses(cells: list[Cell], state: LedgerState, ledger: Path) -> None:
     missing = [cell for cell in cells if cell.fingerprint not in state.results]
     if missing:
         raise SweepError(
@@ -291,9 +193,13 @@ def _refuse_misses(cells: list[Cell], state: LedgerState, ledger: Path) -> None:
         )
 
 
-def _notices(plan: Plan, state: LedgerState) -> tuple[str, ...]:
-    """What the ledger's state before the first call has to say."""
-    notices = list(plan.notices)
+def _notices(plan: Plan, state: LedgerState, declared: Declared) -> tuple[str, ...]:
+    """What is to be said before the first call."""
+    notices = [*plan.notices, *declared.resets]
+    for task in plan.tasks:
+        terms = plan.terms(task)
+        if terms.candidates and (small := too_small(terms, len(task.units))):
+            notices.append(f"{task.task}: {small} (`llmbench plan` tells more)")
     if state.bad_lines:
         number, reason = state.bad_lines[0]
         notices.append(f"{len(state.bad_lines)} ledger lines were skipped (first: line {number}, {reason})")
@@ -303,8 +209,8 @@ def _notices(plan: Plan, state: LedgerState) -> tuple[str, ...]:
     return tuple(notices)
 
 
-def _write_plan(run_dir: Path, plan: Plan, run_id: str) -> None:
-    header = plan.facts() | {"run_id": run_id}
+def _write_plan(run_dir: Path, plan: Plan, run_id: str, declared: Declared) -> None:
+    header = declared.facts(plan) | {"run_id": run_id}
     text = json.dumps(header, ensure_ascii=False, allow_nan=False, indent=2)
     write_whole(run_dir / "plan.json", [text, "\n"])
 
@@ -316,10 +222,11 @@ def _finish(
     state: LedgerState,
     run_dir: Path,
     progress: Progress,
+    declared: Declared,
 ) -> SweepRun:
     model_ids = {key: str(facts["model_id"]) for key, facts in plan.models.items()}
     rows = result_rows(run_id, cells, state, model_ids)
-    _write_plan(run_dir, plan, run_id)
+    _write_plan(run_dir, plan, run_id, declared)
     write_rows(run_dir / "results.jsonl", rows)
     calls = (state.results.get(cell.fingerprint) for cell in cells)
     write_rows(run_dir / CALLS_FILE, (line for line in calls if line is not None))

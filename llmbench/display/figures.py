@@ -9,16 +9,19 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Final
 from xml.etree.ElementTree import Element, SubElement, tostring
 
 from llmbench.display import wording
 
 WIDTH: Final = 460
-_CHAR: Final = 7.4  # mean width of a character at the labels' size, px
+_CHAR: Final = 8.3  # mean width of a bold character at the labels' size, px, in the widest usual font
 _TEXT: Final = 13.0  # height of a label, px
+LINE: Final = 14.0  # from one baseline to the next, px
 
-Box = tuple[float, float, float, float]
+Box = tuple[float, float, float, float]  # left, top, right, bottom, px
+Label = tuple[float, float, str, Box]  # x, baseline, text-anchor and the room a text takes
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,18 +36,6 @@ class Interval:
 
 
 @dataclass(frozen=True, slots=True)
-class Spot:
-    """One point of the trade-off picture: US dollars per 1,000 calls and score 0..1 with its interval."""
-
-    name: str
-    state: str
-    cost: float
-    quality: float
-    low: float
-    high: float
-
-
-@dataclass(frozen=True, slots=True)
 class Scale:
     """A linear or logarithmic map from values to pixels."""
 
@@ -55,9 +46,9 @@ class Scale:
     is_log: bool = False
 
     def __call__(self, value: float) -> float:
-        """The pixel of a value, held inside the picture."""
+        """The pixel of a value, held inside the picture; a logarithm takes zero and below for the start."""
         if self.is_log:
-            part = math.log(value / self.start) / math.log(self.stop / self.start)
+            part = math.log(max(value, self.start) / self.start) / math.log(self.stop / self.start)
         else:
             part = (value - self.start) / (self.stop - self.start)
         return self.left + min(max(part, 0.0), 1.0) * (self.right - self.left)
@@ -79,122 +70,102 @@ def draw_differences(
         f"{each.name} {wording.change(each.middle)} ({wording.change_interval((each.low, each.high))})"
         for each in intervals
     )
-    svg = _picture(bottom + 44, key, label, f"Margin {wording.change(-margin)} points. {told}.")
+    svg = picture(bottom + 44, key, label, f"Margin {wording.change(-margin)} points. {told}.")
     edge = scale(-margin)
     for tick in ticks(scale.start, scale.stop, 6):
         text = wording.number(100 * tick + 0.0).replace("-", "−")
-        _write(svg, scale(tick), bottom + 16, text, "f-soft", "middle")
-    _write(svg, edge, 16, f"margin −{wording.plain(margin)}", "f-bad", "middle" if edge > 50 else "start")
+        write(svg, scale(tick), bottom + 16, text, "f-soft", "middle")
+    write(svg, edge, 16, f"margin −{wording.plain(margin)}", "f-bad", "middle" if edge > 50 else "start")
     if scale(0) - edge > 110:
-        _write(svg, scale(0), 16, "no difference", "f-soft", "middle")
+        write(svg, scale(0), 16, "no difference", "f-soft", "middle")
     for each, y in zip(intervals, rows, strict=True):
         _draw_interval(svg, scale, each, y, edge)
-    _write(svg, WIDTH / 2, bottom + 36, f"points against {_short(reference, 30)}", "f-soft", "middle")
+    write(svg, WIDTH / 2, bottom + 36, f"points against {short(reference, 30)}", "f-soft", "middle")
     return svg
 
 
 def _draw_interval(svg: Element, scale: Scale, each: Interval, y: float, edge: float) -> None:
     """One row: its text, and below it a band on which the interval lies against margin and zero."""
     text = f"{wording.change(each.middle)} ({wording.change_interval((each.low, each.high))})"
-    _write(svg, 8, y, _short(each.name, 30), "f-name", "start")
-    _write(svg, WIDTH - 8, y, text, "f-ink", "end")
+    write(svg, 8, y, short(each.name, 30), "f-name", "start")
+    write(svg, WIDTH - 8, y, text, "f-ink", "end")
     top, bottom = y + 8, y + 30
     middle = (top + bottom) / 2
-    _add(svg, "rect", {"class": "f-loss", "x": 8, "y": top, "width": edge - 8, "height": bottom - top})
+    add(svg, "rect", {"class": "f-loss", "x": 8, "y": top, "width": edge - 8, "height": bottom - top})
     rest = {"x": edge, "y": top, "width": WIDTH - 8 - edge, "height": bottom - top}
-    _add(svg, "rect", {"class": "f-safe", **rest})
+    add(svg, "rect", {"class": "f-safe", **rest})
     for tick in ticks(scale.start, scale.stop, 6):
-        _add(svg, "line", {"class": "f-grid", "x1": scale(tick), "x2": scale(tick), "y1": top, "y2": bottom})
-    _add(svg, "line", {"class": "f-zero", "x1": scale(0), "x2": scale(0), "y1": top, "y2": bottom})
-    _add(svg, "line", {"class": "f-margin", "x1": edge, "x2": edge, "y1": top, "y2": bottom})
+        add(svg, "line", {"class": "f-grid", "x1": scale(tick), "x2": scale(tick), "y1": top, "y2": bottom})
+    add(svg, "line", {"class": "f-zero", "x1": scale(0), "x2": scale(0), "y1": top, "y2": bottom})
+    add(svg, "line", {"class": "f-margin", "x1": edge, "x2": edge, "y1": top, "y2": bottom})
     kind = f"f-{each.state}"
     line = {"x1": scale(each.low), "x2": scale(each.high), "y1": middle, "y2": middle}
-    _add(svg, "line", {"class": f"f-range {kind}", **line})
-    _add(svg, "circle", {"class": f"f-dot {kind}", "cx": scale(each.middle), "cy": middle, "r": 5})
+    add(svg, "line", {"class": f"f-range {kind}", **line})
+    add(svg, "circle", {"class": f"f-dot {kind}", "cx": scale(each.middle), "cy": middle, "r": 5})
 
 
-def draw_tradeoff(spots: Sequence[Spot], *, reference: str, margin: float, key: str) -> Element | None:
-    """Quality over cost, every candidate a point; None when there is nothing to draw."""
-    if not spots:
-        return None
-    costs = [spot.cost for spot in spots]
-    is_log = min(costs) > 1e-9 and max(costs) > 8 * min(costs)
-    start, stop = (min(costs) / 1.5, max(costs) * 1.7) if is_log else (0.0, max(max(costs) * 1.18, 1e-9))
-    across = Scale(start, stop, 46, WIDTH - 10, is_log)
-    low, high = min(spot.low for spot in spots), max(spot.high for spot in spots)
-    pad = 0.06 * (high - low or 0.1)
-    up = Scale(max(low - pad, 0.0), min(high + pad, 1.0), 262, 22)
-    told = "; ".join(
-        f"{spot.name} {wording.score(spot.quality)} at {wording.money(spot.cost)}" for spot in spots
-    )
-    svg = _picture(312, key, "Quality against cost per 1,000 calls", f"{told}.")
-    for tick in ticks(up.start, up.stop, 5):
-        _add(svg, "line", {"class": "f-grid", "x1": 46, "x2": WIDTH - 10, "y1": up(tick), "y2": up(tick)})
-        _write(svg, 40, up(tick) + 4, wording.number(100 * tick), "f-soft", "end")
-    for tick in log_ticks(start, stop) if is_log else ticks(start, stop, 5):
-        _write(svg, across(tick), 280, _dollars(tick), "f-soft", "middle")
-        _add(svg, "line", {"class": "f-tick", "x1": across(tick), "x2": across(tick), "y1": 262, "y2": 266})
-    _add(svg, "line", {"class": "f-axis", "x1": 46, "x2": WIDTH - 10, "y1": 262, "y2": 262})
-    base = next((spot.quality for spot in spots if spot.name == reference), None)
-    if base is not None and up.start < base - margin < up.stop:
-        y = up(base - margin)
-        _add(svg, "line", {"class": "f-margin", "x1": 46, "x2": WIDTH - 10, "y1": y, "y2": y})
-    _write(svg, 46, 13, "quality, points of 100", "f-soft", "start")
-    unit = "US dollars per 1,000 calls" + (", logarithmic" if is_log else "")
-    _write(svg, WIDTH - 10, 303, unit, "f-soft", "end")
-    _draw_spots(svg, spots, across, up)
-    return svg
+def place(
+    x: float,
+    y: float,
+    width: float,
+    taken: Sequence[Box],
+    *,
+    frame: Box = (46, 18, WIDTH, 260),
+    lines: int = 1,
+) -> Label:
+    """The first place beside a point where a text of so many lines hides nothing, else the least bad one.
 
-
-def _draw_spots(svg: Element, spots: Sequence[Spot], across: Scale, up: Scale) -> None:
-    taken: list[Box] = []
-    for spot in spots:
-        x, y = across(spot.cost), up(spot.quality)
-        whisker = {"x1": x, "x2": x, "y1": up(spot.low), "y2": up(spot.high)}
-        _add(svg, "line", {"class": f"f-whisker f-{spot.state}", **whisker})
-        _add(svg, "circle", {"class": f"f-dot f-{spot.state}", "cx": x, "cy": y, "r": 5.5})
-        taken.append((x - 7, y - 7, x + 7, y + 7))
-    for spot in spots:
-        name = _short(spot.name, 20)
-        x, y, anchor, box = _place(across(spot.cost), up(spot.quality), _width(name), taken)
-        taken.append(box)
-        _write(svg, x, y, name, "f-name f-halo", anchor)
-
-
-def _place(x: float, y: float, width: float, taken: Sequence[Box]) -> tuple[float, float, str, Box]:
-    """The first place beside a point where its name hides nothing, else the first one."""
-    choices: list[tuple[float, float, str, Box]] = []
-    for dy in (4.0, -10.0, 18.0, -24.0, 32.0):
+    Args:
+        x: The point, px.
+        y: The point, px.
+        width: The text's width, px.
+        taken: What is drawn already.
+        frame: Left, top, right and bottom that the text must keep within, px.
+        lines: How many lines the text has; the label's `y` is the first one's baseline.
+    """
+    choices: list[Label] = []
+    for n in range(16):  # on the point's own line, then above and below it in turn
+        dy = 4.0 + LINE * (n // 2 if n % 2 == 0 else -(n + 1) // 2)
         for anchor, tx, left in (("start", x + 10, x + 10), ("end", x - 10, x - 10 - width)):
-            box = (left, y + dy - _TEXT + 2, left + width, y + dy + 3)
-            if box[0] >= 46 and box[2] <= WIDTH and box[1] >= 18 and box[3] <= 260:
-                choices.append((tx, y + dy, anchor, box))
-    free = [each for each in choices if not any(_overlap(each[3], other) for other in taken)]
-    fallback = (x + 10, y + 4, "start", (x + 10, y - 9, x + 10 + width, y + 7))
-    return (free or choices or [fallback])[0]
+            base = y + dy - (lines - 1) * LINE / 2
+            box = (left, base - _TEXT + 2, left + width, base + 3 + (lines - 1) * LINE)
+            if box[0] >= frame[0] and box[2] <= frame[2] and box[1] >= frame[1] and box[3] <= frame[3]:
+                choices.append((tx, base, anchor, box))
+    return least_covered(choices, taken) or (x + 10, y + 4, "start", (x + 10, y - 9, x + 10 + width, y + 7))
 
 
-def _overlap(a: Box, b: Box) -> bool:
+def least_covered(choices: Sequence[Label], taken: Sequence[Box]) -> Label | None:
+    """The first of the choices that lies over the fewest taken boxes; None when there is no choice."""
+    return min(choices, key=lambda each: sum(overlap(each[3], box) for box in taken), default=None)
+
+
+def overlap(a: Box, b: Box) -> bool:
+    """Whether two boxes share any room."""
     return a[0] < b[2] and b[0] < a[2] and a[1] < b[3] and b[1] < a[3]
 
 
 def draw_strip(low: float, middle: float, high: float, *, margin: float, state: str) -> Element:
     """A word-sized picture of one difference against the margin; the text beside it says the same."""
-    reach = max(2.2 * margin, 0.02)
+    reach = max(2.2 * margin, 0.02, 1.1 * abs(low), 1.1 * abs(high))
     scale = Scale(-reach, reach, 6, 114)
     svg = Element("svg", {"class": "strip", "viewBox": "0 0 120 16", "aria-hidden": "true"})
-    _add(svg, "rect", {"class": "f-loss", "x": 0, "y": 0, "width": scale(-margin), "height": 16})
-    _add(svg, "line", {"class": "f-zero", "x1": scale(0), "x2": scale(0), "y1": 0, "y2": 16})
-    _add(svg, "line", {"class": "f-margin", "x1": scale(-margin), "x2": scale(-margin), "y1": 0, "y2": 16})
+    add(svg, "rect", {"class": "f-loss", "x": 0, "y": 0, "width": scale(-margin), "height": 16})
+    add(svg, "line", {"class": "f-zero", "x1": scale(0), "x2": scale(0), "y1": 0, "y2": 16})
+    add(svg, "line", {"class": "f-margin", "x1": scale(-margin), "x2": scale(-margin), "y1": 0, "y2": 16})
     line = {"x1": scale(low), "x2": scale(high), "y1": 8, "y2": 8}
-    _add(svg, "line", {"class": f"f-range f-{state}", **line})
-    _add(svg, "circle", {"class": f"f-dot f-{state}", "cx": scale(middle), "cy": 8, "r": 4})
+    add(svg, "line", {"class": f"f-range f-{state}", **line})
+    add(svg, "circle", {"class": f"f-dot f-{state}", "cx": scale(middle), "cy": 8, "r": 4})
     return svg
 
 
 def inline(svg: Element) -> str:
     """The markup of a picture inside a page."""
     return tostring(svg, encoding="unicode")
+
+
+def style() -> str:
+    """The style sheet that gives the pictures' classes their colours for light and dark."""
+    return Path(__file__).with_name("figure.css").read_text(encoding="utf-8")
 
 
 def standalone(svg: Element, style: str) -> str:
@@ -224,7 +195,8 @@ def log_ticks(start: float, stop: float) -> list[float]:
     return [round(m * 10.0**p, 12) for p in powers for m in (1, 2, 5) if start <= m * 10.0**p <= stop]
 
 
-def _picture(height: float, key: str, title: str, told: str) -> Element:
+def picture(height: float, key: str, title: str, told: str) -> Element:
+    """An empty picture of a height in px, with a title and a description for those who do not see it."""
     svg = Element(
         "svg",
         {
@@ -239,24 +211,34 @@ def _picture(height: float, key: str, title: str, told: str) -> Element:
     return svg
 
 
-def _add(svg: Element, tag: str, attributes: dict[str, str | float]) -> None:
+def add(svg: Element, tag: str, attributes: dict[str, str | float]) -> None:
+    """Add one shape; numbers are written with two decimals."""
     texts = {name: v if isinstance(v, str) else f"{v:.2f}" for name, v in attributes.items()}
     SubElement(svg, tag, texts)
 
 
-def _write(svg: Element, x: float, y: float, text: str, kind: str, anchor: str) -> None:
+def write(svg: Element, x: float, y: float, text: str, kind: str, anchor: str) -> None:
+    """Add one line of text at a baseline; `kind` is its classes, `anchor` start, middle or end."""
     place = {"class": kind, "x": f"{x:.2f}", "y": f"{y:.2f}", "text-anchor": anchor}
     SubElement(svg, "text", place).text = wording.visible(text)
 
 
-def _dollars(value: float) -> str:
-    return "$" + (f"{value:.10f}".rstrip("0").rstrip(".") or "0")
+def dollars(value: float) -> str:
+    """A round amount at an axis, with no more digits than it has."""
+    return "$" + (f"{value:,.10f}".rstrip("0").rstrip(".") or "0")
 
 
-def _short(text: str, limit: int) -> str:
+def short(text: str, limit: int) -> str:
+    """A stranger's text made safe and cut to the room of so many mean characters."""
     text = wording.visible(text)
-    return text if len(text) <= limit else text[: limit - 1] + "…"
+    if text_width(text) <= limit * _CHAR:
+        return text
+    text = text[:limit]
+    while text and text_width(text) > (limit - 1) * _CHAR:
+        text = text[:-1]
+    return text + "…"
 
 
-def _width(text: str) -> float:
-    return sum(_CHAR if ord(char) < 0x2E80 else 2 * _CHAR for char in text)
+def text_width(text: str) -> float:
+    """The room that a text takes at the labels' size, px: an estimate on the safe side."""
+    return sum(_CHAR * (2.0 if ord(char) >= 0x2E80 else 1.35 if char.isupper() else 1.0) for char in text)

@@ -1,0 +1,228 @@
+"""What a report tells of one task: its decision as it was made, and the marts' rows beside it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from llmbench.analytics.json_objects import as_number, as_object, as_objects, as_texts
+from llmbench.analytics.run_marts import RunMarts
+from llmbench.display import wording
+
+OUTCOMES: Final = {
+    "promote": "Move",
+    "demote": "Replace",
+    "keep": "Keep",
+    "inconclusive": "Not proven yet",
+}
+STATES: Final = {
+    "promote": "proven",
+    "worse": "worse",
+    "slow": "too slow",
+    "costly": "no saving",
+    "unlikely": "unlikely",
+    "open": "open",
+    "reference": "current",
+}
+LANGUAGES: Final = {"ja": "Japanese", "en": "English", "und": "unnamed"}
+_WHY_NOT: Final = {
+    "worse": "loses too much",
+    "slow": "is too slow",
+    "costly": "is not shown to be cheaper",
+    "unlikely": "is unlikely to be proved",
+    "promote": "is proved",
+}
+_LIMITS: Final = {"floor": "quality floor", "slo": "latency limit"}
+_LANG: Final = re.compile(r"\A[a-z]{2,3}(-[A-Za-z0-9]{1,8}){0,3}\Z")
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """One model or chain on one task. `facts` is its row in recommendation.json, absent values as None."""
+
+    model: str
+    arm: Sequence[str]
+    label: str
+    state: str
+    word: str
+    facts: Mapping[str, Any]
+    tokens_per_s: float | None
+    mean_cpu_s: float | None
+
+    @property
+    def is_compared(self) -> bool:
+        """Whether there is a difference to the model in use."""
+        return self.facts["delta"] is not None
+
+
+@dataclass(frozen=True, slots=True)
+class LanguageRow:
+    """Quality of one model on one task: language -> (mean score, samples)."""
+
+    task: str
+    model: str
+    role: str
+    cells: Mapping[str, tuple[float | None, int]]
+
+
+@dataclass(frozen=True, slots=True)
+class TaskStory:
+    """Everything shown of one task.
+
+    Attributes:
+        why_not: in a few words why nothing changes; empty where something does.
+        proposed: the candidate to use; the current one unless another is proved.
+        decisive: the candidate that the decision rests on, or None.
+        threshold: how often the stake of a candidate must grow, or None.
+        rivals: candidates that share the error rate.
+    """
+
+    number: int
+    name: str
+    tier: str
+    outcome: str
+    verdict: str
+    sentence: str
+    why_not: str
+    facts: Mapping[str, Any]
+    plan: Mapping[str, Any]
+    current: Candidate | None
+    proposed: Candidate | None
+    decisive: Candidate | None
+    candidates: Sequence[Candidate]
+    threshold: float | None
+    rivals: int
+    languages: Sequence[str]
+    language_rows: Sequence[LanguageRow]
+    disagreements: Sequence[Mapping[str, Any]]
+    failures: Sequence[Mapping[str, Any]]
+    truncations: Sequence[Mapping[str, Any]]
+    judges: Sequence[Mapping[str, Any]]
+    win_rates: Sequence[Mapping[str, Any]]
+
+    @property
+    def is_change(self) -> bool:
+        """Whether another model is proposed than the one in use."""
+        return self.proposed is not None and self.current is not None and self.proposed != self.current
+
+
+def tell_task(number: int, entry: Mapping[str, Any], plan: Mapping[str, Any], marts: RunMarts) -> TaskStory:
+    """Put together what is shown of one task of recommendation.json."""
+    name = str(entry["task"])
+    rows = as_objects(entry["candidates"])
+    candidates = [_tell_candidate(entry, row, as_object(plan["models"]), marts) for row in rows]
+    by_model = {each.model: each for each in candidates}
+    current = by_model.get(str(entry["reference"]))
+    proposed = by_model.get(str(entry["choice"] or entry["proposed_model"])) or current
+    others = [each for each in candidates if each != current]
+    decisive = proposed if proposed != current else _nearest(others)
+    outcome = str(entry["outcome"])
+    language = _of_task(marts.language, name)
+    limits = [n for row in rows if (n := as_number(row["threshold"])) is not None]
+    return TaskStory(
+        number=number,
+        name=name,
+        tier=str(entry["tier"]),
+        outcome=outcome if outcome in OUTCOMES else "keep",
+        verdict=OUTCOMES.get(outcome, outcome),
+        sentence=str(entry["sentence"] or ""),
+        why_not=_why_not(entry, others, decisive) if proposed == current else "",
+        facts=entry,
+        plan=as_object(as_object(plan["tasks"])[name]),
+        current=current,
+        proposed=proposed,
+        decisive=decisive,
+        candidates=candidates,
+        threshold=max(limits, default=None),
+        rivals=len(others),
+        languages=in_order(language),
+        language_rows=_language_rows(name, language, candidates, current, proposed),
+        disagreements=[_with_order(row, candidates) for row in _of_task(marts.disagreements, name)],
+        failures=_of_task(marts.failures, name),
+        truncations=_of_task(marts.truncations, name),
+        judges=_of_task(marts.judges, name),
+        win_rates=_of_task(marts.win_rates, name),
+    )
+
+
+def in_order(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    """The rows' languages by name, Japanese first: it is the one to look at."""
+    return sorted({row["lang"] for row in rows}, key=lambda lang: (lang != "ja", lang == "und", lang))
+
+
+def _of_task(rows: Sequence[Mapping[str, Any]], task: str) -> list[Mapping[str, Any]]:
+    return [row for row in rows if row["task"] == task]
+
+
+def _tell_candidate(
+    entry: Mapping[str, Any], row: Mapping[str, Any], models: Mapping[str, Any], marts: RunMarts
+) -> Candidate:
+    model, state = str(row["model"]), str(row["state"])
+    mart = as_object(marts.candidates.get((str(entry["task"]), model)))
+    is_left = row["was_tried_to_the_end"] is False and entry["choice"] not in (None, entry["reference"])
+    return Candidate(
+        model=model,
+        arm=as_texts(row["arm"]) or [model],
+        label=str(as_object(models.get(model))["label"] or model),
+        state=state if state in STATES else "open",
+        word="not needed" if is_left else STATES.get(state, state),
+        facts=row,
+        tokens_per_s=mart["tokens_per_s"],
+        mean_cpu_s=mart["mean_cpu_s"],
+    )
+
+
+def _nearest(others: Sequence[Candidate]) -> Candidate | None:
+    """The compared candidate with most evidence; one that was tried to the end comes before the others."""
+
+    def rank(each: Candidate) -> tuple[bool, float]:
+        return each.facts["was_tried_to_the_end"] is not False, as_number(each.facts["evidence"]) or 0.0
+
+    return max((each for each in others if each.is_compared), key=rank, default=None)
+
+
+def _why_not(entry: Mapping[str, Any], others: Sequence[Candidate], nearest: Candidate | None) -> str:
+    """Why nothing changes, in a few words: from the outcome, and from the candidate that came nearest."""
+    missed = [_LIMITS.get(name, name) for name in as_texts(entry["limits_missed"])]
+    if missed:
+        return f"misses its {' and its '.join(missed)}; no candidate is proved"
+    if not others:
+        return "no other model was compared"
+    if nearest is None:
+        return "no candidate has a result yet"
+    if nearest.state in _WHY_NOT:
+        return f"{nearest.model} {_WHY_NOT[nearest.state]}"
+    facts = nearest.facts
+    seen = f"{nearest.model} is not decided"
+    if (evidence := as_number(facts["evidence"])) is not None and facts["threshold"]:
+        seen += f": evidence {wording.number(evidence)} of {wording.number(facts['threshold'])}"
+    more = as_number(facts["needs_more"])
+    return seen if more is None else f"{seen}, about {wording.number(more)} prompts more"
+
+
+def _language_rows(
+    task: str,
+    language: Sequence[Mapping[str, Any]],
+    candidates: Sequence[Candidate],
+    current: Candidate | None,
+    proposed: Candidate | None,
+) -> list[LanguageRow]:
+    """A row for each model that was called, those of chains too."""
+    now, then = (each.arm if each else () for each in (current, proposed))
+    rows = []
+    for model in dict.fromkeys(model for each in candidates for model in each.arm):
+        cells = {row["lang"]: (row["mean_score"], row["n"]) for row in language if row["model"] == model}
+        role = "now" if model in now else "proposed" if model in then else ""
+        rows.append(LanguageRow(task, model, role, cells))
+    return rows
+
+
+def _with_order(row: Mapping[str, Any], candidates: Sequence[Candidate]) -> dict[str, Any]:
+    """A disagreement with its answers in the order of the task's candidates, and a checked language tag."""
+    order = dict.fromkeys(model for each in candidates for model in each.arm)
+    rank = {model: at for at, model in enumerate(order)}
+    answers = sorted(row["answers"], key=lambda each: (rank.get(each["model"], len(rank)), each["model"]))
+    tag = row["lang"] if row["lang"] != "und" and _LANG.match(row["lang"]) else ""
+    return {**row, "answers": answers, "tag": tag}

@@ -1,0 +1,70 @@
+"""What a candidate must keep besides quality: limits on latency, failures and cost, and who may be asked."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field, StrictStr
+
+from llmbench.catalog import ModelSpec
+
+Share = Annotated[float, Field(gt=0, lt=1)]
+
+
+class Slo(BaseModel):
+    """So many calls must be answered within the limit."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+    latency_ms: Annotated[float, Field(gt=0)]
+    share: Share = 0.95
+
+
+class ChannelConstraints(BaseModel):
+    """What holds for the calls of one channel alone."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+    not_providers: list[StrictStr] = []
+
+
+class Constraints(BaseModel):
+    """The `constraints` of a plan file, or of one of its tasks; a task's own keys win."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+    slo: Slo | None = None
+    floor: Share | None = None
+    max_failure: Share | None = None
+    min_saving: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    max_cost_usd_per_1000: Annotated[float, Field(gt=0)] | None = None
+    upgrade: Share | None = None
+    capabilities: list[StrictStr] = []
+    not_providers: list[StrictStr] = []
+    channels: dict[StrictStr, ChannelConstraints] = {}
+
+    def over(self, base: Constraints) -> Constraints:
+        """The plan's constraints with a task's own on top."""
+        return base.model_copy(update={name: getattr(self, name) for name in self.model_fields_set})
+
+    def refusal(self, spec: ModelSpec) -> str | None:
+        """Why a model may not be a candidate, or None."""
+        if spec.provider in self.not_providers:
+            return f"provider {spec.provider} is not allowed for this task"
+        missing = [name for name in self.capabilities if not getattr(spec.capabilities, name, False)]
+        return f"it lacks {', '.join(missing)}" if missing else None
+
+    def closed_channels(self, providers: Mapping[str, str], arm: tuple[str, ...]) -> list[str]:
+        """Channels that may not use one of the models of a chain; `providers` is model key -> provider."""
+        used = {providers[model] for model in arm if model in providers}
+        return sorted(name for name, own in self.channels.items() if used & set(own.not_providers))
+
+    def terms(self) -> dict[str, Any]:
+        """The part that a decision is made on, as arguments of `Terms`."""
+        most = self.max_cost_usd_per_1000
+        return {
+            "slo": None if self.slo is None else (self.slo.latency_ms, self.slo.share),
+            "floor": self.floor,
+            "max_failure": self.max_failure,
+            "min_saving": self.min_saving,
+            "max_cost_usd": None if most is None else most / 1000.0,
+            "upgrade": self.upgrade,
+        }

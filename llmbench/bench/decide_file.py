@@ -1,0 +1,90 @@
+"""`llmbench decide`: a table of results on disk, decided task by task."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from llmbench.bench.decide import decide_rows
+from llmbench.bench.decision import Decision
+from llmbench.bench.recommend import decide_tasks
+from llmbench.bench.table import TaskRows, load_table, read_table
+from llmbench.bench.terms import Terms, arm_of
+from llmbench.errors import SweepError
+
+
+def decide_file(
+    path: Path,
+    *,
+    reference: str | None,
+    candidates: Sequence[str] = (),
+    tasks: Sequence[str] = (),
+    terms: Terms | None = None,
+    budgets: Sequence[int] = (),
+    seed: int | None = None,
+) -> dict[str, Decision]:
+    """Decide the tasks of a table.
+
+    Args:
+        path: a Parquet, CSV or JSONL file. In a run folder, plan.json declares everything, and the other
+            arguments but `tasks` are not used.
+        reference: model that is used today, or a chain written `a > b`; None for a run folder.
+        candidates: what could take over; every other model of the table when there is none.
+        tasks: only these.
+        terms: margin, error rate and limits; reference and candidates are filled in.
+        budgets: clusters planned, when the table holds fewer.
+        seed: of the order of clusters.
+
+    Returns:
+        task -> decision; the only task of a table without such a column is named "".
+
+    Raises:
+        SweepError: the file cannot be used, or it has no such model or task.
+    """
+    frame = load_table(path)
+    if reference is None:
+        found = decide_tasks(frame, _plan_beside(path))
+        return {task: found[task] for task in _chosen(tasks, list(found), path)}
+    tables = read_table(frame)
+    chosen = _chosen(tasks, list(tables), path)
+    declared = replace(terms or Terms((), ()), tasks=len(tables))  # all of the report's, not those shown
+    return {
+        task: decide_rows(
+            tables[task], _named(declared, reference, candidates, tables[task]), budgets=budgets, seed=seed
+        )
+        for task in chosen
+    }
+
+
+def _plan_beside(path: Path) -> dict[str, object]:
+    try:
+        plan = json.loads(path.with_name("plan.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise SweepError(
+            f"{path}: name the model that is used today with --reference (no plan.json beside it says so)"
+        ) from error
+    if not isinstance(plan, dict) or "tasks" not in plan:
+        raise SweepError(f"{path.with_name('plan.json')} is no plan of a run; name a --reference instead")
+    return plan
+
+
+def _chosen(tasks: Sequence[str], known: Sequence[str], path: Path) -> list[str]:
+    unknown = [task for task in tasks if task not in known]
+    if unknown:
+        raise SweepError(f"{path} has no task {unknown[0]!r}; it has: {', '.join(known)}")
+    return list(tasks or known)
+
+
+def _named(terms: Terms, reference: str, candidates: Sequence[str], rows: TaskRows) -> Terms:
+    today = _arm(reference)
+    arms = [_arm(name) for name in candidates] or [(model,) for model in rows.calls if model not in today]
+    unknown = [model for arm in (today, *arms) for model in arm if model not in rows.calls]
+    if unknown:
+        raise SweepError(f"the table has no model {unknown[0]!r}; it has: {', '.join(rows.calls)}")
+    return replace(terms, reference=today, candidates=tuple(arms))
+
+
+def _arm(text: str) -> tuple[str, ...]:
+    return arm_of([name.strip() for name in text.split(">")])

@@ -1,0 +1,76 @@
+"""A decision in a notebook: the paragraph, a row a candidate, and the pictures of difference and evidence."""
+
+from __future__ import annotations
+
+import html
+from typing import TYPE_CHECKING, Final
+from xml.etree.ElementTree import Element
+
+from llmbench.bench import decision_text
+from llmbench.display import figures, wording
+from llmbench.display.evidence_figures import EvidencePath, draw_evidence
+
+if TYPE_CHECKING:
+    from llmbench.bench.decision import Decision
+
+_HEAD: Final = (
+    "candidate",
+    "state",
+    "prompts",
+    "difference",
+    "interval",
+    "evidence",
+    "cost",
+    "p95",
+    "failed",
+)
+
+
+def decision_html(decision: Decision) -> str:
+    """The HTML of a decision. Every name is escaped."""
+    said = html.escape(wording.visible(decision_text.paragraph(decision)))
+    head = "".join(f"<th>{name}</th>" for name in _HEAD)
+    rows = "".join(_row(decision, key) for key in decision.why)
+    drawn = (_differences(decision), _evidence(decision))
+    style = figures.style()
+    pictures = "".join(
+        f"<div style='max-width:34em'>{figures.standalone(each, style)}</div>"
+        for each in drawn
+        if each is not None
+    )
+    return f"<p>{said}</p><table><tr>{head}</tr>{rows}</table>{pictures}"
+
+
+def _differences(decision: Decision) -> Element | None:
+    intervals = [
+        figures.Interval(row.name, row.state, row.interval[0], row.delta, row.interval[1])
+        for row in decision.why.values()
+        if row.delta is not None
+    ]
+    margin = decision.terms.margin
+    return figures.draw_differences(
+        intervals, reference=decision.reference.name, margin=margin, key="difference"
+    )
+
+
+def _evidence(decision: Decision) -> Element | None:
+    paths = [
+        EvidencePath(row.name, row.state, row.path) for row in decision.why.values() if len(row.path) > 1
+    ]
+    return draw_evidence(paths, threshold=1.0 / decision.terms.side, key="evidence") if paths else None
+
+
+def _row(decision: Decision, key: str | tuple[str, ...]) -> str:
+    row = decision.why[key]
+    cells = (
+        row.name,
+        decision_text.STATES[row.state],
+        str(row.n),
+        wording.change(row.delta),
+        wording.change_interval(row.interval) if row.differences else "",
+        f"{decision_text.growth(row.evidence)} of {decision_text.growth(row.threshold)}",
+        wording.ratio(row.cost_ratio),
+        wording.duration(row.p95_ms),
+        wording.share(row.failure_rate),
+    )
+    return "<tr>" + "".join(f"<td>{html.escape(wording.visible(cell))}</td>" for cell in cells) + "</tr>"

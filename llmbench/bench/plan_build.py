@@ -1,0 +1,212 @@
+"""A plan file becomes a frozen plan: datasets loaded, today's routes found, what cannot be had dropped."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from llmbench.bench.constraints import Constraints
+from llmbench.bench.dataset import Dataset, load_dataset
+from llmbench.bench.plan import Plan, TaskPlan
+from llmbench.bench.plan_file import PlanFile, TaskPlanFile
+from llmbench.bench.scorers import check_dataset
+from llmbench.bench.terms import Arm, arm_name
+from llmbench.catalog import ModelSpec
+from llmbench.errors import RouteError, SweepError
+from llmbench.messages import canonical_json
+from llmbench.providers import local_models
+from llmbench.routing.client import LLMClient
+
+
+def make_plan(
+    file: PlanFile,
+    client: LLMClient,
+    *,
+    datasets: Path = Path("datasets"),
+    tasks: Sequence[str] | None = None,
+    limit: int | None = None,
+    seed: int | None = None,
+) -> Plan:
+    """Freeze a plan: load its datasets, find each task's present route, drop what cannot be had.
+
+    Args:
+        file: the checked plan file.
+        client: the router whose present routes are the references.
+        datasets: folder of the datasets.
+        tasks: only these tasks; all of the file by default.
+        limit: at most this many samples a task, below the file's own limits.
+        seed: the order of samples; the file's by default.
+
+    Raises:
+        SweepError: a task, candidate or scorer is unknown, or no candidate can be had.
+        DatasetError: a dataset is not as its card declares.
+    """
+    chosen = _chosen_tasks(file, tasks)
+    seed = file.seed if seed is None else seed
+    notices: list[str] = []
+    usable = _usable(file, chosen, client, notices)
+    plans = [
+        _task_plan(name, chosen[name] or TaskPlanFile(), file, client, usable, (datasets, limit, seed))
+        for name in chosen
+    ]
+    keys = dict.fromkeys(key for plan in plans for key in plan.candidates)
+    models = {key: _model_facts(client, client.config.models[key]) for key in keys}
+    notices += dict.fromkeys(text for value in models.values() if (text := value.get("notice")))
+    header = {
+        "name": file.name,
+        "seed": seed,
+        "margin": file.margin,
+        "alpha": file.alpha,
+        "family": file.family,
+        "stop": file.stop,
+        "batch": file.batch,
+        "pilot": file.pilot,
+        "repeats": file.repeats,
+        "human_share": file.human_share,
+        "tasks": {plan.task: plan.facts() for plan in plans},
+        "samples": {plan.task: [sample.sha256 for sample in plan.samples] for plan in plans},
+        "models": {key: value["version"] for key, value in models.items()},
+    }
+    return Plan(
+        name=file.name,
+        description=file.description,
+        seed=seed,
+        margin=file.margin,
+        alpha=file.alpha,
+        family=file.family,
+        stop=file.stop,
+        batch=file.batch,
+        pilot=file.pilot,
+        repeats=file.repeats,
+        human_share=file.human_share,
+        tasks=tuple(plans),
+        models=models,
+        config_hash=client.config.hash,
+        notices=tuple(notices),
+        unreachable=tuple(key for key, spec in client.config.models.items() if not file.asks(spec, client)),
+        hash=hashlib.sha256(canonical_json(header).encode()).hexdigest(),
+    )
+
+
+def _chosen_tasks(file: PlanFile, tasks: Sequence[str] | None) -> dict[str, TaskPlanFile | None]:
+    if not tasks:
+        return dict(file.tasks)
+    unknown = [task for task in tasks if task not in file.tasks]
+    if unknown:
+        known = ", ".join(file.tasks)
+        raise SweepError(f"plan {file.name!r} has no task {unknown[0]!r}; it has: {known}")
+    return {task: entry for task, entry in file.tasks.items() if task in tasks}
+
+
+def _usable(
+    file: PlanFile,
+    chosen: Mapping[str, TaskPlanFile | None],
+    client: LLMClient,
+    notices: list[str],
+) -> set[str]:
+    """The plan's candidates that can be called here; a missing one is a notice, not a failure."""
+    for name in file.providers:
+        if name not in client.config.endpoints:
+            known = ", ".join(client.config.endpoints)
+            raise SweepError(f"plan {file.name!r} names provider {name!r}; llm_router.yaml has: {known}")
+    named = [*file.candidates_of(""), *(arm for task in chosen for arm in file.candidates_of(task))]
+    usable: set[str] = set()
+    for name in dict.fromkeys(name for arm in named for name in arm):
+        key = client.config.model_key(name)
+        if key is None:
+            known = ", ".join(sorted(client.config.models))
+            raise SweepError(f"plan {file.name!r} names candidate {name!r}; the registry has: {known}")
+        spec = client.config.models[key]
+        if file.asks(spec, client):
+            usable.add(key)
+        else:
+            notices.append(
+                f"{key} ({spec.model_id}) cannot be called here and is left out; {file.remedy(spec, client)}"
+            )
+    if not usable:
+        raise SweepError(f"plan {file.name!r}: no candidate can be called: {'; '.join(notices)}")
+    return usable
+
+
+def _task_plan(
+    name: str,
+    task: TaskPlanFile,
+    file: PlanFile,
+    client: LLMClient,
+    usable: set[str],
+    draw: tuple[Path, int | None, int],
+) -> TaskPlan:
+    folder, most, seed = draw
+    dataset = load_dataset(folder / (task.dataset or name))
+    check_dataset(dataset)
+    limits = [value for value in (task.limit, most) if value is not None]
+    limit = min(limits) if limits else None
+    tier, chain = _routed_today(name, dataset, file, client)
+    constraints = file.constraints_of(name)
+    arms, excluded = _arms(file.candidates_of(name), chain, constraints, client, usable)
+    models = dict.fromkeys(model for arm in (chain, *arms) for model in arm)
+    return TaskPlan(
+        task=name,
+        tier=tier,
+        reference=chain[0],
+        chain=chain,
+        arms=arms,
+        candidates=tuple(models),
+        dataset=dataset,
+        samples=dataset.take(limit, seed),
+        limit=limit,
+        constraints=constraints,
+        excluded=excluded,
+    )
+
+
+def _routed_today(name: str, dataset: Dataset, file: PlanFile, client: LLMClient) -> tuple[str, Arm]:
+    """A task's tier, and the model or the chain that serves it, as far as this plan may call them."""
+    try:
+        route = client.explain(name, dataset.messages(dataset.samples[0]), **dataset.options)
+    except RouteError as error:
+        raise SweepError(f"task {name!r} has no route to compare with: {error}") from error
+    asked = tuple(key for key in route.candidates if file.asks(client.config.models[key], client))
+    if not asked:
+        listed = ", ".join(route.candidates)
+        raise SweepError(f"task {name!r} goes to {listed}, and the plan's providers are none of theirs")
+    return route.tier, asked if file.reference == "chain" else asked[:1]
+
+
+def _arms(
+    named: Sequence[Arm], chain: Arm, constraints: Constraints, client: LLMClient, usable: set[str]
+) -> tuple[tuple[Arm, ...], tuple[tuple[str, str], ...]]:
+    """The candidates that may be called and that the constraints allow; the others with the reason."""
+    arms: dict[Arm, None] = {}
+    excluded: list[tuple[str, str]] = []
+    for written in named:
+        arm = tuple(key for name in written if (key := client.config.model_key(name)) in usable)
+        if not arm or arm == chain or len(arm) < len(written):
+            continue
+        refusals = (constraints.refusal(client.config.models[model]) for model in arm)
+        reason = next((refusal for refusal in refusals if refusal is not None), None)
+        if reason is None:
+            arms[arm] = None
+        else:
+            excluded.append((arm_name(arm), reason))
+    return tuple(arms), tuple(excluded)
+
+
+def _model_facts(client: LLMClient, spec: ModelSpec) -> dict[str, Any]:
+    is_local = client.config.endpoints[spec.provider].managed == "embedded"
+    facts: dict[str, Any] = {
+        "provider": spec.provider,
+        "model_id": spec.model_id,
+        "version": client.router.model_version(spec.key),
+        "label": local_models.local_model(spec.model_id).label if is_local else spec.model_id,
+        "response_format": spec.params.response_format_support,
+        "is_local": is_local,
+    }
+    if spec.price is not None:
+        facts["price_per_core_hour"] = spec.price.per_core_hour
+        facts["price_as_of"] = spec.price.as_of
+    if is_local and (notice := local_models.notice(spec.model_id)):
+        facts["notice"] = notice
+    return facts

@@ -1,0 +1,126 @@
+"""configs/sweeps/*.yaml: what a person may write in a plan file, and what is said of mistakes in it."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, StrictStr, ValidationError
+
+from llmbench.bench.constraints import ChannelConstraints, Constraints, Share, Slo
+from llmbench.bench.terms import Family, Stop
+from llmbench.catalog import ModelSpec
+from llmbench.config.yaml_source import parse_yaml
+from llmbench.errors import SweepError
+from llmbench.routing.client import LLMClient
+
+Candidate = StrictStr | Annotated[list[StrictStr], Field(min_length=1)]
+"""A model, or a fallback chain of models in the order in which they are tried."""
+
+
+class TaskPlanFile(BaseModel):
+    """One task of a plan file."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+    dataset: StrictStr | None = None
+    limit: Annotated[int, Field(ge=1)] | None = None
+    candidates: list[Candidate] | None = None
+    constraints: Constraints = Constraints()
+
+
+class PlanFile(BaseModel):
+    """A plan file.
+
+    With `providers` a sweep asks no other provider, whatever keys are set. `stop: decided` calls what the
+    rule needs, `stop: grid` every candidate on every sample. `reference: chain` compares with the whole
+    fallback chain that serves a task today instead of its first model. `human_share` is the share of a judged
+    task's pairs on which people check the judge.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+    name: Annotated[str, Field(pattern=r"\A[A-Za-z0-9][A-Za-z0-9_-]{0,40}\z")]
+    description: StrictStr = ""
+    seed: int = 0
+    margin: Share = 0.05
+    alpha: Share = 0.05
+    family: Family = "task"
+    stop: Stop = "decided"
+    batch: Annotated[int, Field(ge=1)] = 10
+    pilot: Annotated[int, Field(ge=1)] = 10
+    repeats: Annotated[int, Field(ge=1)] = 1
+    reference: Literal["first", "chain"] = "first"
+    human_share: Share | None = None
+    constraints: Constraints = Constraints()
+    providers: list[StrictStr] = []
+    candidates: Annotated[list[Candidate], Field(min_length=1)]
+    tasks: Annotated[dict[StrictStr, TaskPlanFile | None], Field(min_length=1)]
+
+    def constraints_of(self, task: str) -> Constraints:
+        """The plan's constraints with the task's own on top."""
+        entry = self.tasks.get(task)
+        return self.constraints if entry is None else entry.constraints.over(self.constraints)
+
+    def candidates_of(self, task: str) -> list[tuple[str, ...]]:
+        """The candidates of a task as they are written, a single model as a chain of one."""
+        entry = self.tasks.get(task)
+        named = self.candidates if entry is None or entry.candidates is None else entry.candidates
+        return [(each,) if isinstance(each, str) else tuple(each) for each in named]
+
+    def asks(self, spec: ModelSpec, client: LLMClient) -> bool:
+        """Whether a sweep of this plan may call a model here."""
+        is_wanted = not self.providers or spec.provider in self.providers
+        return is_wanted and client.router.is_reachable(spec)
+
+    def remedy(self, spec: ModelSpec, client: LLMClient) -> str:
+        """What to do so that a model that is not called would be."""
+        if self.providers and spec.provider not in self.providers:
+            return f"the plan's providers lack {spec.provider}"
+        return "llmbench models pull" if client.config.endpoints[spec.provider].managed else "set its key"
+
+
+def read_plan_file(path: Path) -> PlanFile:
+    """Read and check one plan file.
+
+    Raises:
+        SweepError: the file is missing or not as it must be; names file, line and key.
+        ConfigError: the file is not usable YAML.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError as error:
+        others = ", ".join(sorted(file.stem for file in path.parent.glob("*.yaml"))) or "none"
+        raise SweepError(f"no sweep plan {path.name} in {path.parent}; there are: {others}") from error
+    except (OSError, UnicodeDecodeError) as error:
+        raise SweepError(f"{path}: cannot be read as UTF-8 text: {error}") from error
+    source = parse_yaml(text, path.name)
+    try:
+        return PlanFile.model_validate(source.data)
+    except ValidationError as error:
+        problem = error.errors(include_url=False)[0]
+        where = tuple(problem["loc"])
+        _, line = source.place(where)
+        place = f"{path.name}:{line}" if line else path.name
+        raise SweepError(f"{place}: {'.'.join(map(str, where))}: {_what_is_wrong(problem)}") from error
+
+
+def _what_is_wrong(problem: Mapping[str, Any]) -> str:
+    """One finding of the check in words; an unknown key gets a guess at what was meant."""
+    if problem["type"] != "extra_forbidden":
+        message = str(problem["msg"])
+        return message[0].lower() + message[1:]
+    shape = _shape_at(problem["loc"])
+    close = difflib.get_close_matches(str(problem["loc"][-1]), shape.model_fields, n=1)
+    guess = f"did you mean {close[0]!r}?" if close else f"known here: {', '.join(shape.model_fields)}"
+    return f"unknown key; {guess}"
+
+
+def _shape_at(place: tuple[int | str, ...]) -> type[BaseModel]:
+    """The shape whose key stands at a place of a plan file."""
+    above = [str(part) for part in place[:-1]]
+    if not above:
+        return PlanFile
+    if "constraints" not in above:
+        return TaskPlanFile
+    return Slo if above[-1] == "slo" else ChannelConstraints if "channels" in above else Constraints

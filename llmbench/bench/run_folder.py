@@ -1,0 +1,31 @@
+"""The folder of one run: where it is, and whose it is."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Final
+
+from llmbench.bench.plan import Plan
+from llmbench.errors import SweepError
+
+DEFAULT_REPORTS: Final = Path("reports")
+#: The run's own lines of the ledger: with them a run folder can be replayed anywhere.
+CALLS_FILE: Final = "calls.jsonl"
+
+
+def refuse_other_run(run_dir: Path, plan: Plan) -> None:
+    """Keep the report of one plan from being written over by another's.
+
+    Raises:
+        SweepError: the folder holds a run of another plan.
+    """
+    try:
+        held = json.loads((run_dir / "plan.json").read_text(encoding="utf-8")).get("plan_hash")
+    except (OSError, ValueError, AttributeError):
+        return
+    if held != plan.hash:
+        raise SweepError(
+            f"{run_dir} holds a run of another plan ({str(held)[:8]}, this is {plan.hash[:8]}); "
+            "choose another run id, or move that folder away"
+        )

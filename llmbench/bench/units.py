@@ -1,0 +1,52 @@
+"""The unit of the statistics: prompts that belong together, in calling order."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from llmbench.errors import SweepError
+
+
+@dataclass(frozen=True, slots=True)
+class Unit:
+    """Prompts that belong together: a cluster of that name, or one prompt. `largest`: of all clusters."""
+
+    name: str
+    prompts: tuple[str, ...]
+    largest: int
+
+    def weight(self, counted: int) -> float:
+        """Its weight when so many of its prompts have results."""
+        return counted / self.largest
+
+
+def make_units(
+    prompts: Sequence[str], clusters: Mapping[str, str] | None, *, seed: int | None = None
+) -> list[Unit]:
+    """Group prompts by cluster, in the order in which each cluster comes first; no cluster: one a prompt.
+
+    Args:
+        prompts: names of the prompts.
+        clusters: prompt -> cluster; a prompt that it lacks stands alone.
+        seed: puts the clusters into an order that depends on it and on their names alone.
+
+    Raises:
+        SweepError: there is no prompt, or one stands twice.
+    """
+    if not prompts:
+        raise SweepError("decide: no prompts were given")
+    groups: dict[tuple[bool, str], list[str]] = {}
+    for prompt in prompts:
+        cluster = (clusters or {}).get(prompt)
+        groups.setdefault((cluster is None, prompt if cluster is None else cluster), []).append(prompt)
+    if len(set(prompts)) != len(prompts):
+        twice = next(prompt for prompt, n in Counter(prompts).items() if n > 1)
+        raise SweepError(f"decide: prompt {twice} stands twice")
+    largest = max(map(len, groups.values()))
+    units = [Unit(name, tuple(group), largest) for (_, name), group in groups.items()]
+    if seed is not None:
+        units.sort(key=lambda unit: hashlib.sha256(f"{seed}\n{unit.name}".encode()).digest())
+    return units
