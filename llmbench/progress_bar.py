@@ -47,7 +47,8 @@ class ProgressBar:
         if facts["pending"]:
             parts.append(f"{facts['pending']} pending")
         if facts["state"] == "running" and facts["eta_s"] is not None:
-            parts.append(f"about {facts['eta_s']:.0f} s left")
+            word = "at most" if facts.get("decisions") else "about"  # a race may end before its prompts do
+            parts.append(f"{word} {facts['eta_s']:.0f} s left")
         if facts["state"] == "running" and facts.get("decisions"):
             parts.append(_standing(facts["decisions"]))
         label = "sweep" if facts["state"] == "running" else "report"

@@ -90,10 +90,9 @@ def test_any_beginning_of_the_file_has_half_of_each_language(dataset):
 
 
 @pytest.mark.parametrize("seed", [1, 2, 3])
-def test_a_short_draw_is_balanced_and_covers_several_kinds(dataset, seed):
+def test_a_short_draw_covers_both_languages_and_several_kinds(dataset, seed):
     drawn = dataset.take(24, seed)
-    langs = Counter(s.lang for s in drawn)
-    assert abs(langs["ja"] - langs["en"]) <= 2
+    assert min(Counter(s.lang for s in drawn).values()) >= 4
     assert len({tag for s in drawn for tag in s.tags}) >= 4
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from pathlib import Path
 
@@ -373,13 +374,14 @@ def test_a_model_that_finished_nothing_is_shown_with_0_samples():
 
 
 def test_the_example_run_is_described(example):
-    references = dict.fromkeys(example["task"].unique(), "gemma_json")
+    plan = json.loads(EXAMPLE.with_name("plan.json").read_text(encoding="utf-8"))
+    references = {task: entry["reference"] for task, entry in plan["tasks"].items()}
     grid = holm_table(example, references)
     assert len(grid) == example.groupby("task")["model"].nunique().sum() - len(references)
     assert (grid["p_holm"] >= grid["p_value"]).all()
     slices = slice_table(example, references)
-    assert set(slices["dimension"]) == {"length", "lang"}
-    for dimension, part in slices.groupby("dimension"):
+    assert set(slices["dimension"]) == {"length", "lang", "tag"}
+    for dimension, part in slices[slices["dimension"] != "tag"].groupby("dimension"):
         totals = part.groupby(["task", "model"])["n"].sum()
         assert totals.to_dict() == example.groupby(["task", "model"]).size().to_dict(), dimension
 

@@ -57,6 +57,7 @@ async def run_decided(work: Work, cells: Sequence[Cell], declared: Declared) -> 
         work.file.show(work.progress)
         needed.update(cell.fingerprint for cell in round_.cells)
         waiting = [cell for cell in round_.cells if cell.fingerprint not in state.results]
+        work.progress.cached += len(round_.cells) - len(waiting)
         if waiting:
             await run_lanes(work, waiting)
         else:
