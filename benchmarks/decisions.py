@@ -23,8 +23,8 @@ from tests.decision_sweeps import Sweep, World, replay  # noqa: E402
 from tests.decision_targets import Row, all_rows, ask  # noqa: E402
 
 SLACK = (
-    "A count of false promotions is held against the one that a correct rule exceeds once in a thousand "
-    "tries; the other limits have no slack."
+    "Counts of false promotions, and of intervals that miss, are held against the one that a correct rule "
+    "exceeds once in a thousand tries; the other limits have no slack."
 )
 TARGETS = {
     0: "no target, for information",
