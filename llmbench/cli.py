@@ -183,6 +183,7 @@ def decide(
 @app.command()
 def report(
     run: Annotated[str, typer.Argument(help="Run id in reports/, or the path of a run folder.")],
+    decide: Annotated[bool, typer.Option(help="Decide again first: judgements or labels came in.")] = False,
     project: Root = Path(),
     as_json: Json = False,
 ) -> None:
@@ -194,6 +195,10 @@ def report(
     folder = Path(run) if Path(run).is_dir() else Project(project).reports / run
     if not (folder / "plan.json").is_file():
         raise BenchError(f"{folder} is no run folder: plan.json is missing; run `llmbench sweep` first")
+    if decide:
+        from llmbench.bench.run_decisions import write_recommendation
+
+        write_recommendation(Project(project), folder)
     page = render_report(folder)
     print_json({"report": str(page)}) if as_json else out.print(f"report: {page}")
 

@@ -89,3 +89,14 @@ def test_mistakes_end_in_one_line_that_says_what_to_do(tmp_path, monkeypatch, ca
     text = done.output + capfd.readouterr().err
     assert says in text
     assert len(text.strip().splitlines()) == 1
+
+
+def test_a_run_folders_plan_is_not_overruled_by_options(tmp_path):
+    from tests.test_recommend import plan_of, rows
+
+    frame = rows({"ref": BASE[:160], "small": BASE[:160]})
+    frame.to_json(tmp_path / "results.jsonl", orient="records", lines=True)
+    (tmp_path / "plan.json").write_text(json.dumps(plan_of(frame)))
+    assert json.loads(run(tmp_path / "results.jsonl", "--json").stdout)["terms"]["margin"] == 0.10
+    done = run(tmp_path / "results.jsonl", "--margin", "0.01")
+    assert done.exit_code == 1

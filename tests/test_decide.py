@@ -133,6 +133,16 @@ def test_a_dearer_model_is_proposed_only_where_an_upgrade_is_asked_for():
     assert (wanted.outcome, wanted.choice, wanted.why["big"].is_superior) == ("demote", "big", True)
 
 
+def test_an_upgrade_keeps_every_limit_and_the_cost_cap():
+    base = right(0.4, N)
+    frame = frame_of({"ref": base, "big": np.maximum(base, right(0.7, N, seed=3))})
+    assert decided(frame, "big", upgrade=0.10, max_cost_usd=0.5).choice == "big"
+    capped = decided(frame, "big", upgrade=0.10, max_cost_usd=0.05)
+    assert (capped.outcome, capped.choice, capped.calls["big"]) == ("keep", "ref", 10)
+    low = decided(frame, "big", upgrade=0.10, floor=0.95)
+    assert (low.choice, low.why["big"].is_superior) == ("ref", False)
+
+
 def test_a_pool_too_small_is_said_and_a_clearly_better_candidate_may_still_win():
     base = right(0.8, 20)
     equal = decided(frame_of({"ref": base, "small": base}), "small", margin=0.05)

@@ -60,15 +60,31 @@ def test_a_changed_header_starts_the_evidence_anew_and_says_so(plan, tmp_path, c
     (reset,) = found.resets
     assert reset.startswith("labels: its evidence starts anew, since the header changed (")
     assert says in reset
-    assert declare(path, replace(plan, **change)).resets == ()
+    assert declare(path, replace(plan, **change)).resets == (reset,)  # it stays to be said of every later run
+    assert declare(path, plan).resets == ()  # what was declared first is as good as it was
 
 
-def test_torn_and_foreign_lines_and_other_plans_are_passed_over(plan, tmp_path):
+def test_torn_and_foreign_lines_are_passed_over(plan, tmp_path):
     path = tmp_path / "headers.jsonl"
-    declare(path, replace(shorter(plan, 4), name="other"))
     with path.open("ab") as file:
         file.write(b'[1]\n{"plan": "small", "header": 3}\n{"plan": "sma')
-    assert declare(path, plan).budgets == {"labels": (12,)}
+    assert declare(path, plan) == first_declared(plan)
+
+
+def test_another_plan_on_the_same_prompts_is_a_look_too(plan, tmp_path):
+    path = tmp_path / "headers.jsonl"
+    declare(path, replace(shorter(plan, 4), name="other"))
+    assert declare(path, plan).budgets == {"labels": (4, 12)}
+    (reset,) = declare(path, replace(plan, name="third", margin=0.4)).resets
+    assert "margin 0.5 -> 0.4; before in plan small at" in reset
+
+
+def test_a_task_taken_alone_is_no_change_of_the_header(plan, tmp_path):
+    path = tmp_path / "headers.jsonl"
+    twice = replace(plan, tasks=(plan.tasks[0], replace(plan.tasks[0], task="other")))
+    declare(path, plan)
+    assert declare(path, twice).resets == ()
+    assert declare(path, replace(twice, family="report")).resets != ()
 
 
 def test_a_file_that_cannot_be_written_stops_the_sweep_before_it_spends(plan, tmp_path):

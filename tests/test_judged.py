@@ -12,6 +12,7 @@ from llmbench.bench.judged import add_judgements
 from llmbench.bench.labels import PairKey, labelled_share
 from llmbench.bench.recommend import decide_tasks, recommend
 from llmbench.bench.run_decisions import decisions
+from llmbench.errors import SweepError
 from tests.test_recommend import TASK_TIERS, TIERS, Routing, plan_of, rows
 
 N = 160
@@ -115,6 +116,24 @@ def test_the_recommendation_names_what_was_judged_without_people(tmp_path):
     read = decisions(tmp_path)["extract"]
     assert read.is_judged
     assert read.to_dict()["outcome"] == answer["tasks"][0]["outcome"] == "promote"
+
+
+def test_labels_that_nobody_gave_calibrate_nothing():
+    frame = run_of()
+    plan = plan_of(frame, human_share=0.5, margin=0.30)
+    answer = recommend(add_judgements(frame, plan, both([(1, 1)] * N)), plan, Routing(TIERS, TASK_TIERS))
+    assert answer["judge"]["uncalibrated_tasks"] == ["extract"]
+    assert answer["tasks"][0]["outcome"] == "inconclusive"
+
+
+def test_two_judges_and_verdicts_that_are_no_numbers_are_refused():
+    frame = run_of()
+    other = [line | {"judge": "k"} for line in both([(0, 0)] * 2)]
+    with pytest.raises(SweepError, match="extract was judged by j and by k; keep the lines"):
+        add_judgements(frame, plan_of(frame), both([(0, 0)] * N) + other)
+    for verdict in ("A", True, 2):
+        with pytest.raises(SweepError, match=r"s000/small: verdict .* is not a number in \[-1, 1\]"):
+            add_judgements(frame, plan_of(frame), [judgement(0, "AB", verdict)])
 
 
 @pytest.mark.parametrize("share", [0.0, 1.5])

@@ -152,11 +152,16 @@ def test_a_promoted_chain_becomes_the_head_of_the_tasks_own_list(tmp_path):
 
 
 def test_a_channel_that_may_not_use_the_new_provider_keeps_its_models(tmp_path):
-    move = Move("extract", "standard", "ref", "promote", ("small",), ("CH02",))
+    move = Move("extract", "standard", "ref", "promote", ("small",), {"CH02": ("small", "big")})
     found = propose([move], ["extract"], Routing(TIERS, TASK_TIERS, FILES))
     after = applied(tmp_path, FILES, found.diff)
     channels = yaml.safe_load(after["llm_tier_mapping.yaml"])["overrides"]["channels"]
-    assert channels["CH02"] == {"tasks": {"extract": {"models": ["ref", "big"]}}}
+    assert channels["CH02"] == {"tasks": {"extract": {"models": ["ref"]}}}
+    own = FILES | {"llm_task_overrides.yaml": "tasks: {extract: {models: [ref, tiny]}}\n"}
+    kept = yaml.safe_load(
+        propose([move], ["extract"], Routing(TIERS, TASK_TIERS, own)).edited["llm_tier_mapping.yaml"]
+    )
+    assert kept["overrides"]["channels"]["CH02"]["tasks"]["extract"]["models"] == ["ref", "tiny"]
     assert any("channel CH02 may not use small" in note for note in found.notes)
 
 

@@ -12,7 +12,14 @@ from hypothesis import strategies as st
 from llmbench.catalog import Candidate, Capabilities, Condition, Endpoint, ModelSpec, Policy
 from llmbench.config import Config, Environment, Override, Slot, TaskRule
 from llmbench.errors import RouteError
-from llmbench.routing.resolve import Wanted, option_layers, resolve, task_policy, task_rules
+from llmbench.routing.resolve import (
+    Wanted,
+    option_layers,
+    resolve,
+    task_policy,
+    task_rules,
+    tiers_of_tasks,
+)
 
 TASK, CHANNEL, ENV = "caption", "CH01", "prod"
 
@@ -278,3 +285,14 @@ def test_the_most_specific_rule_speaks_first_and_its_retry_policy_wins():
     assert [rule.system_prompt for rule in task_rules(settings, wanted)] == ["env", None]
     assert task_policy(settings, wanted) == Policy(backoff_sec=2, retry_limit=1)
     assert task_policy(settings, Wanted("other")) == Policy()
+
+
+def test_every_named_task_has_a_tier_whatever_file_names_it():
+    settings = config(
+        mapping={"mapped": "cheap", "moved": "cheap"},
+        task_overrides={"moved": TaskRule(tier="heavy_reasoning"), "plain": TaskRule()},
+        router_tasks={"routed": TaskRule(tier="cheap")},
+    )
+    assert tiers_of_tasks(settings) == {
+        "mapped": "cheap", "moved": "heavy_reasoning", "plain": "standard", "routed": "cheap"
+    }  # fmt: skip

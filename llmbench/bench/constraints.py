@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StrictStr
 
 from llmbench.catalog import ModelSpec
 
+Capability = Literal["reasoning", "structured_outputs", "json_mode", "vision", "tools"]
 Share = Annotated[float, Field(gt=0, lt=1)]
 
 
@@ -37,13 +38,17 @@ class Constraints(BaseModel):
     min_saving: Annotated[float, Field(ge=0, lt=1)] = 0.0
     max_cost_usd_per_1000: Annotated[float, Field(gt=0)] | None = None
     upgrade: Share | None = None
-    capabilities: list[StrictStr] = []
+    capabilities: list[Capability] = []
     not_providers: list[StrictStr] = []
     channels: dict[StrictStr, ChannelConstraints] = {}
 
     def over(self, base: Constraints) -> Constraints:
         """The plan's constraints with a task's own on top."""
         return base.model_copy(update={name: getattr(self, name) for name in self.model_fields_set})
+
+    def providers(self) -> set[str]:
+        """Every provider that is named."""
+        return {*self.not_providers, *(name for own in self.channels.values() for name in own.not_providers)}
 
     def refusal(self, spec: ModelSpec) -> str | None:
         """Why a model may not be a candidate, or None."""
@@ -52,10 +57,19 @@ class Constraints(BaseModel):
         missing = [name for name in self.capabilities if not getattr(spec.capabilities, name, False)]
         return f"it lacks {', '.join(missing)}" if missing else None
 
-    def closed_channels(self, providers: Mapping[str, str], arm: tuple[str, ...]) -> list[str]:
-        """Channels that may not use one of the models of a chain; `providers` is model key -> provider."""
-        used = {providers[model] for model in arm if model in providers}
-        return sorted(name for name, own in self.channels.items() if used & set(own.not_providers))
+    def closed_channels(
+        self, providers: Mapping[str, str], arm: tuple[str, ...]
+    ) -> dict[str, tuple[str, ...]]:
+        """Channels that may not use one of the models of a chain -> the models that they may not use.
+
+        `providers` is model key -> provider.
+        """
+        found = {}
+        for name, own in sorted(self.channels.items()):
+            refused = tuple(model for model, provider in providers.items() if provider in own.not_providers)
+            if set(refused) & set(arm):
+                found[name] = refused
+        return found
 
     def terms(self) -> dict[str, Any]:
         """The part that a decision is made on, as arguments of `Terms`."""

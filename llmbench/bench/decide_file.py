@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Final
 
 from llmbench.bench.decide import decide_rows
 from llmbench.bench.decision import Decision
-from llmbench.bench.recommend import decide_tasks
+from llmbench.bench.run_decisions import decisions
 from llmbench.bench.table import TaskRows, load_table, read_table
 from llmbench.bench.terms import Terms, arm_of
 from llmbench.errors import SweepError
+
+PLAIN: Final = Terms((), ())
+"""The terms when nothing is asked for."""
 
 
 def decide_file(
@@ -43,13 +46,16 @@ def decide_file(
     Raises:
         SweepError: the file cannot be used, or it has no such model or task.
     """
-    frame = load_table(path)
     if reference is None:
-        found = decide_tasks(frame, _plan_beside(path))
+        _require_plan(
+            path, is_plain=not candidates and not budgets and seed is None and terms in (None, PLAIN)
+        )
+        found = decisions(path.parent)
         return {task: found[task] for task in _chosen(tasks, list(found), path)}
+    frame = load_table(path)
     tables = read_table(frame)
     chosen = _chosen(tasks, list(tables), path)
-    declared = replace(terms or Terms((), ()), tasks=len(tables))  # all of the report's, not those shown
+    declared = replace(terms or PLAIN, tasks=len(tables))  # all of the report's, not those shown
     return {
         task: decide_rows(
             tables[task], _named(declared, reference, candidates, tables[task]), budgets=budgets, seed=seed
@@ -58,16 +64,17 @@ def decide_file(
     }
 
 
-def _plan_beside(path: Path) -> dict[str, object]:
-    try:
-        plan = json.loads(path.with_name("plan.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+def _require_plan(path: Path, *, is_plain: bool) -> None:
+    """A run folder's own file, and nothing asked that its plan declares."""
+    if path.name != "results.jsonl" or not path.with_name("plan.json").is_file():
         raise SweepError(
-            f"{path}: name the model that is used today with --reference (no plan.json beside it says so)"
-        ) from error
-    if not isinstance(plan, dict) or "tasks" not in plan:
-        raise SweepError(f"{path.with_name('plan.json')} is no plan of a run; name a --reference instead")
-    return plan
+            f"{path}: name the model that is used today with --reference (it is no results.jsonl of a run)"
+        )
+    if not is_plain:
+        raise SweepError(
+            f"{path.with_name('plan.json')} declares margin, alpha, limits and candidates; "
+            "name a --reference to decide on other terms"
+        )
 
 
 def _chosen(tasks: Sequence[str], known: Sequence[str], path: Path) -> list[str]:

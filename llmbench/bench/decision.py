@@ -168,6 +168,7 @@ class Decision:
         units: clusters of them.
         pending_share: share of the calls without a result.
         is_judged: whether a judge's preferences were compared instead of scores.
+        is_calibrated: whether people's labels on a share drawn beforehand corrected them.
         limits_missed: limits that the reference is proved to miss.
         notes: what a reader must know.
     """
@@ -184,6 +185,7 @@ class Decision:
     units: int
     pending_share: float
     is_judged: bool = False
+    is_calibrated: bool = False
     limits_missed: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
 
@@ -234,6 +236,7 @@ def make_decision(race: Race) -> Decision:
         units=len(race.units),
         pending_share=race.pending_share,
         is_judged=any(trial.is_judged for trial in trials),
+        is_calibrated=terms.human_share is not None and race.measured.is_labelled,
         limits_missed=tuple(race.limits_missed),
         notes=tuple(_notes(race)),
     )

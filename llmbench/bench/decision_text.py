@@ -36,7 +36,7 @@ def body(decision: Decision) -> str:
         sentences += [f"{finding_reason(row, decision)}." for row in decision.why.values()]
     if decision.reference.failures or any(row.failures for row in decision.why.values()):
         sentences.append("Failed calls count as 0.")
-    if decision.is_judged and decision.terms.human_share is None:
+    if decision.is_judged and not decision.is_calibrated:
         sentences.append("Judge-scored, not calibrated by people.")
     if decision.saved >= 0.005:
         sentences.append(f"{100 * decision.saved:.0f} % of the full grid's calls were not needed.")

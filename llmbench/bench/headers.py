@@ -21,6 +21,10 @@ from llmbench.jsonl import JsonlWriter, read_jsonl
 from llmbench.telemetry import utc_now
 
 HEADERS_FILE: Final = "headers.jsonl"
+_CHOSEN_LATER: Final = (
+    "A header that was chosen after looking at the same prompts does not keep its error rate: use prompts "
+    "that are new."
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,15 +61,14 @@ def declare(path: Path, plan: Plan) -> Declared:
     budgets: dict[str, tuple[int, ...]] = {}
     resets: list[str] = []
     try:
-        lines = _lines(path, plan.name)
+        lines = _lines(path)
         with contextlib.closing(JsonlWriter(path)) as writer:
             for task in plan.tasks:
                 header, units = _header(plan, task), len(task.units)
-                before = lines.get(task.task, [])
-                same = _since_last_change(before, header)
-                if before and not same:
-                    resets.append(_reset(task.task, before[-1]["header"], header))
-                budgets[task.task] = (*(n for n in same if n < units), units)
+                before = _of_same_prompts(lines, plan.name, task.task, header)
+                same = [int(line["units"]) for line in before if line["header"] == header]
+                resets += _resets(task.task, plan.name, before, header)
+                budgets[task.task] = (*sorted({n for n in same if n < units}), units)
                 if units not in same:
                     writer.append(
                         {"schema": 1, "timestamp": utc_now(), "plan": plan.name, "task": task.task,
@@ -76,45 +79,55 @@ def declare(path: Path, plan: Plan) -> Declared:
     return Declared(budgets, tuple(resets))
 
 
-def _lines(path: Path, plan: str) -> dict[str, list[dict[str, Any]]]:
-    """The plan's lines by task, oldest first; torn and foreign lines are passed over."""
-    found: dict[str, list[dict[str, Any]]] = {}
+def _lines(path: Path) -> list[dict[str, Any]]:
+    """What was declared, oldest first; torn and foreign lines are passed over."""
     if not path.exists():
-        return found
-    for line in read_jsonl(path):
-        record = line.record or {}
-        if record.get("plan") == plan and isinstance(record.get("header"), dict):
-            found.setdefault(str(record.get("task")), []).append(record)
-    return found
+        return []
+    records = (line.record or {} for line in read_jsonl(path))
+    return [record for record in records if isinstance(record.get("header"), dict)]
 
 
-def _since_last_change(lines: list[dict[str, Any]], header: Mapping[str, Any]) -> list[int]:
-    """The sizes declared under this header since it was last another one, ascending."""
-    sizes: set[int] = set()
-    for line in reversed(lines):
-        if line["header"] != header:
-            break
-        sizes.add(int(line["units"]))
-    return sorted(sizes)
+def _of_same_prompts(
+    lines: list[dict[str, Any]], plan: str, task: str, header: Mapping[str, Any]
+) -> list[dict[str, Any]]:
+    """The task's lines under this plan, and of other plans that judged a candidate on the same prompts."""
+    return [
+        line
+        for line in lines
+        if line.get("task") == task and (line.get("plan") == plan or _is_other_look(line["header"], header))
+    ]
+
+
+def _is_other_look(other: Mapping[str, Any], header: Mapping[str, Any]) -> bool:
+    both = set(other.get("candidates") or ()) & set(header["candidates"])
+    return bool(both) and all(other.get(name) == header[name] for name in ("dataset", "reference"))
+
+
+def _resets(task: str, plan: str, before: list[dict[str, Any]], header: Mapping[str, Any]) -> list[str]:
+    """What was declared otherwise before this header was, and by when: it stays to be said of every run."""
+    first = next((at for at, line in enumerate(before) if line["header"] == header), len(before))
+    changed = [line for line in before[:first] if line["header"] != header]
+    if not changed:
+        return []
+    last = changed[-1]
+    names = [name for name in header if last["header"].get(name) != header[name]]
+    details = [f"{name} {_short(last['header'].get(name))} -> {_short(header[name])}" for name in names]
+    where = "" if last.get("plan") == plan else f" in plan {last.get('plan')}"
+    since = f"before{where} at {str(last.get('timestamp'))[:16]}Z"
+    text = f"{task}: its evidence starts anew, since the header changed ({', '.join(details)}; {since})."
+    return [text if names == ["models"] else f"{text} {_CHOSEN_LATER}"]
 
 
 def _header(plan: Plan, task: TaskPlan) -> dict[str, Any]:
     terms = plan.terms(task).facts()
     terms.pop("stop")  # how many calls are made changes no evidence
+    if plan.family == "task":
+        terms.pop("tasks")  # each task has its own alpha
     terms |= {"human_share": plan.human_share, "seed": plan.seed, "repeats": plan.repeats}
     terms["dataset"] = task.dataset.sha256
     terms["models"] = {model: plan.models[model]["version"] for model in task.candidates}
     header: dict[str, Any] = json.loads(json.dumps(terms))  # as it is read back
     return header
-
-
-def _reset(task: str, before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
-    changed = [name for name in now if before.get(name) != now[name]]
-    details = ", ".join(f"{name} {_short(before.get(name))} -> {_short(now[name])}" for name in changed)
-    return (
-        f"{task}: its evidence starts anew, since the header changed ({details}). A header that was chosen "
-        "after looking at the same prompts does not keep its error rate: use prompts that are new."
-    )
 
 
 def _short(value: object) -> str:

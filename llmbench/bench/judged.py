@@ -13,6 +13,7 @@ from typing import Any
 import pandas as pd
 
 from llmbench.bench.labels import PairKey, labelled_share
+from llmbench.errors import SweepError
 
 
 def add_judgements(
@@ -28,13 +29,14 @@ def add_judgements(
         plan: plan.json; `human_share` says on which share of the pairs people's labels are owed.
         judgements: lines of judgements.jsonl.
         labels: lines of labels.jsonl; the last one for a pair counts.
+
+    Raises:
+        SweepError: a task has verdicts of two judges, or a verdict or label is out of range.
     """
-    verdicts: dict[PairKey, dict[str, float | None]] = {}
-    for line in judgements:
-        verdicts.setdefault(_key(line, line["other"]), {})[str(line["order"])] = line["verdict"]
+    verdicts = _verdicts(judgements)
     if not verdicts:
         return rows
-    said = {_key(line, line["other"]): float(line["label"]) for line in labels}
+    said = {_key(line): _in_range(line, "label") for line in labels}
     judged = {key.task for key in verdicts}
     references = {task: str(entry["reference"]) for task, entry in plan["tasks"].items() if task in judged}
     records: list[dict[str, Any]] = rows.to_dict("records")  # type: ignore[assignment]  # the columns are texts
@@ -50,7 +52,7 @@ def add_judgements(
         if reference is None or row["model"] == reference or row["status"] == "harness":
             found.append(row)
             continue
-        key = _key(row, reference)
+        key = _key({**row, "other": reference})
         other = today.get((row["task"], row["sample_id"], row["repeat"]))
         found.append(
             row | _compared(row, other, verdicts.get(key, {}), said.get(key), is_drawn=key.id in drawn)
@@ -58,8 +60,32 @@ def add_judgements(
     return pd.DataFrame(found)
 
 
-def _key(line: Mapping[str, Any], other: object) -> PairKey:
-    return PairKey(str(line["task"]), str(line["sample_id"]), str(line["model"]), str(other))
+def _verdicts(judgements: Iterable[Mapping[str, Any]]) -> dict[PairKey, dict[str, float | None]]:
+    """Pair -> order -> verdict, of the one judge that each task has."""
+    verdicts: dict[PairKey, dict[str, float | None]] = {}
+    judges: dict[str, tuple[object, object]] = {}
+    for line in judgements:
+        key, judge = _key(line), (line.get("judge"), line.get("strategy"))
+        if judges.setdefault(key.task, judge) != judge:
+            raise SweepError(
+                f"judgements: {key.task} was judged by {judges[key.task][0]} and by {judge[0]}; keep the "
+                "lines of one judge and one strategy: the evidence is about one way of scoring"
+            )
+        verdict = None if line.get("verdict") is None else _in_range(line, "verdict")
+        verdicts.setdefault(key, {})[str(line.get("order"))] = verdict
+    return verdicts
+
+
+def _in_range(line: Mapping[str, Any], name: str) -> float:
+    value = line.get(name)
+    if isinstance(value, bool) or not isinstance(value, int | float) or not -1.0 <= value <= 1.0:
+        raise SweepError(f"judgements: {_key(line).id}: {name} {value!r} is not a number in [-1, 1]")
+    return float(value)
+
+
+def _key(line: Mapping[str, Any]) -> PairKey:
+    names = [str(line.get(name)) for name in ("task", "sample_id", "model", "other")]
+    return PairKey(*names)
 
 
 def _drawn(verdicts: Iterable[PairKey], share: float | None, seed: int) -> set[str]:

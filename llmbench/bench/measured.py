@@ -66,12 +66,14 @@ class Measured:
 
     Attributes:
         judged: models that a judge compared with the reference.
+        is_labelled: whether a person compared any pair.
         asked: (model, prompt) pairs that were asked for.
         pending: those of them that have no result: our own throttling, an interruption, a missing row.
     """
 
     def __init__(self) -> None:
         self.judged: set[str] = set()
+        self.is_labelled = False
         self.asked: set[tuple[str, str]] = set()
         self.pending: set[tuple[str, str]] = set()
         self._calls: dict[tuple[str, str], tuple[Call, ...]] = {}
@@ -98,6 +100,7 @@ class Measured:
                 self._calls[model, prompt] = calls
                 if not all(math.isnan(call.preference) for call in calls):
                     self.judged.add(model)
+                    self.is_labelled |= not all(math.isnan(call.human) for call in calls)
 
     def seen(self, arm: Arm, prompt: str) -> Seen | None:
         """What an arm did on a prompt; None when a call that it needs is pending."""

@@ -10,6 +10,7 @@ import html
 import os
 import platform
 import re
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -69,7 +70,13 @@ class TaskPlan:
     @property
     def units(self) -> list[Unit]:
         """The samples by cluster, in calling order."""
-        return make_units([s.id for s in self.samples], {s.id: s.cluster for s in self.samples})
+        clusters = {sample.id: sample.cluster for sample in self.samples}
+        return make_units(list(clusters), clusters, largest=self.largest_cluster)
+
+    @property
+    def largest_cluster(self) -> int:
+        """Samples of the whole dataset's largest cluster: a longer draw must not rescale earlier bets."""
+        return max(Counter(sample.cluster for sample in self.dataset.samples).values())
 
     def facts(self) -> dict[str, Any]:
         """The JSON form, as plan.json holds it."""
@@ -90,6 +97,7 @@ class TaskPlan:
             "constraints": self.constraints.model_dump(exclude_defaults=True),
             "tier": self.tier,
             "scorer": self.dataset.scorer.name,
+            "largest_cluster": self.largest_cluster,
             "prompts": {unit.name: list(unit.prompts) for unit in self.units},
         }
 

@@ -12,7 +12,7 @@ from llmbench.bench.dataset import Dataset, load_dataset
 from llmbench.bench.plan import Plan, TaskPlan
 from llmbench.bench.plan_file import PlanFile, TaskPlanFile
 from llmbench.bench.scorers import check_dataset
-from llmbench.bench.terms import Arm, arm_name
+from llmbench.bench.terms import Arm, arm_name, arm_of
 from llmbench.catalog import ModelSpec
 from llmbench.errors import RouteError, SweepError
 from llmbench.messages import canonical_json
@@ -50,6 +50,9 @@ def make_plan(
     plans = [
         _task_plan(name, chosen[name] or TaskPlanFile(), file, client, usable, (datasets, limit, seed))
         for name in chosen
+    ]
+    notices += [
+        f"{plan.task}: {name} is no candidate: {reason}" for plan in plans for name, reason in plan.excluded
     ]
     keys = dict.fromkeys(key for plan in plans for key in plan.candidates)
     models = {key: _model_facts(client, client.config.models[key]) for key in keys}
@@ -107,7 +110,8 @@ def _usable(
     notices: list[str],
 ) -> set[str]:
     """The plan's candidates that can be called here; a missing one is a notice, not a failure."""
-    for name in file.providers:
+    banned = (name for task in ("", *chosen) for name in file.constraints_of(task).providers())
+    for name in dict.fromkeys([*file.providers, *sorted(banned)]):
         if name not in client.config.endpoints:
             known = ", ".join(client.config.endpoints)
             raise SweepError(f"plan {file.name!r} names provider {name!r}; llm_router.yaml has: {known}")
@@ -181,7 +185,7 @@ def _arms(
     """The candidates that may be called and that the constraints allow; the others with the reason."""
     arms: dict[Arm, None] = {}
     excluded: list[tuple[str, str]] = []
-    for written in named:
+    for written in map(arm_of, named):
         arm = tuple(key for name in written if (key := client.config.model_key(name)) in usable)
         if not arm or arm == chain or len(arm) < len(written):
             continue

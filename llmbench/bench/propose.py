@@ -39,7 +39,7 @@ class Move:
         reference: the first model that serves it today.
         outcome: promote or demote.
         chain: the model to move to, or a fallback chain.
-        closed_channels: channels that may not use one of its providers and stay as they are.
+        closed_channels: channels that may not use it and stay as they are -> the models they may not use.
     """
 
     task: str
@@ -47,7 +47,7 @@ class Move:
     reference: str
     outcome: str
     chain: tuple[str, ...]
-    closed_channels: tuple[str, ...] = ()
+    closed_channels: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
     @property
     def model(self) -> str:
@@ -124,7 +124,8 @@ def propose(moves: Sequence[Move], measured: Sequence[str], routing: Routing) ->
     rows = []
     raised: dict[str, str] = {}
     for tier in dict.fromkeys([*(name for name in tiers if name in LADDER), *(m.tier for m in moves)]):
-        row = _tier_row(tier, moves, staying, measured, tiers, task_tiers, destinations)
+        served = {task: name for task, name in task_tiers.items() if _own_list(files, task) is None}
+        row = _tier_row(tier, moves, staying, measured, tiers, served, destinations)
         rows.append(row)
         if row["changed"]:
             raised[tier] = row["proposed_first"]
@@ -134,7 +135,7 @@ def propose(moves: Sequence[Move], measured: Sequence[str], routing: Routing) ->
     for move in moves:
         if raised.get(move.tier) != move.model or destinations[move.task] != move.tier:
             edits += _task_edits(files, move, destinations[move.task], listed)
-        edits += _channel_edits(move, listed)
+        edits += _channel_edits(files, move, listed)
     edited, notes = _apply(files, edits)
     notes += _warnings(files, edited, moves, destinations, raised)
     notes += _ahead(listed, tiers, raised, destinations)
@@ -185,7 +186,11 @@ def _tier_row(
         sentence = f"{tier} keeps {first}: {leader} is proved for {winners}, but not for {losers}."
     else:
         places = ", ".join(dict.fromkeys(destinations[task] for task in here))
-        sentence = f"{tier} keeps {first}: every task of it reaches {leader} by way of {places} instead."
+        sentence = (
+            f"{tier} keeps {first}: every task of it moves to {places} instead."
+            if places != tier
+            else f"{tier} keeps {first}: {leader} is put first for each of its tasks alone."
+        )
     return {
         "tier": tier,
         "first": first,
@@ -246,13 +251,20 @@ def _task_edits(
     return [Edit(name, (*entry, "models"), [*old[:place], *move.chain, *old[place:]])]
 
 
-def _channel_edits(move: Move, tiers: Mapping[str, Sequence[str]]) -> list[Edit]:
+def _channel_edits(files: Mapping[str, str], move: Move, tiers: Mapping[str, Sequence[str]]) -> list[Edit]:
     """Keep the present models for channels that may not use a provider of the new one."""
-    present = list(tiers.get(move.tier, (move.reference,)))
-    return [
-        Edit(MAPPING, ("overrides", "channels", channel, "tasks", move.task, "models"), present)
-        for channel in move.closed_channels
-    ]
+    own = _own_list(files, move.task)
+    listed = [_name(each) for each in _task_entry(files, own, move.task)["models"]] if own else []
+    present = listed or list(tiers.get(move.tier, (move.reference,)))
+    edits = []
+    for channel, refused in move.closed_channels.items():
+        kept = [model for model in present if model not in refused] or [move.reference]
+        edits.append(Edit(MAPPING, ("overrides", "channels", channel, "tasks", move.task, "models"), kept))
+    return edits
+
+
+def _name(entry: Any) -> str:
+    return str(entry.get("model") if isinstance(entry, dict) else entry)
 
 
 def _apply(files: Mapping[str, str], edits: Sequence[Edit]) -> tuple[dict[str, str], list[str]]:

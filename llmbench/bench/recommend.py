@@ -69,7 +69,7 @@ def recommend(
         "tasks": tasks,
         "tiers": proposal.tiers,
         "diff": proposal.diff,
-        "notes": [*wording.notes(list(decisions.values())), *plan.get("resets", ()), *proposal.notes],
+        "notes": [*wording.notes(list(decisions.values())), *proposal.notes],
     }
 
 
@@ -92,7 +92,7 @@ def _decide_task(task: str, rows: TaskRows | None, plan: Mapping[str, Any]) -> D
     clusters = {prompt: cluster for cluster, names in prompts.items() for prompt in names}
     if rows is not None:
         _refuse_unplanned(task, rows, clusters, declared)
-    units = make_units(list(clusters), clusters)
+    units = make_units(list(clusters), clusters, largest=int(declared.get("largest_cluster", 1)))
     race = Race(_terms(plan, declared, rows), units, declared.get("budgets", ()))
     repeats = int(plan.get("repeats", 1))
 
@@ -102,8 +102,14 @@ def _decide_task(task: str, rows: TaskRows | None, plan: Mapping[str, Any]) -> D
         return {name: calls for name, calls in found.items() if len(calls) == repeats}
 
     finish(race, answer)
-    decision = make_decision(race)
-    return decision if rows is None else decision.noted(rows.notes)
+    resets = [
+        text for text in plan.get("resets", ()) if text.startswith((f"{task}: ", *_models_of(declared)))
+    ]
+    return make_decision(race).noted([*(() if rows is None else rows.notes), *resets])
+
+
+def _models_of(declared: Mapping[str, Any]) -> list[str]:
+    return [f"{model} " for arm in (declared["chain"], *declared["arms"]) for model in arm]
 
 
 def _terms(plan: Mapping[str, Any], declared: Mapping[str, Any], rows: TaskRows | None) -> Terms:
@@ -145,10 +151,10 @@ def _refuse_unplanned(
 
 def _closed_channels(
     plan: Mapping[str, Any], task: str, arm: tuple[str, ...], routing: Routing
-) -> tuple[str, ...]:
-    """Channels that may not follow a move, since they may not use a provider of the new model."""
+) -> dict[str, tuple[str, ...]]:
+    """Channels that may not follow a move, with the models that they may not use."""
     constraints = Constraints.model_validate(plan["tasks"][task].get("constraints", {}))
-    return tuple(constraints.closed_channels(routing.providers or {}, arm))
+    return constraints.closed_channels(routing.providers or {}, arm)
 
 
 def _task_json(
@@ -181,5 +187,5 @@ def _judge(decisions: Mapping[str, Decision]) -> dict[str, list[str]]:
     judged = [task for task, decision in decisions.items() if decision.is_judged]
     return {
         "judged_tasks": judged,
-        "uncalibrated_tasks": [task for task in judged if decisions[task].terms.human_share is None],
+        "uncalibrated_tasks": [task for task in judged if not decisions[task].is_calibrated],
     }

@@ -21,6 +21,7 @@ from llmbench.bench.results import write_whole
 from llmbench.config import Config, load_config
 from llmbench.errors import SweepError
 from llmbench.jsonl import read_jsonl
+from llmbench.routing.resolve import tiers_of_tasks
 
 JUDGEMENTS_FILE: Final = "judgements.jsonl"
 LABELS_FILE: Final = "labels.jsonl"
@@ -116,7 +117,7 @@ def _routing(project: Project, config: Config, plan: Mapping[str, Any]) -> Routi
     }
     return Routing(
         tiers=tiers,
-        task_tiers=dict(config.mapping),
+        task_tiers=tiers_of_tasks(config),
         configs={name: body for name, body in files.items() if not name.endswith(".local.yaml")},
         unreachable={
             name for names in tiers.values() for name in names if config.model_key(name) in uncalled

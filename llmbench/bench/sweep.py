@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from llmbench.bench.adaptive import rounds, run_decided
@@ -99,9 +99,10 @@ def run_sweep(
     with Ledger(ledger).opened(wanted) as opened:
         older = _forget_older_versions(cells, opened.state)
         declared = declare(ledger.with_name(HEADERS_FILE), plan)
+        declared = replace(declared, resets=(*declared.resets, *older))
         is_grid = plan.stop == "grid"  # a race counts what it takes from the ledger as it goes
         cached = sum(cell.fingerprint in opened.state.results for cell in cells) if is_grid else 0
-        notices = (*_notices(plan, opened.state, declared), *older)
+        notices = _notices(plan, opened.state, declared)
         progress = Progress(planned=len(cells), cached=cached, notices=notices)
         work = Work(plan, run_id, client, opened, progress, file)
         file.show(progress, now=True)

@@ -75,7 +75,7 @@ class Trial:
         arm: the candidate.
         state: what was decided so far.
         is_over: whether the trial has ended; a state of `open` may be final.
-        is_superior: whether it is proved better by `terms.upgrade`.
+        is_superior: whether it is proved better by `terms.upgrade`, within all limits and the cost cap.
         is_judged: whether a judge's preferences are compared instead of scores.
         differences: paired difference of every unit, in calling order.
         weights: of the same units.
@@ -138,7 +138,8 @@ class Trial:
             claim.update(rows[name])
         if self._superior is not None:
             self._superior.update(rows["superior"])
-            self.is_superior = self._superior.is_proved
+            limits = all(claim.goal.is_proved for claim in self._claims.values())
+            self.is_superior = self._superior.is_proved and limits and not self._is_over_cap()
         if rows["quality"]:
             self.path.append((self.prompts, self._claims["quality"].goal.path[-1]))
 
@@ -244,14 +245,15 @@ class Trial:
     def _is_over_cap(self) -> bool:
         """Whether its calls cost more than allowed; the pilot's mean decides, as it decides the order."""
         most = self.terms.max_cost_usd
-        return (
-            most is not None and float(np.nanmean([mine for unit in self._costs for mine, _ in unit])) > most
-        )
+        if most is None or self.prompts == 0:
+            return False
+        return self._spent[0] / self.prompts > most
 
     def _cannot_be_superior(self) -> bool:
         gain = np.asarray(self.differences) - (self.terms.upgrade or 0.0)
         xs = np.asarray(self.weights) * gain
-        return is_hopeless(xs, alpha=self.terms.side, budget=self.budgets[-1]) or self.budgets[-1] <= xs.size
+        is_out = is_hopeless(xs, alpha=self.terms.side, budget=self.budgets[-1]) or self._is_over_cap()
+        return is_out or self.budgets[-1] <= xs.size
 
 
 def _claims(terms: Terms, budgets: Sequence[int]) -> dict[str, Claim]:

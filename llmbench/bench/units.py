@@ -24,7 +24,11 @@ class Unit:
 
 
 def make_units(
-    prompts: Sequence[str], clusters: Mapping[str, str] | None, *, seed: int | None = None
+    prompts: Sequence[str],
+    clusters: Mapping[str, str] | None,
+    *,
+    seed: int | None = None,
+    largest: int = 1,
 ) -> list[Unit]:
     """Group prompts by cluster, in the order in which each cluster comes first; no cluster: one a prompt.
 
@@ -32,6 +36,7 @@ def make_units(
         prompts: names of the prompts.
         clusters: prompt -> cluster; a prompt that it lacks stands alone.
         seed: puts the clusters into an order that depends on it and on their names alone.
+        largest: prompts of the largest cluster that may ever come; at least that of those given.
 
     Raises:
         SweepError: there is no prompt, or one stands twice.
@@ -45,7 +50,7 @@ def make_units(
     if len(set(prompts)) != len(prompts):
         twice = next(prompt for prompt, n in Counter(prompts).items() if n > 1)
         raise SweepError(f"decide: prompt {twice} stands twice")
-    largest = max(map(len, groups.values()))
+    largest = max(largest, *map(len, groups.values()))
     units = [Unit(name, tuple(group), largest) for (_, name), group in groups.items()]
     if seed is not None:
         units.sort(key=lambda unit: hashlib.sha256(f"{seed}\n{unit.name}".encode()).digest())

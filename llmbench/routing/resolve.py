@@ -159,6 +159,16 @@ def _tier(config: Config, wanted: Wanted) -> tuple[str, str]:
     return DEFAULT_TIER, f"tier {DEFAULT_TIER}: task {task!r} is unknown"
 
 
+def tiers_of_tasks(config: Config) -> dict[str, str]:
+    """The tier of every text task that a config file names, without channel or environment."""
+    names = dict.fromkeys((*config.mapping, *config.task_overrides, *config.router_tasks))
+    return {
+        name: _tier(config, Wanted(task=name))[0]
+        for name in names
+        if config.media_of(task=name, tier="") is None
+    }
+
+
 def _candidates(config: Config, environment: Environment, wanted: Wanted, tier: str) -> _Choice:
     """The first place that names candidates for this task and tier."""
     choice = (
