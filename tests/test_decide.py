@@ -190,10 +190,20 @@ def test_what_our_own_side_spoiled_is_asked_for_again():
 def test_more_than_2_percent_without_a_result_give_no_verdict():
     frame = frame_of({"ref": BASE, "small": BASE})
     few = decided(frame, "small", pull=Spoiling(frame, names(1), 99))
-    many = decided(frame, "small", pull=Spoiling(frame, names(4), 99))
+    many = decided(frame, "small", pull=Spoiling(frame, names(12), 99))
     assert (few.outcome, many.outcome, many.choice) == ("promote", "inconclusive", "ref")
     assert "1 of" in str(few)
-    assert "No verdict: more than 2 %" in str(many)
+    assert "small: 12 prompts have no result, and above 2 % nothing is promoted" in str(many)
+    most = decided(frame, "small", pull=Spoiling(frame, names(30), 99))
+    assert "No verdict: more than 2 %" in str(most)
+
+
+def test_a_prompt_with_fewer_repeats_than_others_is_pending():
+    frame = frame_of({"ref": BASE, "small": BASE})
+    twice = pd.concat([frame, frame.assign(epoch=1)])
+    flaky = (twice["model"] == "small") & (twice["epoch"] == 1) & twice["prompt_id"].isin(names(N)[1::8])
+    found = decided(twice[~flaky], "small")  # as where failing repeats were thrown away
+    assert (found.outcome, found.choice) == ("inconclusive", "ref")
 
 
 def test_rows_that_are_missing_are_pending():
@@ -257,6 +267,23 @@ def test_a_judges_preferences_are_compared_instead_of_scores_and_said_to_be_unca
     assert found.is_judged
     assert found.why["small"].delta == pytest.approx(preference[: found.why["small"].n].mean())
     assert "Judge-scored, not calibrated by people." in str(found)
+
+
+def test_a_lost_answer_loses_to_one_that_came_without_a_judge():
+    failing = ["error" if i % 3 == 0 else "ok" for i in range(N)]
+    preference = np.where(np.arange(N) % 3 == 0, np.nan, 0.0)
+    scores = {"ref": np.ones(N), "small": np.ones(N)}
+    frame = frame_of(scores, preference={"small": preference}, status={"ref": "ok", "small": failing})
+    found = decided(frame, "small")
+    assert found.outcome == "keep"
+    assert found.why["small"].delta == pytest.approx(-1 / 3, abs=0.05)
+
+
+def test_labels_that_were_promised_and_never_came_give_no_verdict():
+    frame = frame_of({"ref": np.ones(N), "small": np.ones(N)}, preference={"small": 0.0})
+    found = decided(frame, "small", human_share=0.5)
+    assert (found.outcome, found.is_calibrated) == ("inconclusive", False)
+    assert "no label is there yet" in str(found)
 
 
 def test_a_judges_missing_verdict_is_pending_and_never_a_score():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 
+import numpy as np
 import pandas as pd
 import pytest
 from hypothesis import given, settings
@@ -96,6 +97,27 @@ def test_more_prompts_go_on_with_the_evidence_that_is_there():
     assert longer.outcome == "promote"
 
 
+def test_more_prompts_under_a_seed_come_after_those_that_were_called_first():
+    frame = frame_of({"ref": BASE, "small": losing(BASE, 12)})
+    pulls = [Pulls(frame), Pulls(frame)]
+    short = decide(pulls[0], names(60), reference="ref", candidates=["small"], margin=0.02, seed=0)
+    longer = decide(
+        pulls[1], names(N), reference="ref", candidates=["small"], margin=0.02, seed=0, budgets=short.budgets
+    )
+    first, second = ([prompt for model, prompt in pull.asked if model == "ref"] for pull in pulls)
+    assert second[: len(first)] == first
+    assert longer.why["small"].path[: len(short.why["small"].path)] == short.why["small"].path
+
+
+def test_a_larger_cluster_that_comes_later_does_not_rescale_what_was_bet():
+    frame = frame_of({"ref": BASE, "small": BASE})
+    late = dict.fromkeys(names(N)[90:120], "big")
+    options = {"reference": "ref", "candidates": ["small"], "margin": 0.10, "stop": "grid"}
+    one = decide(Pulls(frame), names(90), largest_cluster=30, **options)
+    both = decide(Pulls(frame), names(120), clusters=late, budgets=one.budgets, largest_cluster=30, **options)
+    assert both.why["small"].path[: len(one.why["small"].path)] == one.why["small"].path
+
+
 def test_the_full_grid_calls_everything_and_keeps_what_was_proved():
     frame = frame_of({"ref": BASE, "small": losing(BASE, 4), "tiny": losing(BASE, 140)})
     grid, short = decided(frame, "small", "tiny", stop="grid"), decided(frame, "small", "tiny")
@@ -151,6 +173,13 @@ def test_names_are_escaped_in_a_notebook():
         ({"stop": "never"}, "stop is"),
         ({"candidates": ["ref"]}, "ref stands twice"),
         ({"candidates": [()]}, "no model and no chain"),
+        ({"candidates": "abc"}, "give a list of models"),
+        ({"slo": 5000}, r"must be \(milliseconds, share\)"),
+        ({"slo": ("5s", 0.9)}, r"must be \(milliseconds, share\)"),
+        ({"margin": "0.05"}, "margin 0.05 must lie"),
+        ({"alpha": 0.6}, "0.5 at most"),
+        ({"max_cost_usd": -1.0}, "a positive number of dollars"),
+        ({"batch": 2.5}, "whole numbers"),
         ({"prompts": []}, "no prompts"),
         ({"prompts": ["p0000", "p0000"]}, "p0000 stands twice"),
     ],
@@ -186,5 +215,9 @@ def test_rows_that_stand_twice_or_were_not_asked_for_are_refused():
         decided(pd.concat([frame, frame[:1]]), "small")
     with pytest.raises(SweepError, match="was not asked for"):
         decided(frame, "small", pull=lambda model, _: frame[frame["model"] == model])
+    with pytest.raises(SweepError, match="pull gave a NoneType"):
+        decided(frame, "small", pull=lambda *_: None)
+    with pytest.raises(SweepError, match="the epoch is empty"):
+        decided(frame.assign(epoch=np.nan), "small")
     with pytest.raises(SweepError, match="column cost_usd is missing"):
         decided(frame.drop(columns="cost_usd"), "small")

@@ -99,7 +99,8 @@ def test_labels_are_owed_on_the_share_drawn_beforehand_and_correct_the_judge():
     assert small["human"].notna().sum() == len(drawn)
     found = decide_tasks(told, plan)["extract"]
     assert (found.outcome, found.why["small"].state) == ("keep", "worse")
-    believed = decide_tasks(add_judgements(frame, plan | {"human_share": None}, lines), plan)["extract"]
+    alone = plan | {"human_share": None}
+    believed = decide_tasks(add_judgements(frame, alone, lines), alone)["extract"]
     assert believed.outcome == "promote"
 
 

@@ -177,7 +177,8 @@ def test_more_than_2_percent_pending_gives_no_verdict():
     frame.loc[frame.index[:7], ["status", "score"]] = ["harness", None]
     task = task_of(judged(frame))
     assert (task["outcome"], task["pending_share"]) == ("inconclusive", pytest.approx(7 / 320))
-    assert "7 of 320 calls are still to be run. No verdict: more than 2 %" in task["sentence"]
+    assert "7 of 320 calls are still to be run." in task["sentence"]
+    assert "No verdict: more than 2 % of the calls have no result." in task["sentence"]
     nothing = judged(frame.iloc[:0], plan_of(frame))
     assert task_of(nothing)["outcome"] == "inconclusive"
     assert candidate(nothing, "small")["quality"] is None

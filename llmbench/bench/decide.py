@@ -15,7 +15,7 @@ from llmbench.bench.decision import Decision, make_decision
 from llmbench.bench.measured import Call, read_calls
 from llmbench.bench.race import Race
 from llmbench.bench.table import TaskRows
-from llmbench.bench.terms import Family, Stop, Terms, arm_of, check_terms
+from llmbench.bench.terms import Family, Stop, Terms, arm_of, arms_of, as_slo, check_terms
 from llmbench.bench.units import make_units
 
 Pull = Callable[[str, list[str]], pd.DataFrame]
@@ -46,6 +46,7 @@ def decide(
     stop: Stop = "decided",
     human_share: float | None = None,
     max_cost_usd: float | None = None,
+    largest_cluster: int = 1,
 ) -> Decision:
     """Decide whether a cheaper candidate may take over from the reference, calling as little as needed.
 
@@ -71,11 +72,13 @@ def decide(
         pilot: prompts that every candidate gets first.
         seed: of the order of clusters; None calls the prompts in the order given.
         budgets: clusters planned when the same prompts were decided on before, so that more prompts can be
-            added at the end without losing validity; `Decision.budgets` has them.
+            added at the end of `prompts` without losing validity; `Decision.budgets` has them.
         stop: `grid` calls every candidate on every prompt, whatever is decided on the way.
         human_share: share of the prompts on which the column `human` holds a person's verdict; they must
             have been drawn at random with this chance before anybody looked.
         max_cost_usd: US dollars that a call may cost on average.
+        largest_cluster: prompts of the largest cluster that may ever come, where more prompts may be added
+            later: a larger one than all before would rescale the bets made.
 
     Raises:
         SweepError: the terms cannot be decided on, or `pull` gave rows that cannot be used.
@@ -83,10 +86,10 @@ def decide(
     terms = check_terms(
         Terms(
             reference=arm_of(reference),
-            candidates=tuple(arm_of(candidate) for candidate in candidates),
+            candidates=arms_of(candidates),
             margin=margin,
             alpha=alpha,
-            slo=None if slo is None else (float(slo[0]), float(slo[1])),
+            slo=as_slo(slo),
             floor=floor,
             max_failure=max_failure,
             min_saving=min_saving,
@@ -101,8 +104,8 @@ def decide(
         )
     )
     names = [str(prompt) for prompt in prompts]
-    groups = None if clusters is None else {str(prompt): str(name) for prompt, name in clusters.items()}
-    units = make_units(names, groups, seed=seed)
+    groups = {str(p): str(name) for p, name in (clusters or {}).items() if name is not None and name == name}
+    units = make_units(names, groups, seed=seed, budgets=budgets, largest=largest_cluster)
     race = Race(terms, units, budgets)
     originals = dict(zip(names, prompts, strict=True))
 
@@ -127,7 +130,9 @@ def decide_rows(
     Raises:
         SweepError: the terms cannot be decided on.
     """
-    race = Race(check_terms(terms), make_units(list(rows.prompts), rows.clusters, seed=seed), budgets)
+    race = Race(
+        check_terms(terms), make_units(list(rows.prompts), rows.clusters, seed=seed, budgets=budgets), budgets
+    )
     finish(race, rows.answer)
     return make_decision(race).noted(rows.notes)
 

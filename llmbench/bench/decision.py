@@ -18,9 +18,9 @@ from llmbench.bench.decision_page import decision_html
 from llmbench.bench.evidence import always_valid_interval, fewest_units, mean_interval, units_needed
 from llmbench.bench.intervals import quantile_interval
 from llmbench.bench.measured import Seen
-from llmbench.bench.race import PENDING_SHARE, Race
+from llmbench.bench.race import Race
 from llmbench.bench.terms import Arm, Terms, arm_name
-from llmbench.bench.trial import State, Trial
+from llmbench.bench.trial import PENDING_SHARE, State, Trial
 from llmbench.bench.units import Unit
 
 Floats = NDArray[np.float64]
@@ -245,7 +245,7 @@ def make_decision(race: Race) -> Decision:
 def _outcome(race: Race, trials: Sequence[Trial]) -> tuple[Outcome, Arm]:
     """The task's outcome and the arm to use, by the rules of the specification."""
     reference, margin = race.terms.reference, race.terms.margin
-    if race.pending_share > PENDING_SHARE:
+    if race.pending_share > PENDING_SHARE or _lacks_labels(race, trials):
         return "inconclusive", reference
     if race.winner is not None:
         return "promote", race.winner.arm
@@ -272,12 +272,26 @@ def too_small(terms: Terms, units: int) -> str | None:
     )
 
 
+def _lacks_labels(race: Race, trials: Sequence[Trial]) -> bool:
+    """Whether people were to check a judge, and nobody did."""
+    is_judged = any(trial.is_judged for trial in trials)
+    return is_judged and race.terms.human_share is not None and not race.measured.is_labelled
+
+
 def _notes(race: Race) -> list[str]:
     terms, notes = race.terms, list[str]()
     if race.winner is None and terms.candidates and (small := too_small(terms, race.budgets[-1])):
         notes.append(f"{small}.")
     if race.measured.pending:
         notes.append(f"{len(race.measured.pending)} of {len(race.measured.asked)} calls are still to be run.")
+    if _lacks_labels(race, list(race.trials.values())):
+        notes.append("No verdict: people were to check the judge, and no label is there yet.")
+    notes += [
+        f"{arm_name(trial.arm)}: {trial.pending} prompts have no result, and above {100 * PENDING_SHARE:g} % "
+        "nothing is promoted."
+        for trial in race.trials.values()
+        if not trial.is_whole
+    ]
     if race.pending_share > PENDING_SHARE:
         notes.append(f"No verdict: more than {100 * PENDING_SHARE:g} % of the calls have no result.")
     return notes

@@ -49,7 +49,8 @@ def headline(decision: Decision) -> str:
     if decision.outcome == "promote" and choice is not None:
         return f"{choice.name} can take over from {now}."
     if decision.outcome == "demote" and choice is not None:
-        return f"{choice.name} should take over from {now}: it is better, at a higher cost."
+        dearer = "" if choice.cost_ratio is not None and choice.cost_ratio < 1.0 else ", at a higher cost"
+        return f"{choice.name} should take over from {now}: it is better{dearer}."
     if decision.outcome == "demote":
         return f"{now} misses its {' and its '.join(map(_limit_name, decision.limits_missed))}."
     if decision.outcome == "keep":

@@ -66,6 +66,7 @@ class Measured:
 
     Attributes:
         judged: models that a judge compared with the reference.
+        repeats: the most repeats of a prompt so far; a prompt with fewer is pending.
         is_labelled: whether a person compared any pair.
         asked: (model, prompt) pairs that were asked for.
         pending: those of them that have no result: our own throttling, an interruption, a missing row.
@@ -74,6 +75,7 @@ class Measured:
     def __init__(self) -> None:
         self.judged: set[str] = set()
         self.is_labelled = False
+        self.repeats = 1
         self.asked: set[tuple[str, str]] = set()
         self.pending: set[tuple[str, str]] = set()
         self._calls: dict[tuple[str, str], tuple[Call, ...]] = {}
@@ -94,7 +96,8 @@ class Measured:
         for prompt in prompts:
             self.asked.add((model, prompt))
             calls = tuple(found.get(prompt, ()))
-            if not calls or any(call.status == "harness" for call in calls):
+            self.repeats = max(self.repeats, len(calls))
+            if len(calls) < self.repeats or any(call.status == "harness" for call in calls):
                 self.pending.add((model, prompt))
             else:
                 self._calls[model, prompt] = calls
@@ -145,9 +148,14 @@ def _averaged(repeats: Sequence[Call]) -> Seen:
         cost_usd=sum(call.cost_usd for call in repeats) / n,
         failed=sum(call.status != "ok" for call in repeats) / n,
         calls=tuple((call.status, call.latency_ms) for call in repeats),
-        preference=sum(call.preference for call in repeats) / n,
-        human=sum(call.human for call in repeats) / n,
+        preference=_known_mean([call.preference for call in repeats]),
+        human=_known_mean([call.human for call in repeats]),
     )
+
+
+def _known_mean(values: Sequence[float]) -> float:
+    known = [value for value in values if not math.isnan(value)]
+    return sum(known) / len(known) if known else _NAN
 
 
 def read_calls(frame: pd.DataFrame, model: str, prompts: Iterable[str]) -> dict[str, list[Call]]:
@@ -162,6 +170,8 @@ def read_calls(frame: pd.DataFrame, model: str, prompts: Iterable[str]) -> dict[
         SweepError: a column is missing, a row stands twice or was not asked for, a status is unknown, or a
             score, cost, latency or preference is out of its range.
     """
+    if not isinstance(frame, pd.DataFrame):
+        raise SweepError(f"{model}: pull gave a {type(frame).__name__}; it must give a pandas DataFrame")
     missing = [name for name in COLUMNS if name not in frame.columns]
     if missing:
         raise SweepError(f"{model}: column {missing[0]} is missing; needed are {', '.join(COLUMNS)}")
@@ -177,6 +187,8 @@ def read_calls(frame: pd.DataFrame, model: str, prompts: Iterable[str]) -> dict[
         where = f"{model} on prompt {name}"
         if name not in found:
             raise SweepError(f"{where}: this row was not asked for")
+        if epoch != epoch or epoch is None:
+            raise SweepError(f"{where}: the epoch is empty; number the repeats, or leave the column out")
         if (name, epoch) in known:
             raise SweepError(f"{where}: epoch {epoch} stands twice")
         known.add((name, epoch))

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Generator, Sequence
-from typing import Final
 
 import numpy as np
 
@@ -25,8 +24,6 @@ from llmbench.errors import SweepError
 
 Want = tuple[str, list[str]]
 """A model, and the prompts that it is to be called on."""
-PENDING_SHARE: Final = 0.02
-"""With a larger share of calls without a result there is no verdict."""
 
 
 class Race:

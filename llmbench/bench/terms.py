@@ -27,6 +27,30 @@ def arm_of(given: str | Sequence[str]) -> Arm:
     return arm
 
 
+def arms_of(given: Sequence[str | Sequence[str]]) -> tuple[Arm, ...]:
+    """The candidates as arms.
+
+    Raises:
+        SweepError: they are one text instead of a list, or one of them is no arm.
+    """
+    if isinstance(given, str):
+        raise SweepError(f"decide: candidates is the text {given!r}; give a list of models")
+    return tuple(arm_of(each) for each in given)
+
+
+def as_slo(given: object) -> tuple[float, float] | None:
+    """A latency limit as (milliseconds, share).
+
+    Raises:
+        SweepError: it is not two numbers.
+    """
+    if given is None:
+        return None
+    if isinstance(given, tuple | list) and len(given) == 2 and all(isinstance(x, int | float) for x in given):
+        return float(given[0]), float(given[1])
+    raise SweepError(f"decide: slo {given!r} must be (milliseconds, share), as (5000, 0.95)")
+
+
 def arm_name(arm: Arm) -> str:
     """An arm in words: `a`, or `a > b` for a chain."""
     return " > ".join(arm)
@@ -106,14 +130,16 @@ def check_terms(terms: Terms) -> Terms:
     shares |= {"max_failure": terms.max_failure, "upgrade": terms.upgrade, "human_share": terms.human_share}
     shares |= {"slo's share": terms.slo[1] if terms.slo else None}
     for name, share in shares.items():
-        if share is not None and not 0.0 < share < 1.0:
+        if share is not None and not (isinstance(share, int | float) and 0.0 < share < 1.0):
             raise SweepError(f"decide: {name} {share} must lie between 0 and 1; 0.05 means 5 points")
     if not 0.0 <= terms.min_saving < 1.0:
         raise SweepError(f"decide: min_saving {terms.min_saving} must lie in [0, 1); 0.2 means a fifth")
     if terms.slo is not None and not 0.0 < terms.slo[0] < math.inf:
         raise SweepError(f"decide: slo's limit {terms.slo[0]} must be a number of milliseconds")
-    if min(terms.batch, terms.pilot, terms.tasks) < 1:
-        raise SweepError("decide: batch, pilot and tasks must be 1 or more")
+    if not all(isinstance(n, int) and n >= 1 for n in (terms.batch, terms.pilot, terms.tasks)):
+        raise SweepError("decide: batch, pilot and tasks must be whole numbers from 1 on")
+    if terms.alpha > 0.5 or (terms.max_cost_usd is not None and not terms.max_cost_usd > 0.0):
+        raise SweepError("decide: alpha must be 0.5 at most, and max_cost_usd a positive number of dollars")
     if terms.family not in ("task", "report") or terms.stop not in ("decided", "grid"):
         raise SweepError("decide: family is `task` or `report`, stop is `decided` or `grid`")
     arms = (terms.reference, *terms.candidates)

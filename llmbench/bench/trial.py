@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final, Literal
 
 import numpy as np
@@ -28,6 +28,8 @@ from llmbench.bench.units import Unit
 
 Floats = NDArray[np.float64]
 State = Literal["promote", "worse", "slow", "costly", "unlikely", "open"]
+PENDING_SHARE: Final = 0.02
+"""With a larger share of calls without a result there is no promotion, and no verdict."""
 GIVE_UP: Final = 0.10
 """Evidence of 1 / 0.10 against a candidate ends its trial: a saving of calls, no claim of the report."""
 
@@ -80,6 +82,7 @@ class Trial:
         differences: paired difference of every unit, in calling order.
         weights: of the same units.
         prompts: prompts behind them.
+        pending: prompts that could not be compared.
         path: (prompts, evidence of no worse) after each batch.
         cost: the candidate's cost over the reference's, or None when one is unknown.
     """
@@ -93,6 +96,7 @@ class Trial:
         self.differences: list[float] = []
         self.weights: list[float] = []
         self.prompts = 0
+        self.pending = 0
         self.path: list[tuple[int, float]] = [(0, 1.0)]
         self.cost: Interval | None = None
         self._costs: list[list[tuple[float, float]]] = []
@@ -149,11 +153,14 @@ class Trial:
         for prompt in unit.prompts:
             mine, other = measured.seen(self.arm, prompt), measured.seen(self.terms.reference, prompt)
             if mine is None or other is None:
-                continue
+                continue  # counted as pending below
+            if self.is_judged and max(mine.failed, other.failed) == 1.0:
+                mine = replace(mine, preference=other.failed - mine.failed)  # a lost answer needs no judge
             if self.is_judged and math.isnan(mine.preference):
                 measured.pending.add((self.arm[0], prompt))
             else:
                 pairs.append((mine, other))
+        self.pending += len(unit.prompts) - len(pairs)
         return pairs
 
     def _take(self, pairs: list[tuple[Seen, Seen]], weight: float, rows: dict[str, list[float]]) -> None:
@@ -181,11 +188,16 @@ class Trial:
             self._spent[0] += 0.0 if math.isnan(mine_usd) else mine_usd
             self._spent[1] += 0.0 if math.isnan(other_usd) else other_usd
 
+    @property
+    def is_whole(self) -> bool:
+        """Whether few enough of its prompts lack a result for a promotion."""
+        return self.pending <= PENDING_SHARE * (self.prompts + self.pending)
+
     def promote_if_proved(self, *, is_last: bool = False) -> bool:
         """Promote the candidate if every claim and its lower cost are proved now."""
         is_proved = all(claim.goal.is_proved for claim in self._claims.values())
         self._look_at_cost(is_proved=is_proved, is_last=is_last)
-        if is_proved and self._is_cheaper():
+        if is_proved and self.is_whole and self._is_cheaper():
             self._end("promote")
         return self.is_over
 
@@ -208,18 +220,20 @@ class Trial:
 
     def _last_state(self, claims: Sequence[Claim]) -> State:
         if all(claim.goal.is_proved for claim in claims):
-            return "costly"
+            return "costly" if self.is_whole else "open"
         lost = any(not claim.goal.is_proved and sum(claim.xs) <= 0.0 for claim in claims)
         return "unlikely" if lost else "open"
 
     def _end(self, state: State) -> None:
         self.state, self.is_over = state, True
+        if self._looked != self.prompts and self._is_cost_known:  # what is shown is of all that was seen
+            self._looked, self.cost = self.prompts, _ratio(self._costs)
 
     def _look_at_cost(self, *, is_proved: bool, is_last: bool) -> None:
         """Bound the ratio of costs, more rarely than the evidence is read: the bootstrap is slow."""
         n = self.prompts
         may_be_dear = n >= 2 * self._looked and self._sum_ratio() >= 1.0 - self.terms.min_saving
-        is_due = self._looked == 0 or is_last or may_be_dear or (is_proved and n >= 1.1 * self._looked)
+        is_due = self._looked == 0 or is_last or may_be_dear or is_proved
         if n in (0, self._looked) or not is_due:
             return
         self._looked = n

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -29,6 +30,7 @@ def make_units(
     *,
     seed: int | None = None,
     largest: int = 1,
+    budgets: Sequence[int] = (),
 ) -> list[Unit]:
     """Group prompts by cluster, in the order in which each cluster comes first; no cluster: one a prompt.
 
@@ -36,6 +38,8 @@ def make_units(
         prompts: names of the prompts.
         clusters: prompt -> cluster; a prompt that it lacks stands alone.
         seed: puts the clusters into an order that depends on it and on their names alone.
+        budgets: units of earlier plans: each part stays in its place, and only its own order is shuffled, so
+            that what was called first is still first. New prompts stand at the end.
         largest: prompts of the largest cluster that may ever come; at least that of those given.
 
     Raises:
@@ -52,6 +56,13 @@ def make_units(
         raise SweepError(f"decide: prompt {twice} stands twice")
     largest = max(largest, *map(len, groups.values()))
     units = [Unit(name, tuple(group), largest) for (_, name), group in groups.items()]
-    if seed is not None:
-        units.sort(key=lambda unit: hashlib.sha256(f"{seed}\n{unit.name}".encode()).digest())
-    return units
+    return units if seed is None else _shuffled(units, seed, budgets)
+
+
+def _shuffled(units: Sequence[Unit], seed: int, budgets: Sequence[int]) -> list[Unit]:
+    cuts = [0, *sorted(n for n in set(budgets) if 0 < n < len(units)), len(units)]
+    shuffled: list[Unit] = []
+    for start, stop in itertools.pairwise(cuts):
+        part = units[start:stop]
+        shuffled += sorted(part, key=lambda unit: hashlib.sha256(f"{seed}\n{unit.name}".encode()).digest())
+    return shuffled
