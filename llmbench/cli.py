@@ -152,7 +152,13 @@ def decide(
     floor: Annotated[float | None, typer.Option(help="Mean score that must be kept.")] = None,
     max_failure: Annotated[float | None, typer.Option(help="Share of failed calls allowed.")] = None,
     min_saving: Annotated[float, typer.Option(help="Share of the cost that must be saved.")] = 0.0,
+    max_cost_usd: Annotated[float | None, typer.Option(help="US dollars a call may cost on average.")] = None,
     upgrade: Annotated[float | None, typer.Option(help="Gain that lets a dearer model take over.")] = None,
+    human_share: Annotated[
+        float | None, typer.Option(help="Share of prompts with a label in `human`.")
+    ] = None,
+    batch: Annotated[int, typer.Option(help="Prompts between two looks.")] = 10,
+    pilot: Annotated[int, typer.Option(help="Prompts that every candidate gets first.")] = 10,
     family: Annotated[str, typer.Option(help="task, or report: alpha for all tasks together.")] = "task",
     stop: Annotated[str, typer.Option(help="decided, or grid: use every row.")] = "decided",
     budget: Annotated[list[int] | None, typer.Option(help="Clusters planned, if it has fewer.")] = None,
@@ -166,6 +172,7 @@ def decide(
     terms = Terms(
         reference=(), candidates=(), margin=margin, alpha=alpha, floor=floor, max_failure=max_failure,
         slo=None if slo_ms is None else (slo_ms, slo_share), min_saving=min_saving, upgrade=upgrade,
+        max_cost_usd=max_cost_usd, human_share=human_share, batch=batch, pilot=pilot,
         family=family, stop=stop,  # type: ignore[arg-type]  # checked with the other terms
     )  # fmt: skip
     found = decide_file(

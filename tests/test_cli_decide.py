@@ -44,8 +44,10 @@ def test_limits_candidates_chains_and_the_order_are_options(tmp_path):
     done = run(
         path, "--reference", "ref", "--candidate", "tiny > small", "--candidate", "small", "--margin", "0.1",
         "--slo-ms", "5000", "--slo-share", "0.9", "--floor", "0.5", "--seed", "3", "--stop", "grid", "--json",
+        "--batch", "25", "--pilot", "20", "--max-cost-usd", "0.5",
     )  # fmt: skip
     options = {"slo": (5000, 0.9), "floor": 0.5, "seed": 3, "stop": "grid"}
+    options |= {"batch": 25, "pilot": 20, "max_cost_usd": 0.5}
     assert json.loads(done.stdout) == decided(FRAME, ("tiny", "small"), "small", **options).to_dict()
 
 
