@@ -15,6 +15,7 @@ import importlib.util
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -359,13 +360,22 @@ def _log(wanted: _Wanted) -> str:
 
 def _death(wanted: _Wanted, status: int) -> str:
     """Why a server ended while it was starting, as one line."""
-    log = _log(wanted)
-    if "couldn't bind" in log:
-        return f"{wanted.name}: port {wanted.settings['port']} is in use: choose another, or 0 for a free one"
+    log, port = _log(wanted), wanted.settings["port"] or 0
+    if "couldn't bind" in log or _is_taken(port):  # the engine may end before its log is written
+        return f"{wanted.name}: port {port} is in use: choose another, or 0 for a free one"
     return (
         f"{wanted.name}: the server ended while starting (status {status}): {_last_line(log)} "
         f"(see {wanted.state_dir / program.SERVER_LOG})"
     )
+
+
+def _is_taken(port: int) -> bool:
+    """Whether another process listens on a port of this machine."""
+    try:
+        socket.create_server(("127.0.0.1", port)).close()
+    except OSError:
+        return True
+    return False
 
 
 def _last_line(log: str) -> str:
