@@ -307,13 +307,18 @@ def _without_prompt(text: str, messages: Sequence[Message]) -> str:
     places: dict[str, list[int]] = {}
     for at in range(len(text) - _QUOTATION + 1):
         places.setdefault(text[at : at + _QUOTATION], []).append(at)
-    quoted = bytearray(len(text))
+    marks = 0  # a byte a character; each spelling has marks of its own, since another may reach further
     for known in _quotable(messages) if places else ():
+        quoted, found = bytearray(len(text)), set[str]()
         for start in range(0, len(known) - _QUOTATION + 1, _QUOTATION):
-            for at in places.pop(known[start : start + _QUOTATION], ()):
-                _mark(quoted, text, at, known, start)
+            piece = known[start : start + _QUOTATION]
+            if piece not in found:
+                found.add(piece)
+                for at in places.get(piece, ()):
+                    _mark(quoted, text, at, known, start)
+        marks |= int.from_bytes(quoted)
     kept, end = [], 0
-    for run in re.finditer(rb"\x01+", quoted):
+    for run in re.finditer(rb"\x01+", marks.to_bytes(len(text))):
         kept += [text[end : run.start()], "(prompt text)"]
         end = run.end()
     return "".join((*kept, text[end:]))
