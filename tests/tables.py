@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from llmbench import decide
+from llmbench.bench.evidence import Evidence
 
 COST = {"ref": 0.030, "small": 0.004, "tiny": 0.001, "big": 0.120}
 
@@ -71,3 +72,14 @@ def decided(frame, *candidates, reference="ref", pull=None, **options):
     prompts = list(dict.fromkeys(frame["prompt_id"]))
     options = {"margin": 0.10} | options
     return decide(pull or Pulls(frame), prompts, reference=reference, candidates=candidates, **options)
+
+
+def smallest_margin(units: int, *, alpha: float) -> float:
+    """The smallest thousandth at which so many equal units are a proof, tried one after the other."""
+    for thousandths in range(1, 1000):
+        margin = thousandths / 1000
+        evidence = Evidence(1 - margin, alpha=alpha, budgets=[units])
+        evidence.update([margin] * units)
+        if evidence.is_proved:
+            return margin
+    raise AssertionError("no margin at all")

@@ -17,7 +17,6 @@ from llmbench.bench.evidence import (
     fewest_units,
     is_hopeless,
     mean_interval,
-    smallest_margin,
     units_needed,
 )
 from llmbench.errors import SweepError
@@ -185,11 +184,6 @@ def test_without_any_disagreement_a_margin_takes_more_than_ln_alpha_over_ln_1_le
     assert least < fewest <= most
     assert grown(np.full(fewest, margin), 1 - margin, budgets=[fewest], alpha=alpha).is_proved
     assert not grown(np.full(fewest - 1, margin), 1 - margin, budgets=[fewest - 1], alpha=alpha).is_proved
-    assert smallest_margin(fewest, alpha=alpha) <= margin < smallest_margin(fewest - 1, alpha=alpha)
-
-
-def test_a_pool_too_small_for_any_margin_says_so():
-    assert smallest_margin(1, alpha=0.001) is None
 
 
 def test_the_planned_number_proves_a_true_gap_in_about_four_of_five_sweeps():
@@ -228,7 +222,6 @@ def test_a_candidate_far_below_is_hopeless_and_one_in_sight_is_not():
         (lambda: Evidence(1.0, alpha=1.0, budgets=[1]), "alpha 1.0 lie in"),
         (lambda: Evidence(1.0, alpha=0.05, budgets=[]), "name 1 unit or more"),
         (lambda: fewest_units(0.0, alpha=0.05), "margin 0.0 must lie between"),
-        (lambda: smallest_margin(0, alpha=0.05), "0 units can prove nothing"),
     ],
 )
 def test_wrong_input_is_named(call, says):

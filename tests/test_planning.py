@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from typer.testing import CliRunner
 
-from llmbench.bench.evidence import Evidence, fewest_units, smallest_margin
+from llmbench.bench.evidence import Evidence, fewest_units
 from llmbench.bench.planning import FACTORS, forecast_sweep
 from llmbench.bench.pools import EQUAL, NEVER_DIFFER, Assumption, Pool, provable_margin, units_for
 from llmbench.cli import app
@@ -26,6 +26,7 @@ from tests.sweep_project import (
     write_dataset,
     write_project,
 )
+from tests.tables import smallest_margin
 
 ALPHA = 0.05
 HOSTILE = "<b>x</b>"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Final
 
-from llmbench.bench.terms import Terms, arm_name
+from llmbench.bench.terms import Terms
 from llmbench.display.wording import change, change_interval, money, number, share
 
 if TYPE_CHECKING:
@@ -206,8 +206,3 @@ def _asked(terms: Terms) -> str:
 
 def _limit_name(name: str) -> str:
     return {"floor": "quality floor", "slo": "latency limit"}[name]
-
-
-def describe_arms(terms: Terms) -> str:
-    """Who was compared, for titles."""
-    return f"{arm_name(terms.reference)} against {', '.join(map(arm_name, terms.candidates)) or 'nobody'}"

@@ -260,25 +260,6 @@ def fewest_units(margin: float, *, alpha: float) -> int:
     return high
 
 
-def smallest_margin(units: int, *, alpha: float) -> float | None:
-    """The smallest margin, to 0.001, that so many units can prove: when candidate and reference never differ.
-
-    Returns:
-        None when not even a margin of 0.999 can be proved.
-
-    Raises:
-        SweepError: fewer than 1 unit, or alpha outside (0, 1).
-    """
-    _refuse_shares(alpha=alpha)
-    if units < 1:
-        raise SweepError(f"evidence: {units} units can prove nothing; give at least 1")
-    low, high = 0, 1000  # thousandths: low is not proved, high is or stands for nothing
-    while high - low > 1:
-        middle = (low + high) // 2
-        low, high = (low, middle) if _proves_equality(units, middle / 1000.0, alpha) else (middle, high)
-    return high / 1000.0 if high < 1000 else None
-
-
 def _proves_equality(units: int, margin: float, alpha: float) -> bool:
     evidence = Evidence(1.0 - margin, alpha=alpha, budgets=[units])
     evidence.update(np.full(units, margin))
