@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 from llmbench.bench.card import schema_error
 from llmbench.structuring import loads_strictly, unfence
@@ -59,8 +59,15 @@ def read_object(
     output: str, schema: Mapping[str, Any] | None
 ) -> tuple[dict[str, Any] | None, dict[str, float]]:
     """The reply as an object that obeys the schema, or None, with the two details that say which failed."""
+    return read_valid(output, schema, dict)
+
+
+def read_valid(
+    output: str, schema: Mapping[str, Any] | None, kind: type = object
+) -> tuple[Any, dict[str, float]]:
+    """The reply as JSON of a kind (`dict`, `list`) that obeys the schema, or None, with the two details."""
     value = read_json(output)
-    if not isinstance(value, dict):
+    if value is None or not isinstance(value, kind):
         return None, {"json": 0.0, "schema": 0.0}
     try:
         valid = schema is None or schema_error(value, schema) is None
@@ -127,3 +134,21 @@ def script_fits(text: str, lang: str) -> bool:
     if lang == "ja":
         return japanese > 0 and japanese * 2 >= letters
     return japanese == 0 and any(c.isalnum() for c in plain)
+
+
+_TOKEN: Final = re.compile(rf"[{_CJK}]|[^\s{_CJK}]+")
+
+
+def tokens(text: str) -> list[str]:
+    """The words of a text after `normalise`; each kana or kanji is a word of its own."""
+    return _TOKEN.findall(normalise(text))
+
+
+Form = Literal["raw", "stripped", "normalised"]
+
+
+def in_form(text: str, form: Form) -> str:
+    """A text as it is, without the blanks at its ends, or after `normalise`."""
+    if form == "normalised":
+        return normalise(text)
+    return text.strip() if form == "stripped" else text
