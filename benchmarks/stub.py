@@ -1,5 +1,7 @@
 """A provider on loopback that costs as little as Python allows: the same Chat Completions answer each time.
 
+    python benchmarks/stub.py [LATENCY_MS]
+
 A request whose path begins with /busy is answered 429, so that a call must go to its second candidate.
 Prints its port and serves until it is killed.
 """
@@ -8,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import sys
 
 BODY = json.dumps(
     {
@@ -41,8 +44,9 @@ OK_REPLY, BUSY_REPLY = _reply(b"200 OK", BODY), _reply(b"429 Too Many Requests",
 class Stub(asyncio.Protocol):
     """One connection: reads whole requests by their content-length, answers each in turn."""
 
-    def __init__(self) -> None:
+    def __init__(self, latency_s: float) -> None:
         self.waiting = b""
+        self.latency_s = latency_s
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = transport
@@ -56,14 +60,19 @@ class Stub(asyncio.Protocol):
                 return
             is_busy = self.waiting.startswith(b"POST /busy")
             self.waiting = self.waiting[end + 4 + length :]
-            self.transport.write(BUSY_REPLY if is_busy else OK_REPLY)
+            reply = BUSY_REPLY if is_busy else OK_REPLY
+            if self.latency_s:
+                asyncio.get_running_loop().call_later(self.latency_s, self.transport.write, reply)
+            else:
+                self.transport.write(reply)
 
 
-async def main() -> None:
-    server = await asyncio.get_running_loop().create_server(Stub, "127.0.0.1", 0)
+async def main(latency_ms: float) -> None:
+    loop = asyncio.get_running_loop()
+    server = await loop.create_server(lambda: Stub(latency_ms / 1000), "127.0.0.1", 0, backlog=2048)
     print(server.sockets[0].getsockname()[1], flush=True)
     await server.serve_forever()
 
 
 if __name__ == "__main__":
-    asyncio.run(main())
+    asyncio.run(main(*map(float, sys.argv[1:2] or ["0"])))

@@ -13,7 +13,7 @@ from dataclasses import replace
 from datetime import UTC, date, datetime
 from itertools import chain
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from llmbench.catalog import Endpoint, ModelSpec
 from llmbench.config.environment import Environment, read_environment
@@ -41,6 +41,9 @@ from llmbench.providers.local_models import MODELS
 from llmbench.providers.send import speaks, wire_for
 from llmbench.routing.setup import Setup
 from llmbench.telemetry import Redactor
+
+if TYPE_CHECKING:
+    from llmbench.bench.plan_file import TierOf
 
 #: A model that expires within so many days is worth a word.
 SOON_DAYS: Final = 30
@@ -280,14 +283,22 @@ def _sweep_plans(root: Path, config: Config) -> Iterator[Finding]:
         for task in ("", *plan.tasks):
             keys = ("tasks", task, "candidates") if task else ("candidates",)
             shape = plan.tasks.get(task)
-            if task and (shape is None or shape.candidates is None):
-                continue  # the plan's own list, which is read once
-            for index, arm in enumerate(plan.candidates_of(task)):
-                for model in arm:
-                    if config.model_key(model) is None:
-                        message = f"the plan names model {model!r}, which no registry has; "
-                        place = source.place((*keys, index))
-                        yield Finding("error", *place, message + near(model, config.models))
+            named = (shape and shape.candidates) if task else plan.candidates
+            for index, entry in enumerate(named or ()):  # without an own list the plan's, which is read once
+                place = source.place((*keys, index))
+                yield from (Finding("error", *place, text) for text in _unknown_names(entry, config))
+
+
+def _unknown_names(entry: str | list[str] | TierOf, config: Config) -> Iterator[str]:
+    """What is wrong with the names in a plan's candidate."""
+    if not isinstance(entry, str | list):
+        tiers = config.all_tiers()
+        if entry.tier not in tiers:
+            yield f"the plan names tier {entry.tier!r}, which no file has; {near(entry.tier, tiers)}"
+        return
+    for model in [entry] if isinstance(entry, str) else entry:
+        if config.model_key(model) is None:
+            yield f"the plan names model {model!r}, which no registry has; {near(model, config.models)}"
 
 
 def _known_secrets(config: Config | None, environment: Environment) -> list[str]:

@@ -50,8 +50,8 @@ class JsonlWriter:
         self._whole_to = 0  # up to here this writer left whole lines behind
         self._pid = os.getpid()
 
-    def append(self, record: Mapping[str, Any]) -> None:
-        """Write one record as one line.
+    def append(self, record: Mapping[str, Any]) -> int:
+        """Write one record as one line; returns the byte offset at which the line begins.
 
         Raises:
             OSError: the file cannot be opened or written, or its lock was not free within `wait_s`
@@ -65,15 +65,17 @@ class JsonlWriter:
         data = line.encode("utf-8", "backslashreplace") + b"\n"  # a lone surrogate becomes a JSON escape
         with self._thread_lock:
             fd, end = self._locked()
+            begin = end
             try:
                 if end != self._whole_to and end and os.pread(fd, 1, end - 1) != b"\n":
-                    data = b"\n" + data
+                    data, begin = b"\n" + data, end + 1
                 if os.write(fd, data) != len(data):
                     os.ftruncate(fd, end)
                     raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), self._name)
                 self._whole_to = end + len(data)
             finally:
                 fcntl.flock(fd, fcntl.LOCK_UN)
+            return begin
 
     def _locked(self) -> tuple[int, int]:
         """The open and locked file and its size; opened again when the path was removed or rotated away.
@@ -160,6 +162,25 @@ def read_jsonl(path: str | Path) -> Iterator[JsonlLine]:
                 continue
             record, reason = _parse_line(raw)
             yield JsonlLine(number, start, raw, record, reason)
+
+
+def read_record(fd: int, offset: int) -> dict[str, Any]:
+    """The record of the line that begins at an offset of an open file.
+
+    Raises:
+        OSError: the file cannot be read.
+        ValueError: no record begins there; the file was changed.
+    """
+    size, raw = 4096, b""
+    while b"\n" not in raw:
+        piece = os.pread(fd, size, offset + len(raw))
+        if not piece:
+            break
+        raw, size = raw + piece, size * 4
+    record, reason = _parse_line(raw.partition(b"\n")[0] + b"\n")
+    if record is None:
+        raise ValueError(f"no record at byte {offset}: {reason}")
+    return record
 
 
 def _parse_line(raw: bytes) -> tuple[dict[str, Any] | None, str | None]:

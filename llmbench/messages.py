@@ -131,6 +131,15 @@ class Adjustment:
 
 
 @dataclass(frozen=True, slots=True)
+class RateLeft:
+    """What a provider says is left before it refuses; `reset_s`: seconds until there is more, or None."""
+
+    requests: int | None = None
+    tokens: int | None = None
+    reset_s: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Attempt:
     """One request to one model.
 
@@ -154,6 +163,7 @@ class Attempt:
     output: str | None = None
     finish_reason: FinishReason | None = None
     ttft_ms: float | None = None
+    rate_left: RateLeft | None = None
 
     def as_dict(self) -> dict[str, Any]:
         """The telemetry form; an attempt that answered has no error keys, its cost is the call's.
@@ -189,6 +199,7 @@ class Route:
         adjustments: model key -> what the guard changed for that model.
         worst_case_s: the longest the call can take, in seconds.
         worst_case_usd: the most the call can cost in USD, or None when a price is unknown.
+        worst_case_tokens: input, estimated, and output limit of the longest candidate; None before `explain`.
     """
 
     task: str
@@ -202,6 +213,7 @@ class Route:
     adjustments: Mapping[str, tuple[Adjustment, ...]] = field(default_factory=dict)
     worst_case_s: float | None = None
     worst_case_usd: float | None = None
+    worst_case_tokens: int | None = None
 
     def __str__(self) -> str:
         lines = [f"{self.task} -> tier {self.tier} -> {' > '.join(self.candidates)}"]

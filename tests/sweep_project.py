@@ -106,6 +106,7 @@ def write_project(
             "stop": "grid",
             "margin": 0.5,  # what a dozen samples can prove
             "candidates": list(models),
+            "budget": {"usd": 1.0},
             "tasks": {task: {} for task in tasks},
         }
         | (plan or {}),

@@ -12,9 +12,15 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llmbench.bench.cells import Cell, lanes, make_cells
+from llmbench.bench import cells as cells_module
+from llmbench.bench.cells import Cell, make_cells
 from llmbench.errors import LLMBenchError
 from tests.sweep_project import frozen_plan, open_project_client, write_project
+
+
+def lanes(cells, finished=()):
+    """The lanes with the cells that they give."""
+    return {lane: list(waiting) for lane, waiting in cells_module.lanes(cells, finished).items()}
 
 
 def grid(tasks, repeats, samples, models, lane=lambda _model: "one"):

@@ -13,6 +13,7 @@ import pytest
 import yaml
 
 from llmbench.bench.ledger import read_ledger
+from llmbench.bench.sending import MOST_TRIES
 from llmbench.bench.progress import read_progress
 from llmbench.bench.sweep import run_sweep
 from llmbench.errors import ProviderError, SweepError
@@ -183,7 +184,9 @@ def test_a_failure_that_passes_with_a_retry_is_an_answer(tmp_path, stub):
     assert calls_in(project) == 2
 
 
-@pytest.mark.parametrize(("prompt", "kind", "requests"), [("#429", "rate_limit", 3), ("#401", "auth", 1)])
+@pytest.mark.parametrize(
+    ("prompt", "kind", "requests"), [("#429", "rate_limit", 3 * MOST_TRIES), ("#401", "auth", 1)]
+)
 def test_our_own_throttling_and_accounts_are_pending_and_never_a_result(
     tmp_path, stub, prompt, kind, requests
 ):

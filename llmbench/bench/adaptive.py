@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from llmbench.bench.cells import Cell
+from llmbench.bench.cells import Cell, lanes
 from llmbench.bench.headers import Declared
 from llmbench.bench.ledger import LedgerState
 from llmbench.bench.measured import Call
@@ -59,7 +59,7 @@ async def run_decided(work: Work, cells: Sequence[Cell], declared: Declared) -> 
         waiting = [cell for cell in round_.cells if cell.fingerprint not in state.results]
         work.progress.cached += len(round_.cells) - len(waiting)
         if waiting:
-            await run_lanes(work, waiting)
+            await run_lanes(work, lanes(round_.cells, finished=state.results))
         else:
             await asyncio.sleep(0)  # a race from the ledger alone can still be interrupted
     return [cell for cell in cells if cell.fingerprint in needed]

@@ -2,21 +2,29 @@
 
 from __future__ import annotations
 
+import math
+from array import array
 from collections import deque
-from collections.abc import Container, Iterable, Iterator
+from collections.abc import Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, overload
 
 from llmbench.bench.dataset import Sample
 from llmbench.bench.ledger import fingerprint
-from llmbench.bench.plan import Plan, TaskPlan
+from llmbench.bench.plan import Plan, TaskPlan, Variant
 from llmbench.errors import SweepError
+from llmbench.messages import Route
 from llmbench.routing.client import LLMClient
 
 
 @dataclass(frozen=True, slots=True)
 class Cell:
-    """One call of a sweep. `lane` names the place it queues at: cells of different lanes run at once."""
+    """One call of a sweep. `lane` names the place it queues at: cells of different lanes run at once.
+
+    `model` is the candidate; `base` the registry's model behind it, asked with the `params` on top of the
+    dataset's options. They differ where the plan tries a model with several parameters. `worst_usd` is the
+    most that one request can cost, None where nobody knows; `tokens` its input, estimated, and output limit.
+    """
 
     task: TaskPlan = field(repr=False)
     sample: Sample = field(repr=False)
@@ -24,6 +32,10 @@ class Cell:
     repeat: int
     lane: str
     fingerprint: str
+    base: str = ""
+    params: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    worst_usd: float | None = None
+    tokens: int = 0
 
     @property
     def name(self) -> str:
@@ -35,7 +47,8 @@ class Cell:
 
         Otherwise the sweep would measure the policy, not the model.
         """
-        return {**_arguments(self.task, self.sample), "models": [self.model], "allow_fallback": False}
+        asked = {**_arguments(self.task, self.sample), **self.params}
+        return {**asked, "models": [self.base or self.model], "allow_fallback": False}
 
 
 def _arguments(task: TaskPlan, sample: Sample) -> dict[str, Any]:
@@ -48,76 +61,152 @@ def _arguments(task: TaskPlan, sample: Sample) -> dict[str, Any]:
     }
 
 
-def make_cells(plan: Plan, client: LLMClient) -> list[Cell]:
-    """Every cell of a plan: task, repeat, sample, candidate. No network.
+class Cells(Sequence[Cell]):
+    """Every cell of a plan, in plan order: task, repeat, sample, candidate.
+
+    A cell is made when it is asked for; what is kept of it is its fingerprint.
+    """
+
+    def __init__(self, plan: Plan, client: LLMClient) -> None:
+        """Work out every fingerprint. No network.
+
+        Raises:
+            RouteError: a candidate cannot take a task's samples.
+            SweepError: the same, and its registry entry names a model to fall back on.
+        """
+        self._plan = plan
+        self._lanes = {key: _lane(client, variant.base) for key, variant in plan.variants.items()}
+        self.fingerprints: list[str] = []
+        self._worst_usd = array("d")  # of each question; nan where nobody knows
+        self._tokens = array("L")
+        for task in plan.tasks:
+            asked = []
+            for sample in task.samples:
+                for key in task.candidates:
+                    route = _route(client, task, sample, plan.variants[key])
+                    usd, tokens = route.worst_case_usd, route.worst_case_tokens
+                    self._worst_usd.append(math.nan if usd is None else usd)
+                    self._tokens.append(tokens or 0)
+                    asked.append(_identity(plan, task, sample, plan.variants[key], route))
+            for repeat in range(plan.repeats):
+                self.fingerprints += [fingerprint(**each, repeat=repeat) for each in asked]
+
+    def __len__(self) -> int:
+        return len(self.fingerprints)
+
+    @overload
+    def __getitem__(self, index: int) -> Cell: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[Cell]: ...
+    def __getitem__(self, index: int | slice) -> Cell | list[Cell]:
+        if isinstance(index, slice):
+            return [self[place] for place in range(*index.indices(len(self)))]
+        place, first = range(len(self))[index], 0
+        text = self.fingerprints[place]
+        for task in self._plan.tasks:
+            models, asked = len(task.candidates), len(task.candidates) * len(task.samples)
+            if place < asked * self._plan.repeats:
+                repeat, question = divmod(place, asked)
+                sample, model = divmod(question, models)
+                variant = self._plan.variants[task.candidates[model]]
+                usd = self._worst_usd[first + question]
+                return Cell(
+                    task=task,
+                    sample=task.samples[sample],
+                    model=variant.key,
+                    repeat=repeat,
+                    lane=self._lanes[variant.key],
+                    fingerprint=text,
+                    base=variant.base,
+                    params=variant.params,
+                    worst_usd=None if math.isnan(usd) else usd,
+                    tokens=self._tokens[first + question],
+                )
+            place, first = place - asked * self._plan.repeats, first + asked
+        raise IndexError(index)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Cells) and list(self) == list(other)
+
+    __hash__ = None  # type: ignore[assignment]
+
+
+def make_cells(plan: Plan, client: LLMClient) -> Cells:
+    """Every cell of a plan. No network.
 
     Raises:
         RouteError: a candidate cannot take a task's samples.
         SweepError: the same, and its registry entry names a model to fall back on.
     """
-    return [
-        _cell(plan, client, task, sample, model, repeat)
-        for task in plan.tasks
-        for repeat in range(plan.repeats)
-        for sample in task.samples
-        for model in task.candidates
-    ]
+    return Cells(plan, client)
 
 
-def _cell(plan: Plan, client: LLMClient, task: TaskPlan, sample: Sample, model: str, repeat: int) -> Cell:
-    arguments = _arguments(task, sample)
-    route = client.explain(**arguments, models=[model], allow_fallback=False)
-    if model not in route.bodies:  # the registry's fallback_model would answer in its place
-        reasons = "; ".join(f"{key}: {reason}" for key, reason in route.excluded)
-        raise SweepError(f"{task.task}/{sample.id}: {model} cannot take this sample ({reasons})")
-    spec = client.config.models[model]
+def _lane(client: LLMClient, base: str) -> str:
+    """A provider; of a local one the model, whose server is its own."""
+    spec = client.config.models[base]
     is_local = client.config.endpoints[spec.provider].managed is not None
-    return Cell(
-        task=task,
-        sample=sample,
-        model=model,
-        repeat=repeat,
-        lane=f"{spec.provider}/{spec.model_id}" if is_local else spec.provider,
-        fingerprint=fingerprint(
-            task=task.task,
-            sample_sha256=sample.sha256,
-            model=model,
-            version=str(plan.models[model]["version"]),
-            body=route.bodies[model],
-            repeat=repeat,
-        ),
-    )
+    return f"{spec.provider}/{spec.model_id}" if is_local else spec.provider
 
 
-def lanes(cells: Iterable[Cell], finished: Container[str] = ()) -> dict[str, list[Cell]]:
-    """The cells still to be called by lane, each lane in its calling order.
+def _route(client: LLMClient, task: TaskPlan, sample: Sample, variant: Variant) -> Route:
+    """Where a question goes.
+
+    Raises:
+        RouteError: the candidate cannot take the sample.
+        SweepError: the same, and its registry entry names a model to fall back on.
+    """
+    arguments = {**_arguments(task, sample), **variant.params}
+    route = client.explain(**arguments, models=[variant.base], allow_fallback=False)
+    if variant.base not in route.bodies:  # the registry's fallback_model would answer in its place
+        reasons = "; ".join(f"{key}: {reason}" for key, reason in route.excluded)
+        raise SweepError(f"{task.task}/{sample.id}: {variant.base} cannot take this sample ({reasons})")
+    return route
+
+
+def _identity(plan: Plan, task: TaskPlan, sample: Sample, variant: Variant, route: Route) -> dict[str, Any]:
+    """What makes a question the same question again, but for its repeat."""
+    return {
+        "task": task.task,
+        "sample_sha256": sample.sha256,
+        "model": variant.key,
+        "version": str(plan.models[variant.key]["version"]),
+        "body": route.bodies[variant.base],
+    }
+
+
+def lanes(cells: Sequence[Any], finished: Container[str] = ()) -> dict[str, Iterator[Any]]:
+    """The cells still to be called by lane, each lane in its calling order, made one by one.
 
     Args:
         cells: every cell of a plan. The order is made of all of them, so that a sweep that was stopped
             goes on in the order it began with.
         finished: the fingerprints that have a result.
     """
-    grouped: dict[str, list[Cell]] = {}
-    for cell in cells:
-        grouped.setdefault(cell.lane, []).append(cell)
-    left = {
-        lane: [cell for cell in _fair(waiting) if cell.fingerprint not in finished]
-        for lane, waiting in grouped.items()
+    blocks: dict[str, _Blocks] = {}
+    left: set[str] = set()
+    for place, cell in enumerate(cells):
+        block = blocks.setdefault(cell.lane, {}).setdefault((cell.task.task, cell.repeat), {})
+        block.setdefault(cell.model, array("L")).append(place)
+        if cell.fingerprint not in finished:
+            left.add(cell.lane)
+    return {
+        lane: _apart(cell for place in _fair(found) if (cell := cells[place]).fingerprint not in finished)
+        for lane, found in blocks.items()
+        if lane in left
     }
-    return {lane: list(_apart(waiting)) for lane, waiting in left.items() if waiting}
 
 
-def _fair(cells: list[Cell]) -> Iterator[Cell]:
+#: (task, repeat) -> model -> places of its cells among all.
+_Blocks = dict[tuple[str, int], "dict[str, array[int]]"]
+
+
+def _fair(blocks: _Blocks) -> Iterator[int]:
     """Task by task; within a task the candidates take turns, each two samples ahead of the one before.
 
     Turns spread a slow minute over all candidates. The offset keeps two candidates of one server from
     sending the same prompt one right after the other: the second would find it in the server's prompt
     cache and look faster and cheaper than it is.
     """
-    blocks: dict[tuple[str, int], dict[str, list[Cell]]] = {}
-    for cell in cells:
-        block = blocks.setdefault((cell.task.task, cell.repeat), {})
-        block.setdefault(cell.model, []).append(cell)
     for block in blocks.values():
         queues = list(block.values())
         longest = max(map(len, queues))
@@ -130,22 +219,25 @@ def _fair(cells: list[Cell]) -> Iterator[Cell]:
                     yield queue[(turn + offset) % len(queue)]
 
 
-def _apart(cells: Iterable[Cell]) -> Iterator[Cell]:
+def _apart(cells: Iterator[Any]) -> Iterator[Any]:
     """The same cells, none with the sample of the one before it while another is left.
 
     Finished cells leave gaps in the fair order; two calls of one sample may have come together there.
     """
-    waiting = deque(cells)
-    last: Cell | None = None
-    while waiting:
-        place = 0
-        if last is not None:
-            places = range(len(waiting))
-            place = next((i for i in places if not _is_same_sample(waiting[i], last)), 0)
-        last = waiting[place]
-        del waiting[place]
+    waiting: deque[Any] = deque()
+    last: Any = None
+    while True:
+        places = range(len(waiting))
+        place = next((i for i in places if not _is_same_sample(waiting[i], last)), None)
+        while place is None and (found := next(cells, None)) is not None:
+            waiting.append(found)
+            place = None if _is_same_sample(found, last) else len(waiting) - 1
+        if not waiting:
+            return
+        last = waiting[place or 0]
+        del waiting[place or 0]
         yield last
 
 
-def _is_same_sample(one: Cell, other: Cell) -> bool:
-    return one.task.task == other.task.task and one.sample.id == other.sample.id
+def _is_same_sample(one: Any, last: Any) -> bool:
+    return last is not None and one.task.task == last.task.task and one.sample.id == last.sample.id

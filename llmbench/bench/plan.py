@@ -17,9 +17,12 @@ from typing import Any, Final
 
 from llmbench.bench.constraints import Constraints
 from llmbench.bench.dataset import Dataset, Sample
+from llmbench.bench.judging.plan import JudgePlan
 from llmbench.bench.terms import Arm, Family, Stop, Terms, arm_name, check_terms
 from llmbench.bench.units import Unit, make_units
+from llmbench.catalog import Limits
 from llmbench.errors import SweepError
+from llmbench.messages import canonical_json
 
 _RUN_ID: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
@@ -38,6 +41,29 @@ def checked_run_id(run_id: str) -> str:
 
 
 @dataclass(frozen=True, slots=True)
+class Variant:
+    """A candidate as it is called: a model of the registry, with parameters of its own or none."""
+
+    key: str
+    base: str
+    params: Mapping[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, base: str, params: Mapping[str, Any]) -> Variant:
+        """The variant of a model with these parameters, named after them: `alpha[temperature=0.7]`."""
+        said = ",".join(f"{name}={canonical_json(value)}" for name, value in params.items())
+        return cls(f"{base}[{said}]" if params else base, base, dict(params))
+
+
+@dataclass(frozen=True, slots=True)
+class Budget:
+    """The most that a sweep may spend: USD, and calls. None is no limit."""
+
+    usd: float | None = None
+    calls: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class TaskPlan:
     """One task of a sweep: its samples in calling order, and who answers them.
 
@@ -53,6 +79,7 @@ class TaskPlan:
         limit: the most samples asked for, or None.
         constraints: what a candidate must keep.
         excluded: (candidate, reason) of those that the constraints rule out before any call.
+        judge: the model that scores the answers, or None where the dataset's scorer does.
     """
 
     task: str
@@ -66,6 +93,7 @@ class TaskPlan:
     limit: int | None
     constraints: Constraints
     excluded: tuple[tuple[str, str], ...] = ()
+    judge: JudgePlan | None = None
 
     @property
     def units(self) -> list[Unit]:
@@ -99,14 +127,16 @@ class TaskPlan:
             "scorer": self.dataset.scorer.name,
             "largest_cluster": self.largest_cluster,
             "prompts": {unit.name: list(unit.prompts) for unit in self.units},
-        }
+        } | ({} if self.judge is None else {"judge": self.judge.facts()})
 
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Plan:
     """A sweep, fixed before its first call. Margin and alpha are shares (0.10 is ten points).
 
-    `unreachable` are the registry's models that cannot be called here, or are not by this plan.
+    `unreachable` are the registry's models that cannot be called here, or are not by this plan. `variants`
+    says how each candidate is called. `budget`, `deadline_s` (seconds of one run) and `limits` (by provider)
+    hold while it runs: they are no part of what a verdict rests on, so they may change between two runs.
     """
 
     name: str
@@ -122,7 +152,11 @@ class Plan:
     human_share: float | None
     tasks: tuple[TaskPlan, ...]
     models: Mapping[str, Mapping[str, Any]]
+    variants: Mapping[str, Variant]
     config_hash: str
+    budget: Budget = Budget()
+    deadline_s: float | None = None
+    limits: Mapping[str, Limits] = field(default_factory=dict)
     notices: tuple[str, ...] = ()
     unreachable: tuple[str, ...] = ()
     hash: str = field(default="")
@@ -212,4 +246,6 @@ class Plan:
             "notices": list(self.notices),
             "unreachable": list(self.unreachable),
             "config_hash": self.config_hash,
+            "budget": {"usd": self.budget.usd, "calls": self.budget.calls},
+            "deadline_s": self.deadline_s,
         }

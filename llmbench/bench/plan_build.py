@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from llmbench.bench.constraints import Constraints
 from llmbench.bench.dataset import Dataset, load_dataset
-from llmbench.bench.plan import Plan, TaskPlan
+from llmbench.bench.judging.plan import JudgePlan, check_independent
+from llmbench.bench.plan import Budget, Plan, TaskPlan, Variant
 from llmbench.bench.plan_file import PlanFile, TaskPlanFile
 from llmbench.bench.scorers import check_dataset
 from llmbench.bench.terms import Arm, arm_name, arm_of
-from llmbench.catalog import ModelSpec
+from llmbench.catalog import Limits
 from llmbench.errors import RouteError, SweepError
 from llmbench.messages import canonical_json
 from llmbench.providers import local_models
 from llmbench.routing.client import LLMClient
+
+Tiers = Mapping[str, Sequence[str]]
 
 
 def make_plan(
@@ -46,16 +50,19 @@ def make_plan(
     chosen = _chosen_tasks(file, tasks)
     seed = file.seed if seed is None else seed
     notices: list[str] = []
-    usable = _usable(file, chosen, client, notices)
+    tiers = {tier: [each.model for each in named] for tier, named in client.config.all_tiers().items()}
+    usable = _usable(file, chosen, client, tiers, notices)
     plans = [
-        _task_plan(name, chosen[name] or TaskPlanFile(), file, client, usable, (datasets, limit, seed))
+        _task_plan(name, chosen[name] or TaskPlanFile(), file, client, usable, tiers, (datasets, limit, seed))
         for name in chosen
     ]
+    variants = {variant.key: variant for plan in plans for variant in _variants(plan, file, usable)}
+    for plan in plans:
+        notices += _judge_notices(plan, variants, client)
     notices += [
         f"{plan.task}: {name} is no candidate: {reason}" for plan in plans for name, reason in plan.excluded
     ]
-    keys = dict.fromkeys(key for plan in plans for key in plan.candidates)
-    models = {key: _model_facts(client, client.config.models[key]) for key in keys}
+    models = {key: _model_facts(client, variant) for key, variant in variants.items()}
     notices += dict.fromkeys(text for value in models.values() if (text := value.get("notice")))
     header = {
         "name": file.name,
@@ -86,7 +93,11 @@ def make_plan(
         human_share=file.human_share,
         tasks=tuple(plans),
         models=models,
+        variants=variants,
         config_hash=client.config.hash,
+        budget=Budget(file.budget.usd, file.budget.calls),
+        deadline_s=file.deadline_s,
+        limits={name: Limits(**limits.model_dump()) for name, limits in file.limits.items()},
         notices=tuple(notices),
         unreachable=tuple(key for key, spec in client.config.models.items() if not file.asks(spec, client)),
         hash=hashlib.sha256(canonical_json(header).encode()).hexdigest(),
@@ -107,15 +118,16 @@ def _usable(
     file: PlanFile,
     chosen: Mapping[str, TaskPlanFile | None],
     client: LLMClient,
+    tiers: Tiers,
     notices: list[str],
 ) -> set[str]:
     """The plan's candidates that can be called here; a missing one is a notice, not a failure."""
     banned = (name for task in ("", *chosen) for name in file.constraints_of(task).providers())
-    for name in dict.fromkeys([*file.providers, *sorted(banned)]):
+    for name in dict.fromkeys([*file.providers, *file.limits, *sorted(banned)]):
         if name not in client.config.endpoints:
             known = ", ".join(client.config.endpoints)
             raise SweepError(f"plan {file.name!r} names provider {name!r}; llm_router.yaml has: {known}")
-    named = [*file.candidates_of(""), *(arm for task in chosen for arm in file.candidates_of(task))]
+    named = [arm for task in ("", *chosen) for arm in file.candidates_of(task, tiers)]
     usable: set[str] = set()
     for name in dict.fromkeys(name for arm in named for name in arm):
         key = client.config.model_key(name)
@@ -140,6 +152,7 @@ def _task_plan(
     file: PlanFile,
     client: LLMClient,
     usable: set[str],
+    tiers: Tiers,
     draw: tuple[Path, int | None, int],
 ) -> TaskPlan:
     folder, most, seed = draw
@@ -149,7 +162,8 @@ def _task_plan(
     limit = min(limits) if limits else None
     tier, chain = _routed_today(name, dataset, file, client)
     constraints = file.constraints_of(name)
-    arms, excluded = _arms(file.candidates_of(name), chain, constraints, client, usable)
+    named = file.candidates_of(name, tiers)
+    arms, excluded = _arms(named, file.combinations_of(name), chain, constraints, client, usable)
     models = dict.fromkeys(model for arm in (chain, *arms) for model in arm)
     return TaskPlan(
         task=name,
@@ -163,7 +177,47 @@ def _task_plan(
         limit=limit,
         constraints=constraints,
         excluded=excluded,
+        judge=_judge(name, task, file.stop, client),
     )
+
+
+def _judge(name: str, task: TaskPlanFile, stop: str, client: LLMClient) -> JudgePlan | None:
+    """The judge of a task, its model by its registry key."""
+    if task.judge is None:
+        return None
+    if stop != "grid":
+        raise SweepError(f"{name}: a judged task needs `stop: grid`: answers are judged when all are there")
+    judge = task.judge.freeze()
+    key = client.config.model_key(judge.model)
+    if key is None:
+        known = ", ".join(sorted(client.config.models))
+        raise SweepError(f"{name}: judge: the registry has no model {judge.model!r}; it has: {known}")
+    if not client.router.is_reachable(client.config.models[key]):
+        raise SweepError(f"{name}: the judge {key} cannot be called here; set its key, or name another one")
+    return replace(judge, model=key)
+
+
+def _judge_notices(plan: TaskPlan, variants: Mapping[str, Variant], client: LLMClient) -> list[str]:
+    """What is to be said of a judge that is near to a candidate."""
+    if plan.judge is None:
+        return []
+    models = client.config.models
+    bases = dict.fromkeys(variants[key].base for key in plan.candidates)
+    return check_independent(plan.task, plan.judge, models[plan.judge.model], [models[key] for key in bases])
+
+
+def _variants(plan: TaskPlan, file: PlanFile, usable: Iterable[str]) -> Iterator[Variant]:
+    """How each model of a task's plan is called: its reference and judge as they are, others by the grid."""
+    combinations = [{}, *file.combinations_of(plan.task)]
+    known = {
+        variant.key: variant
+        for base in (*plan.chain, *usable)
+        for params in combinations
+        for variant in [Variant.of(base, params)]
+    }
+    yield from (known[key] for key in plan.candidates)
+    if plan.judge is not None:
+        yield Variant.of(plan.judge.model, {})
 
 
 def _routed_today(name: str, dataset: Dataset, file: PlanFile, client: LLMClient) -> tuple[str, Arm]:
@@ -180,25 +234,35 @@ def _routed_today(name: str, dataset: Dataset, file: PlanFile, client: LLMClient
 
 
 def _arms(
-    named: Sequence[Arm], chain: Arm, constraints: Constraints, client: LLMClient, usable: set[str]
+    named: Sequence[Arm],
+    combinations: Sequence[Mapping[str, Any]],
+    chain: Arm,
+    constraints: Constraints,
+    client: LLMClient,
+    usable: set[str],
 ) -> tuple[tuple[Arm, ...], tuple[tuple[str, str], ...]]:
     """The candidates that may be called and that the constraints allow; the others with the reason."""
     arms: dict[Arm, None] = {}
     excluded: list[tuple[str, str]] = []
     for written in map(arm_of, named):
-        arm = tuple(key for name in written if (key := client.config.model_key(name)) in usable)
-        if not arm or arm == chain or len(arm) < len(written):
+        bases = tuple(key for name in written if (key := client.config.model_key(name)) in usable)
+        if not bases or len(bases) < len(written):
             continue
-        refusals = (constraints.refusal(client.config.models[model]) for model in arm)
+        refusals = (constraints.refusal(client.config.models[base]) for base in bases)
         reason = next((refusal for refusal in refusals if refusal is not None), None)
-        if reason is None:
-            arms[arm] = None
-        else:
-            excluded.append((arm_name(arm), reason))
+        for params in combinations:
+            arm = tuple(Variant.of(base, params).key for base in bases)
+            if arm == chain:
+                continue
+            if reason is None:
+                arms[arm] = None
+            else:
+                excluded.append((arm_name(arm), reason))
     return tuple(arms), tuple(excluded)
 
 
-def _model_facts(client: LLMClient, spec: ModelSpec) -> dict[str, Any]:
+def _model_facts(client: LLMClient, variant: Variant) -> dict[str, Any]:
+    spec = client.config.models[variant.base]
     is_local = client.config.endpoints[spec.provider].managed == "embedded"
     facts: dict[str, Any] = {
         "provider": spec.provider,
@@ -208,6 +272,8 @@ def _model_facts(client: LLMClient, spec: ModelSpec) -> dict[str, Any]:
         "response_format": spec.params.response_format_support,
         "is_local": is_local,
     }
+    if variant.params:
+        facts |= {"base": variant.base, "params": dict(variant.params)}
     if spec.price is not None:
         facts["price_per_core_hour"] = spec.price.per_core_hour
         facts["price_as_of"] = spec.price.as_of

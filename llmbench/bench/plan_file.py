@@ -3,21 +3,56 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Mapping
+import itertools
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StrictStr, ValidationError
 
 from llmbench.bench.constraints import ChannelConstraints, Constraints, Share, Slo
+from llmbench.bench.judging.plan import JudgeFile
 from llmbench.bench.terms import Family, Stop
 from llmbench.catalog import ModelSpec
 from llmbench.config.yaml_source import parse_yaml
 from llmbench.errors import SweepError
 from llmbench.routing.client import LLMClient
 
-Candidate = StrictStr | Annotated[list[StrictStr], Field(min_length=1)]
-"""A model, or a fallback chain of models in the order in which they are tried."""
+
+class TierOf(BaseModel):
+    """Every model of a tier, each as a candidate of its own."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+    tier: StrictStr
+
+
+Candidate = StrictStr | TierOf | Annotated[list[StrictStr], Field(min_length=1)]
+"""A model, all models of a tier, or a fallback chain of models in the order in which they are tried."""
+Grid = dict[
+    Literal[
+        "temperature", "top_p", "top_k", "reasoning", "verbosity", "seed", "stop", "max_tokens",
+        "presence_penalty", "frequency_penalty",
+    ],
+    Annotated[list[Any], Field(min_length=1)],
+]  # fmt: skip
+"""Parameter -> the values to try: each candidate is asked with every combination."""
+
+
+class BudgetFile(BaseModel):
+    """The most that a run may spend: USD (worst cases in flight included), and calls."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+    usd: Annotated[float, Field(ge=0, allow_inf_nan=False)] | None = None
+    calls: Annotated[int, Field(ge=0)] | None = None
+
+
+class LimitsFile(BaseModel):
+    """What a sweep may ask of a provider, below what `llm_router.yaml` allows."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+    requests_per_minute: Annotated[int, Field(ge=1)] | None = None
+    tokens_per_minute: Annotated[int, Field(ge=1)] | None = None
+    concurrency: Annotated[int, Field(ge=1)] | None = None
 
 
 class TaskPlanFile(BaseModel):
@@ -27,6 +62,8 @@ class TaskPlanFile(BaseModel):
     dataset: StrictStr | None = None
     limit: Annotated[int, Field(ge=1)] | None = None
     candidates: list[Candidate] | None = None
+    params: Grid | None = None
+    judge: JudgeFile | None = None
     constraints: Constraints = Constraints()
 
 
@@ -36,7 +73,8 @@ class PlanFile(BaseModel):
     With `providers` a sweep asks no other provider, whatever keys are set. `stop: decided` calls what the
     rule needs, `stop: grid` every candidate on every sample. `reference: chain` compares with the whole
     fallback chain that serves a task today instead of its first model. `human_share` is the share of a judged
-    task's pairs on which people check the judge.
+    task's pairs on which people check the judge. `params` are tried with every candidate, in all
+    combinations. `budget`, `deadline_s` (seconds of one run) and `limits` (by provider) bound a run.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
@@ -55,6 +93,10 @@ class PlanFile(BaseModel):
     constraints: Constraints = Constraints()
     providers: list[StrictStr] = []
     candidates: Annotated[list[Candidate], Field(min_length=1)]
+    params: Grid = {}
+    budget: BudgetFile = BudgetFile()
+    deadline_s: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
+    limits: dict[StrictStr, LimitsFile] = {}
     tasks: Annotated[dict[StrictStr, TaskPlanFile | None], Field(min_length=1)]
 
     def constraints_of(self, task: str) -> Constraints:
@@ -62,11 +104,34 @@ class PlanFile(BaseModel):
         entry = self.tasks.get(task)
         return self.constraints if entry is None else entry.constraints.over(self.constraints)
 
-    def candidates_of(self, task: str) -> list[tuple[str, ...]]:
-        """The candidates of a task as they are written, a single model as a chain of one."""
+    def candidates_of(self, task: str, tiers: Mapping[str, Sequence[str]]) -> list[tuple[str, ...]]:
+        """The candidates of a task as they are written, a single model as a chain of one.
+
+        Args:
+            task: its name; another one's candidates are the plan's own.
+            tiers: tier -> models, for candidates that are all of a tier.
+
+        Raises:
+            SweepError: there is no such tier.
+        """
         entry = self.tasks.get(task)
         named = self.candidates if entry is None or entry.candidates is None else entry.candidates
-        return [(each,) if isinstance(each, str) else tuple(each) for each in named]
+        found: list[tuple[str, ...]] = []
+        for each in named:
+            if isinstance(each, TierOf):
+                if each.tier not in tiers:
+                    known = ", ".join(tiers)
+                    raise SweepError(f"plan {self.name!r} names tier {each.tier!r}; the config has: {known}")
+                found += [(model,) for model in tiers[each.tier]]
+            else:
+                found.append((each,) if isinstance(each, str) else tuple(each))
+        return found
+
+    def combinations_of(self, task: str) -> list[dict[str, Any]]:
+        """The parameters that each candidate of a task is tried with; one empty combination without any."""
+        entry = self.tasks.get(task)
+        grid = self.params if entry is None or entry.params is None else entry.params
+        return [dict(zip(grid, values, strict=True)) for values in itertools.product(*grid.values())]
 
     def asks(self, spec: ModelSpec, client: LLMClient) -> bool:
         """Whether a sweep of this plan may call a model here."""
@@ -119,8 +184,14 @@ def _what_is_wrong(problem: Mapping[str, Any]) -> str:
 def _shape_at(place: tuple[int | str, ...]) -> type[BaseModel]:
     """The shape whose key stands at a place of a plan file."""
     above = [str(part) for part in place[:-1]]
+    inner: dict[str, type[BaseModel]] = {"judge": JudgeFile, "budget": BudgetFile, "limits": LimitsFile}
     if not above:
         return PlanFile
+    for name, shape in inner.items():
+        if name in above:
+            return shape
+    if "candidates" in above:
+        return TierOf
     if "constraints" not in above:
         return TaskPlanFile
     return Slo if above[-1] == "slo" else ChannelConstraints if "channels" in above else Constraints

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
 
@@ -26,6 +26,7 @@ CALL_FIELDS: Final = (
     "finish_reason",
     "latency_ms",
     "queued_ms",
+    "throttled",
     "ttft_ms",
     "input_tokens",
     "output_tokens",
@@ -45,8 +46,13 @@ CALL_FIELDS: Final = (
 _PENDING_FIELDS: Final = ("error_kind", "error")
 
 
-def result_row(run_id: str, cell: Cell, model_id: str, line: Mapping[str, Any] | None) -> dict[str, Any]:
-    """One row: the cell, what its call gave, and its score. `line` is None for a cell never called."""
+def result_row(
+    run_id: str, cell: Cell, model_id: str, line: Mapping[str, Any] | None, unsent: str | None = None
+) -> dict[str, Any]:
+    """One row: the cell, what its call gave, and its score.
+
+    `line` is None for a cell never called; `unsent` says why this run did not send it.
+    """
     row: dict[str, Any] = {
         "schema": 1,
         "run_id": run_id,
@@ -67,6 +73,7 @@ def result_row(run_id: str, cell: Cell, model_id: str, line: Mapping[str, Any] |
     known = {} if line is None else line
     if known.get("type") != "result":
         known = {name: known.get(name) for name in _PENDING_FIELDS} | {"status": "harness"}
+        known["error"] = unsent or known["error"]
     row |= {name: known.get(name) for name in CALL_FIELDS}
     given = cell_score(cell, row["status"], row["output"])
     row["score"] = None if given is None else given.value
@@ -85,14 +92,16 @@ def cell_score(cell: Cell, status: str, output: str | None) -> Score | None:
 
 
 def result_rows(
-    run_id: str, cells: Sequence[Cell], state: LedgerState, model_ids: Mapping[str, str]
-) -> list[dict[str, Any]]:
+    run_id: str,
+    cells: Iterable[Cell],
+    state: LedgerState,
+    model_ids: Mapping[str, str],
+    unsent: Mapping[str, str],
+) -> Iterator[dict[str, Any]]:
     """Every cell of a plan as a row, in plan order; a cell without a result says why if that is known."""
-    rows = []
     for cell in cells:
         line = state.results.get(cell.fingerprint) or state.pending.get(cell.fingerprint)
-        rows.append(result_row(run_id, cell, model_ids[cell.model], line))
-    return rows
+        yield result_row(run_id, cell, model_ids[cell.model], line, unsent.get(cell.fingerprint))
 
 
 def write_rows(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:

@@ -5,25 +5,37 @@ With `stop: decided` the race of each task says which calls are needed next; wit
 
 from __future__ import annotations
 
+import gc
+import itertools
 import json
+import sys
+import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from types import MappingProxyType
+from typing import Any, TypeVar
 
+from llmbench.bench.account import Account, refuse_without_budget
 from llmbench.bench.adaptive import rounds, run_decided
-from llmbench.bench.cells import Cell, make_cells
+from llmbench.bench.asking import ask
+from llmbench.bench.cells import Cell, Cells, lanes, make_cells
 from llmbench.bench.decision import too_small
 from llmbench.bench.headers import HEADERS_FILE, Declared, declare, first_declared
+from llmbench.bench.judged_run import Judged, judge_recorded, judge_run
 from llmbench.bench.ledger import DEFAULT_LEDGER, Ledger, LedgerState, read_ledger
 from llmbench.bench.plan import Plan, checked_run_id
 from llmbench.bench.progress import Progress, ProgressFile
 from llmbench.bench.results import result_rows, write_rows, write_whole
 from llmbench.bench.run_folder import CALLS_FILE, DEFAULT_REPORTS, refuse_other_run
-from llmbench.bench.sending import Work, run_lanes
+from llmbench.bench.sending import CLOSES_AFTER, Work, run_lanes
 from llmbench.errors import SweepError
 from llmbench.routing.background_loop import BackgroundLoop
 from llmbench.routing.client import LLMClient
+
+Row = dict[str, Any]
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,40 +95,95 @@ def run_sweep(
     run_dir = reports / run_id
     if not replay:
         refuse_other_run(run_dir, plan)
+        refuse_without_budget(plan, client, cells)
     try:
         run_dir.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise SweepError(f"the run folder {run_dir} cannot be made: {error.strerror}") from error
     file = ProgressFile(run_dir / "progress.json", watch)
-    wanted = {cell.fingerprint for cell in cells}
     if replay:
-        state = read_ledger(ledger, wanted)
+        state = read_ledger(ledger, cells.fingerprints)
         declared = recorded_budgets(ledger, plan)
         needed = _replayed(plan, cells, state, ledger, declared)
         progress = Progress(len(needed), len(needed), state="done", notices=_notices(plan, state, declared))
+        folder = _Folder(plan, run_id, run_dir, needed, declared)
+        judged = _run_alone(judge_recorded(plan, folder.rows(state), client, ledger))
         file.show(progress, now=True)
-        return _finish(plan, run_id, needed, state, run_dir, progress, declared)
-    with Ledger(ledger).opened(wanted) as opened:
+        return folder.finish(state, progress, judged)
+    with Ledger(ledger).opened(cells.fingerprints, run_id) as opened:
         older = _forget_older_versions(cells, opened.state)
         declared = declare(ledger.with_name(HEADERS_FILE), plan)
         declared = replace(declared, resets=(*declared.resets, *older))
         is_grid = plan.stop == "grid"  # a race counts what it takes from the ledger as it goes
-        cached = sum(cell.fingerprint in opened.state.results for cell in cells) if is_grid else 0
+        cached = sum(each in opened.state.results for each in cells.fingerprints) if is_grid else 0
         notices = _notices(plan, opened.state, declared)
         progress = Progress(planned=len(cells), cached=cached, notices=notices)
-        work = Work(plan, run_id, client, opened, progress, file)
+        bill = opened.state.bill
+        work = Work(
+            plan,
+            run_id,
+            client,
+            opened,
+            progress,
+            file,
+            account=Account(plan.budget, bill.usd, bill.calls),
+            ask=ask,
+            ends_at=None if plan.deadline_s is None else time.monotonic() + plan.deadline_s,
+        )
         file.show(progress, now=True)
         _write_plan(run_dir, plan, run_id, declared)
         try:
-            is_all_here = is_grid and cached == len(cells)
-            needed = cells if is_all_here else _send_all(work, cells, declared)
+            folder, judged = _run(work, cells, declared, run_dir)
+            progress.notices = (*progress.notices, *_left_out(work))
             progress.state = "done"
         except BaseException:
             progress.state = "stopped"
             raise
         finally:
             file.show(progress, now=True)
-        return _finish(plan, run_id, needed, opened.state, run_dir, progress, declared)
+        return folder.finish(opened.state, progress, judged, work.unsent)
+
+
+def _run(work: Work, cells: Cells, declared: Declared, run_dir: Path) -> tuple[_Folder, Judged]:
+    """Make every call that the plan needs, the judges' too."""
+
+    async def run() -> tuple[_Folder, Judged]:
+        try:
+            if work.plan.stop == "grid":
+                if work.progress.cached < len(cells):
+                    await run_lanes(work, lanes(cells, finished=work.ledger.state.results))
+                needed: Sequence[Cell] = cells
+            else:
+                needed = await run_decided(work, cells, declared)
+            folder = _Folder(work.plan, work.run_id, run_dir, needed, declared)
+            return folder, await judge_run(work, folder.rows(work.ledger.state))
+        finally:
+            await work.client.aclose()
+
+    gc.collect()
+    gc.freeze()  # what was loaded so far stays: the collector need not look at it again for each few calls
+    try:
+        return _run_alone(run())
+    finally:
+        gc.unfreeze()
+
+
+def _run_alone(work: Coroutine[Any, Any, T]) -> T:
+    """Run a coroutine in an event loop of its own, in a script and in a notebook."""
+    loop = BackgroundLoop()
+    try:
+        return loop.run(work)
+    finally:
+        loop.close()
+
+
+def _left_out(work: Work) -> Iterator[str]:
+    """What was not sent, and why."""
+    for model, reason in work.closed.items():
+        yield f"{model} was left alone after {CLOSES_AFTER} failures of our account: {reason}"
+    for reason, count in Counter(work.unsent.values()).items():
+        if reason not in work.closed.values():
+            yield f"{count} calls were not made: {reason}"
 
 
 def recorded_budgets(ledger: Path, plan: Plan) -> Declared:
@@ -131,46 +198,30 @@ def recorded_budgets(ledger: Path, plan: Plan) -> Declared:
     return first_declared(plan)
 
 
-def _forget_older_versions(cells: list[Cell], state: LedgerState) -> list[str]:
+def _forget_older_versions(cells: Sequence[Cell], state: LedgerState) -> list[str]:
     """Leave out answers of a model's older version: they are evidence about another model."""
     versions: dict[str, tuple[str, str]] = {}
-    lines = [(cell, state.results.get(cell.fingerprint)) for cell in cells]
-    known = [(cell, line) for cell, line in lines if line is not None and line.get("model_version")]
-    for cell, line in known:
-        seen = (str(line.get("timestamp")), str(line["model_version"]))
-        versions[cell.model] = max(versions.get(cell.model, seen), seen)
-    older = [cell for cell, line in known if str(line["model_version"]) != versions[cell.model][1]]
-    for cell in older:
-        del state.results[cell.fingerprint]
+    known: list[tuple[str, str, str]] = []
+    for cell in cells:
+        line = state.results.get(cell.fingerprint)
+        if line is not None and line.get("model_version"):
+            version = sys.intern(str(line["model_version"]))
+            seen = (str(line.get("timestamp")), version)
+            versions[cell.model] = max(versions.get(cell.model, seen), seen)
+            known.append((cell.fingerprint, cell.model, version))
+    older = [(name, model) for name, model, version in known if version != versions[model][1]]
+    for name, _ in older:
+        state.results.forget(name)
     return [
         f"{model} changed its version to {versions[model][1]}: its evidence starts anew, and {n} answers are "
         "asked for again"
-        for model, n in Counter(cell.model for cell in older).items()
+        for model, n in Counter(model for _, model in older).items()
     ]
 
 
-def _send_all(work: Work, cells: list[Cell], declared: Declared) -> list[Cell]:
-    """Make every call that the plan needs; returns the cells that were needed."""
-    loop = BackgroundLoop()
-    try:
-        return loop.run(_needed(work, cells, declared))
-    finally:
-        loop.close()
-
-
-async def _needed(work: Work, cells: list[Cell], declared: Declared) -> list[Cell]:
-    try:
-        if work.plan.stop == "grid":
-            await run_lanes(work, cells)
-            return cells
-        return await run_decided(work, cells, declared)
-    finally:
-        await work.client.aclose()
-
-
 def _replayed(
-    plan: Plan, cells: list[Cell], state: LedgerState, ledger: Path, declared: Declared
-) -> list[Cell]:
+    plan: Plan, cells: Cells, state: LedgerState, ledger: Path, declared: Declared
+) -> Sequence[Cell]:
     """The cells that a plan needs, all of them from the ledger."""
     if not ledger.is_file():
         raise SweepError(
@@ -186,7 +237,7 @@ def _replayed(
     return [cell for cell in cells if cell.fingerprint in needed]
 
 
-def _refuse_misses(cells: list[Cell], state: LedgerState, ledger: Path) -> None:
+def _refuse_misses(cells: Sequence[Cell], state: LedgerState, ledger: Path) -> None:
     missing = [cell for cell in cells if cell.fingerprint not in state.results]
     if missing:
         raise SweepError(
@@ -217,27 +268,49 @@ def _write_plan(run_dir: Path, plan: Plan, run_id: str, declared: Declared) -> N
     write_whole(run_dir / "plan.json", [text, "\n"])
 
 
-def _finish(
-    plan: Plan,
-    run_id: str,
-    cells: list[Cell],
-    state: LedgerState,
-    run_dir: Path,
-    progress: Progress,
-    declared: Declared,
-) -> SweepRun:
-    model_ids = {key: str(facts["model_id"]) for key, facts in plan.models.items()}
-    rows = result_rows(run_id, cells, state, model_ids)
-    _write_plan(run_dir, plan, run_id, declared)
-    write_rows(run_dir / "results.jsonl", rows)
-    calls = (state.results.get(cell.fingerprint) for cell in cells)
-    write_rows(run_dir / CALLS_FILE, (line for line in calls if line is not None))
-    return SweepRun(
-        run_dir=run_dir,
-        cells=len(cells),
-        calls=progress.done + progress.pending,
-        cached=progress.cached,
-        failed=sum(row["status"] in ("error", "timeout") for row in rows),
-        pending=sum(row["status"] == "harness" for row in rows),
-        notices=progress.notices,
-    )
+@dataclass(frozen=True, slots=True)
+class _Folder:
+    """The run folder, and what goes into it: `cells` are those that the plan needed."""
+
+    plan: Plan
+    run_id: str
+    run_dir: Path
+    cells: Sequence[Cell]
+    declared: Declared
+
+    def rows(self, state: LedgerState, unsent: Mapping[str, str] = MappingProxyType({})) -> Iterator[Row]:
+        """The rows of results.jsonl, made one by one."""
+        model_ids = {key: str(facts["model_id"]) for key, facts in self.plan.models.items()}
+        return result_rows(self.run_id, self.cells, state, model_ids, unsent)
+
+    def finish(
+        self,
+        state: LedgerState,
+        progress: Progress,
+        judged: Judged,
+        unsent: Mapping[str, str] = MappingProxyType({}),
+    ) -> SweepRun:
+        """Write the files of a finished run."""
+        _write_plan(self.run_dir, self.plan, self.run_id, self.declared)
+        statuses: Counter[str] = Counter()
+
+        def counted() -> Iterator[Row]:
+            for row in self.rows(state, unsent):
+                statuses[row["status"]] += 1
+                yield row
+
+        write_rows(self.run_dir / "results.jsonl", counted())
+        names = itertools.chain((cell.fingerprint for cell in self.cells), judged.fingerprints)
+        lines = (state.results.get(name) for name in names)
+        write_rows(self.run_dir / CALLS_FILE, (line for line in lines if line is not None))
+        if judged.lines is not None:
+            write_rows(self.run_dir / "judgements.jsonl", judged.lines)
+        return SweepRun(
+            run_dir=self.run_dir,
+            cells=len(self.cells),
+            calls=progress.done + progress.pending - len(unsent),
+            cached=progress.cached,
+            failed=statuses["error"] + statuses["timeout"],
+            pending=statuses["harness"],
+            notices=progress.notices,
+        )

@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 from llmbench.catalog import Endpoint, ModelSpec
 from llmbench.config.environment import Environment
 from llmbench.errors import ConfigError, ErrorKind, ProviderError
+from llmbench.messages import RateLeft
 from llmbench.providers import local_models
 from llmbench.providers.embedded import ametered, ensure_server
 from llmbench.providers.entra import EntraTokens, TokenProvider
@@ -32,6 +33,7 @@ class Lease:
         cpu_s: CPU seconds that the request used on the server, or None when unknown.
         load: the machine's load beside the request, or None for a remote host.
         version: the exact version of the model behind the address, or None when unknown.
+        rate_left: what the answer's headers say is left of the provider's limits, or None.
         key: the key's fingerprint such as `key#3f2a`, or None without a key.
         on_failure: is told what a request that got no answer met; see `note`.
     """
@@ -42,6 +44,7 @@ class Lease:
     cpu_s: float | None = None
     load: Mapping[str, float | None] | None = None
     version: str | None = None
+    rate_left: RateLeft | None = None
     key: str | None = None
     on_failure: Callable[[ErrorKind], object] | None = field(default=None, repr=False)
 
@@ -189,7 +192,7 @@ def _check_address(endpoint: Endpoint, base_url: str) -> None:
     where = f"provider {endpoint.name!r}: the address {parts.scheme or '?'}://{host or '?'}"
     if "@" in parts.netloc or parts.query or parts.fragment:
         raise ConfigError(f"{where} holds a user, a query or a fragment; remove it", path="llm_router.yaml")
-    if parts.scheme in ("http", "https") and _is_loopback(host):
+    if parts.scheme in ("http", "https") and is_loopback(host):
         return
     if parts.scheme != "https" or not host:
         message = f"{where} is neither https nor on this machine; use https"
@@ -201,7 +204,8 @@ def _check_address(endpoint: Endpoint, base_url: str) -> None:
         raise ConfigError(f"{where} is not in allow_hosts; name the host there", path="llm_router.yaml")
 
 
-def _is_loopback(host: str) -> bool:
+def is_loopback(host: str) -> bool:
+    """Whether a host name or address is this machine's own."""
     try:
         return host == "localhost" or ipaddress.ip_address(host).is_loopback
     except ValueError:

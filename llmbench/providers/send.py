@@ -16,6 +16,7 @@ from llmbench.providers.base import Reply, Transport, Wire, post_json
 from llmbench.providers.chat import ChatWire
 from llmbench.providers.gemini import GeminiWire
 from llmbench.providers.hosts import Host, Lease
+from llmbench.providers.rate_limits import rate_left
 from llmbench.providers.responses import ResponsesWire
 from llmbench.structuring import parse_structured
 
@@ -91,6 +92,7 @@ async def send_once(
                 endpoint.timeouts.connect_s,
             )
             latency_ms = (time.perf_counter() - started) * 1000
+            lease.rate_left = rate_left(headers)
             reply = wire.parse(payload, headers, body)  # a refused key in a 200 is the lease's business too
     except EmbeddedServerError as error:
         raise ProviderError(str(error), kind="connect") from error

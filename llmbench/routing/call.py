@@ -74,6 +74,7 @@ class Call:
             adjustments={key: item.adjustments for key, item in prepared.items() if item.adjustments},
             worst_case_s=self.asked.request.deadline_s,
             worst_case_usd=None if None in costs else sum(cost for cost in costs if cost is not None),
+            worst_case_tokens=max(self._tokens(item) for item in prepared.values()),
         )
 
     def _prepared_all(self, route: Route) -> tuple[dict[str, Prepared], dict[str, LLMBenchError]]:

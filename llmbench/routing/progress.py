@@ -163,6 +163,7 @@ def _filled(attempt: Attempt, sent: Sent) -> Attempt:
         cost_source=sent.cost_source,
         cpu_s=sent.lease.cpu_s,
         load=sent.lease.load,
+        rate_left=sent.lease.rate_left,
         output=sent.reply.text,
         finish_reason=sent.reply.finish_reason,
         ttft_ms=sent.ttft_ms,

@@ -1,0 +1,173 @@
+"""A sweep's budget: what each call may cost is held before it is sent, and settled when it has ended.
+
+What is held and what was spent never exceed the budget together, so that the cap holds with any number of
+calls in flight. A call that does not fit waits as long as calls under way may give money back, and is not
+sent when none is left. Earlier parts of the same run count: the ledger has what they spent.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+from urllib.parse import urlsplit
+
+from llmbench.bench.cells import Cells
+from llmbench.bench.plan import Budget, Plan
+from llmbench.catalog import Policy
+from llmbench.errors import SweepError
+from llmbench.messages import Attempt
+from llmbench.providers.hosts import is_loopback
+from llmbench.routing.client import LLMClient
+
+#: Money is counted in whole units of 1e-12 USD: sums of floats drift, and a cap is a cap.
+_UNITS: Final = 10**12
+#: Failures without an HTTP status for which nobody charges.
+_UNCHARGED: Final = frozenset({"connect", "circuit_open", "auth"})
+
+
+@dataclass(frozen=True, slots=True)
+class Hold:
+    """Money held for one call, in units."""
+
+    units: int
+
+
+class Account:
+    """The money and the calls of one run.
+
+    Attributes:
+        calls: sent, or about to be.
+    """
+
+    def __init__(self, budget: Budget, spent_usd: float = 0.0, calls: int = 0) -> None:
+        self._limit = None if budget.usd is None else _units(budget.usd)
+        self._most_calls = budget.calls
+        self._spent = _units(spent_usd)
+        self._held = 0
+        self._in_flight = 0
+        self._waiting: deque[asyncio.Future[None]] = deque()
+        self.calls = calls
+
+    @property
+    def spent_usd(self) -> float:
+        """What the run has spent, earlier parts too; worst cases where nobody knows better."""
+        return self._spent / _UNITS
+
+    @property
+    def has_limit(self) -> bool:
+        """Whether the money is limited, so that each call's worst case must be known."""
+        return self._limit is not None
+
+    async def hold(self, worst_usd: float | None) -> Hold | str:
+        """Hold the worst case of one call, or say why it cannot be sent: that will not change any more."""
+        if self._limit is None:
+            worst = 0
+        elif worst_usd is None or not math.isfinite(worst_usd):
+            return (
+                "the most that a call can cost is not known: give the model a price and the call max_tokens"
+            )
+        else:
+            worst = _units(worst_usd)
+        while (refusal := self._refusal(worst)) is not None:
+            if not self._in_flight or "calls" in refusal:
+                return refusal
+            future = asyncio.get_running_loop().create_future()
+            self._waiting.append(future)
+            await future
+        self._held += worst
+        self._in_flight += 1
+        self.calls += 1
+        return Hold(worst)
+
+    def settle(self, hold: Hold, charged_usd: float) -> None:
+        """Replace what is held by what was charged, in USD."""
+        self._held -= hold.units
+        self._in_flight -= 1
+        self._spent += _units(charged_usd)
+        waiting, self._waiting = self._waiting, deque()
+        for future in waiting:
+            if not future.done():
+                future.set_result(None)
+
+    def _refusal(self, worst: int) -> str | None:
+        if self._most_calls is not None and self.calls >= self._most_calls:
+            return f"the budget of {self._most_calls} calls is used up"
+        if self._limit is None or worst <= self._limit - self._spent - self._held:
+            return None
+        left, whole = (max(units, 0) / _UNITS for units in (self._limit - self._spent, self._limit))
+        return (
+            f"a call may cost {worst / _UNITS:.6f} USD, and {left:.6f} of the budget of {whole:g} USD is left"
+        )
+
+
+def refuse_without_budget(plan: Plan, client: LLMClient, cells: Cells) -> None:
+    """Refuse a plan that may spend money without a limit, or whose calls nobody can put a price on.
+
+    Local models, and hosts on this machine without a price, cost nobody's money.
+
+    Raises:
+        SweepError: a provider costs money and the plan has no budget, or the most that a call can cost is
+            not known.
+    """
+    paid = sorted({variant.base for variant in plan.variants.values() if is_paid(client, variant.base)})
+    if paid and plan.budget.usd is None:
+        raise SweepError(
+            f"plan {plan.name!r} calls {', '.join(paid)}, which may cost money, and has no budget; write "
+            "`budget: {usd: …}` into it (`llmbench plan` says what to expect)"
+        )
+    unknown = {cell.base for cell in cells if cell.worst_usd is None and cell.base in paid}
+    if unknown:
+        raise SweepError(
+            f"plan {plan.name!r}: the most that a call to {min(unknown)} can cost is not known, so no "
+            "budget can be kept; give the model a `price`, and the dataset's options `max_tokens`"
+        )
+
+
+def is_paid(client: LLMClient, base: str) -> bool:
+    """Whether a model may cost money."""
+    spec = client.config.models[base]
+    endpoint = client.config.endpoints[spec.provider]
+    if endpoint.managed is not None:
+        return False
+    if spec.price is not None:
+        return any(value for value in (spec.price.input, spec.price.output))
+    return not is_loopback(urlsplit(endpoint.base_url or "").hostname or "")
+
+
+def worst_of_call(request_usd: float | None, policy: Policy) -> float | None:
+    """The most that a call to one candidate can cost with its retries, in USD.
+
+    Only requests that ended in a timeout at a gateway may be charged and made again.
+    """
+    if request_usd is None:
+        return None
+    again = max((policy.retries("timeout", status) for status in policy.transient_statuses), default=0)
+    return request_usd * max(min(1 + again, policy.max_total_attempts), 1)
+
+
+def charged(attempts: Sequence[Attempt], request_usd: float | None) -> float:
+    """What a call's requests may have been charged together, in USD.
+
+    The cost where it is known; nothing where nobody charges (no connection, HTTP 400 and above but for
+    timeouts at a gateway); else the worst case of a request.
+    """
+    worst = request_usd or 0.0
+    return sum(worst if (cost := _known(each)) is None else cost for each in attempts)
+
+
+def _known(attempt: Attempt) -> float | None:
+    if attempt.cost_usd is not None and math.isfinite(attempt.cost_usd):
+        return attempt.cost_usd
+    if attempt.error_kind is None or attempt.error_kind == "timeout":
+        return None
+    if attempt.status_code is not None:
+        return 0.0 if attempt.status_code >= 400 else None
+    return 0.0 if attempt.error_kind in _UNCHARGED else None
+
+
+def _units(usd: float) -> int:
+    return round(usd * _UNITS)

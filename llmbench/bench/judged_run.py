@@ -1,0 +1,88 @@
+"""The judges of a run: their questions go through the lanes, limits, budget and ledger of the candidates."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from llmbench.bench.judging.asking import Ask, Results, judge_task
+from llmbench.bench.judging.cells import JudgeCell
+from llmbench.bench.ledger import read_ledger
+from llmbench.bench.plan import Plan
+from llmbench.bench.sending import Work, run_lanes
+from llmbench.errors import SweepError
+from llmbench.routing.client import LLMClient
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """What the judges said: lines of judgements.jsonl (None without a judge), and the calls behind them."""
+
+    lines: list[dict[str, Any]] | None = None
+    fingerprints: tuple[str, ...] = ()
+
+
+async def judge_run(work: Work, rows: Iterable[Mapping[str, Any]]) -> Judged:
+    """Ask the judges what a run's rows need, as far as the ledger does not know it.
+
+    Raises:
+        RouteError, SweepError: a judge cannot be called, or the ledger cannot be used.
+    """
+
+    async def ask(cells: Sequence[JudgeCell]) -> Results:
+        work.ledger.want(cell.fingerprint for cell in cells)
+        state = work.ledger.state
+        waiting: dict[str, list[JudgeCell]] = {}
+        for cell in cells:
+            if cell.fingerprint in state.results:
+                work.progress.cached += 1
+            else:
+                waiting.setdefault(cell.lane, []).append(cell)
+        work.progress.planned += len(cells)
+        await run_lanes(work, {lane: iter(found) for lane, found in waiting.items()})
+        return state.results
+
+    return await _judge(work.plan, rows, work.client, ask)
+
+
+async def judge_recorded(
+    plan: Plan, rows: Iterable[Mapping[str, Any]], client: LLMClient, ledger: Path
+) -> Judged:
+    """The same from a recorded ledger alone.
+
+    Raises:
+        SweepError: it lacks a question's answer.
+    """
+
+    async def ask(cells: Sequence[JudgeCell]) -> Results:
+        results = read_ledger(ledger, [cell.fingerprint for cell in cells]).results
+        missing = [cell for cell in cells if cell.fingerprint not in results]
+        if missing:
+            raise SweepError(
+                f"replay: {len(missing)} of {len(cells)} questions to a judge are not in {ledger}, first "
+                f"{missing[0].name}; run the sweep without replay to ask them"
+            )
+        return results
+
+    return await _judge(plan, rows, client, ask)
+
+
+async def _judge(plan: Plan, rows: Iterable[Mapping[str, Any]], client: LLMClient, ask: Ask) -> Judged:
+    judged = [(task, task.judge) for task in plan.tasks if task.judge is not None]
+    if not judged:
+        return Judged()
+    names = {task.task for task, _ in judged}
+    known = [row for row in rows if row["task"] in names]
+    asked: dict[str, None] = {}
+
+    async def noted(cells: Sequence[JudgeCell]) -> Results:
+        asked.update(dict.fromkeys(cell.fingerprint for cell in cells))
+        return await ask(cells)
+
+    lines: list[dict[str, Any]] = []
+    for task, judge in judged:
+        version = str(plan.models[judge.model]["version"])
+        lines += await judge_task(task, known, client, version, noted)
+    return Judged(lines, tuple(asked))

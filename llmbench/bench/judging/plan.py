@@ -1,0 +1,115 @@
+"""Who judges a task's answers, how, and by what: as a person writes it, and frozen in the plan."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from typing import Annotated, Any, Final, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, StrictStr
+
+from llmbench.catalog import ModelSpec
+from llmbench.errors import SweepError
+
+Strategy = Literal["pairwise", "rubric"]
+Addressed = Literal["withhold", "show"]
+#: The version of the instructions and the fence; another one asks other questions.
+PROMPT_VERSION: Final = 1
+
+
+class JudgeFile(BaseModel):
+    """`judge` of a task in a plan file.
+
+    Attributes:
+        model: the judge's model key.
+        strategy: `pairwise` compares each candidate's answer with the reference's, in both orders; `rubric`
+            gives each answer points by criteria.
+        criteria: what to judge by; a sample's own `checks.criteria` wins, and without either the judge is
+            told to look for what the task asks.
+        scale: the most points of a criterion, 2 to 10; the least are 1. For rubrics.
+        show_target: whether the judge sees the sample's target as one good answer.
+        addressed: `withhold` puts a mark in the place of sentences that speak to a judge instead of doing the
+            task; `show` leaves them, inside the fence. Either way the judgement says that there were some.
+        max_tokens: the most output tokens of a verdict. Ample by default, for judges that think.
+        own_answers: allow a judge that is a candidate of the task itself.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+    model: StrictStr
+    strategy: Strategy = "pairwise"
+    criteria: list[Annotated[StrictStr, Field(pattern=r"\S")]] = []
+    scale: Annotated[int, Field(ge=2, le=10)] = 5
+    show_target: bool = False
+    addressed: Addressed = "withhold"
+    max_tokens: Annotated[int, Field(ge=16)] = 512
+    own_answers: bool = False
+
+    def freeze(self) -> JudgePlan:
+        """The same as a part of a frozen plan; the model is still named as it was written."""
+        values = self.model_dump() | {"criteria": tuple(self.criteria)}
+        return JudgePlan(**values)
+
+
+@dataclass(frozen=True, slots=True)
+class JudgePlan:
+    """The judge of a task, fixed before the first call; the attributes are those of `JudgeFile`."""
+
+    model: str
+    strategy: Strategy = "pairwise"
+    criteria: tuple[str, ...] = ()
+    scale: int = 5
+    show_target: bool = False
+    addressed: Addressed = "withhold"
+    max_tokens: int = 512
+    own_answers: bool = False
+
+    def facts(self) -> dict[str, Any]:
+        """The JSON form, as plan.json holds it."""
+        return asdict(self) | {"criteria": list(self.criteria), "prompt_version": PROMPT_VERSION}
+
+
+def family_of(spec: ModelSpec) -> str:
+    """The first word of a model's declared family, else of its id without the vendor: `gpt`, `gemini`."""
+    name = (spec.family or spec.model_id).rpartition("/")[2].casefold()
+    word = re.match(r"[^\W\d_]+", name)
+    return word[0] if word else name
+
+
+def check_independent(
+    task: str, plan: JudgePlan, judge: ModelSpec, candidates: Iterable[ModelSpec]
+) -> list[str]:
+    """What is to be said about a judge that is near to a candidate: models tend to prefer their own answers.
+
+    Args:
+        task: the judged task.
+        plan: its judge; `own_answers` allows what is refused otherwise.
+        judge: the judge's registry entry.
+        candidates: those of every model whose answers it judges, the reference included.
+
+    Returns:
+        A notice for each case, for the plan's notices.
+
+    Raises:
+        SweepError: the judge is one of the candidates (the same id at the same provider).
+    """
+    others = list(candidates)
+    own = [spec.key for spec in others if (spec.provider, spec.model_id) == (judge.provider, judge.model_id)]
+    if own and not plan.own_answers:
+        raise SweepError(
+            f"{task}: judge: {judge.key} would judge its own answers (candidate {', '.join(own)}); name "
+            "another model as judge, or write `own_answers: true` to accept its bias"
+        )
+    family = family_of(judge)
+    kin = [spec.key for spec in others if spec.key not in own and family_of(spec) == family]
+    notices = []
+    if own:
+        notices.append(
+            f"{task}: {judge.key} judges its own answers ({', '.join(own)}): expect a bias for them."
+        )
+    if kin:
+        notices.append(
+            f"{task}: the judge {judge.key} is of one family ({family}) with {', '.join(kin)}: models tend "
+            "to prefer answers of their own kind; a judge of another family is better evidence."
+        )
+    return notices
