@@ -42,7 +42,8 @@ _LEFT_AT_WORK: Final = frozenset({"timeout", "cancelled", "malformed"})
 #: Model keys such as `fw_deep_v3` or `or_small` have the same beginnings and must stay readable.
 _KEY_PATTERN: Final = re.compile(
     r"(?i:(bearer\s+)[\w.~+/=-]{12,})|\b(?:sk|xai)-[\w-]{16,}|\b(?:gsk|fw|hf)_[A-Za-z0-9]{20,}|\bAIza[\w-]{20,}"
-    r"|(?<![\w-])eyJ[\w-]{10,}+\.[\w-]{10,}+\.[\w-]*"
+    r"|(?<![\w-])eyJ[\w-]{10,}+\.[\w-]{10,}+\.[\w-]*",
+    re.ASCII,  # a key right behind a Japanese letter is a key too
 )
 
 

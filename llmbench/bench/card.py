@@ -10,7 +10,7 @@ import functools
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -27,8 +27,19 @@ class _Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
 
 
+class Turn(_Strict):
+    """One turn that stands before a row's input."""
+
+    role: Literal["system", "developer", "user", "assistant"]
+    content: str
+
+
 class Row(_Strict):
-    """One line of data.jsonl."""
+    """One line of data.jsonl.
+
+    `target` is null where nobody knows the right answer. `turns` are the turns before the input, in place of
+    the card's system text and examples; a row without the key uses the card's.
+    """
 
     id: str = Field(min_length=1)
     lang: str = Field(min_length=2)
@@ -37,6 +48,7 @@ class Row(_Strict):
     target: Any
     checks: dict[str, Any] = {}
     tags: list[str] = []
+    turns: list[Turn] | None = None
 
 
 class _Shot(_Strict):
@@ -63,7 +75,7 @@ class _Options(_Strict):
 
 
 class Card(_Strict):
-    """The whole of card.yaml."""
+    """The whole of card.yaml. `source` says where made samples come from: a log, a file or a parent."""
 
     name: str
     version: str
@@ -79,6 +91,7 @@ class Card(_Strict):
     output_schema: dict[str, Any] | None = None
     prompt: _Prompt
     options: _Options
+    source: dict[str, Any] | None = None
 
 
 def read_card(path: Path) -> tuple[Card, dict[Place, int]]:

@@ -38,10 +38,13 @@ class Sample:
         lang: `en`, `ja`, … : the language of the input.
         cluster: samples made of the same source text share one; it is the unit of the statistics.
         input: what the model is given, after the system text and the examples.
-        target: the reference answer: an object for a task with a schema, else a text.
+        target: the reference answer: an object for a task with a schema, else a text; None where nobody
+            knows it.
         checks: what the scorer needs besides the target (required words, length caps).
         tags: kinds of difficulty, for reading results by kind.
-        sha256: hash of the canonical JSON of all of the above; part of a call's fingerprint.
+        sha256: hash of the canonical JSON of the row; part of a call's fingerprint.
+        turns: (role, text) of the turns before the input, in place of the card's system text and examples;
+            None where the card's are meant.
     """
 
     id: str
@@ -52,6 +55,7 @@ class Sample:
     checks: Mapping[str, Any] = field(hash=False)
     tags: tuple[str, ...]
     sha256: str
+    turns: tuple[tuple[str, str], ...] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +92,7 @@ class Dataset:
         scorer: which scorer, with its parameters.
         options: canonical request parameters (`max_tokens`, `stop`, `temperature`, `seed`).
         prompt: system text and examples.
+        source: where made samples come from, as the card says it; empty for samples written by hand.
     """
 
     name: str
@@ -103,21 +108,25 @@ class Dataset:
     scorer: ScorerSpec
     options: Mapping[str, Any]
     prompt: Prompt
+    source: Mapping[str, Any] = field(default_factory=dict)
 
     def messages(self, sample: Sample) -> list[dict[str, str]]:
         """The chat messages of one sample: system, the examples, the sample's input.
 
         Everything before the last message is the same for all samples (of one language, where the card
-        has a system text a language), so that a server's prompt cache can keep it.
+        has a system text a language), so that a server's prompt cache can keep it. A sample with turns of
+        its own has those in place of system text and examples.
         """
-        system = self.prompt.system
-        text = system if isinstance(system, str) else system[sample.lang]
-        messages = [{"role": "system", "content": text}]
+        before = self._shared_turns(sample.lang) if sample.turns is None else sample.turns
+        return [{"role": role, "content": text} for role, text in (*before, ("user", sample.input))]
+
+    def _shared_turns(self, lang: str) -> list[tuple[str, str]]:
+        """The card's system text, if it is not empty, and its examples."""
+        system = self.prompt.system if isinstance(self.prompt.system, str) else self.prompt.system[lang]
+        turns = [("system", system)] if system else []
         for shot_input, shot_output in self.prompt.shots:
-            messages.append({"role": "user", "content": shot_input})
-            messages.append({"role": "assistant", "content": shot_output})
-        messages.append({"role": "user", "content": sample.input})
-        return messages
+            turns += [("user", shot_input), ("assistant", shot_output)]
+        return turns
 
     def take(self, limit: int | None, seed: int = 0) -> tuple[Sample, ...]:
         """Draw samples in an order that depends on `seed` and the cluster names alone.
@@ -196,6 +205,7 @@ def load_dataset(path: str | Path) -> Dataset:
         scorer=ScorerSpec(card.scorer.name, card.scorer.params),
         options=card.options.model_dump(exclude_none=True),
         prompt=Prompt(card.prompt.system, tuple((s.input, s.output) for s in card.prompt.shots)),
+        source=card.source or {},
     )
 
 
@@ -217,9 +227,9 @@ def _read_rows(path: Path, raw: bytes, card: Card) -> tuple[Sample, ...]:
             )
         if row.lang not in card.languages:
             raise DatasetError(f"{place}: lang `{row.lang}` is not among the card's languages; add it there")
-        if card.output_schema is not None:
+        if card.output_schema is not None and row.target is not None:
             check_schema(row.target, card.output_schema, f"{place}: the target")
-        text = " ".join(unicodedata.normalize("NFKC", row.input).split())
+        text = _whole_text(row)
         cluster, first = texts.setdefault(text, (row.cluster, number))
         if cluster != row.cluster:
             raise DatasetError(
@@ -231,6 +241,23 @@ def _read_rows(path: Path, raw: bytes, card: Card) -> tuple[Sample, ...]:
     return tuple(samples)
 
 
+def _whole_text(row: Row) -> str:
+    """All of a prompt that is the row's own, in one spelling: a short last turn needs the chat before it."""
+    texts = (*(f"{turn.role}: {turn.content}" for turn in row.turns or ()), row.input)
+    return "\n".join(" ".join(unicodedata.normalize("NFKC", text).split()) for text in texts)
+
+
 def _sample(row: Row) -> Sample:
-    sha256 = hashlib.sha256(canonical_json(row.model_dump()).encode()).hexdigest()
-    return Sample(row.id, row.lang, row.cluster, row.input, row.target, row.checks, tuple(row.tags), sha256)
+    """The checked row as a value; a row without turns has the hash it had before rows could have them."""
+    facts = row.model_dump(exclude={"turns"} if row.turns is None else None)
+    return Sample(
+        id=row.id,
+        lang=row.lang,
+        cluster=row.cluster,
+        input=row.input,
+        target=row.target,
+        checks=row.checks,
+        tags=tuple(row.tags),
+        sha256=hashlib.sha256(canonical_json(facts).encode()).hexdigest(),
+        turns=None if row.turns is None else tuple((turn.role, turn.content) for turn in row.turns),
+    )
