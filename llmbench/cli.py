@@ -13,7 +13,9 @@ import typer
 from rich.markup import escape
 from typer.core import TyperGroup
 
+from llmbench.cli_dataset import dataset_app
 from llmbench.cli_models import models_app
+from llmbench.cli_notebook import Jobs, Matrix, notebook, sweep_matrix
 from llmbench.cli_output import Configs, Json, err, out, print_json, print_table
 from llmbench.errors import ConfigError, FallbackExhausted, LLMBenchError
 
@@ -59,6 +61,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.add_typer(models_app, name="models")
+app.add_typer(dataset_app, name="dataset")
+app.command("notebook")(notebook)
 
 _BAD_LINES = """
     select file, count(*) as lines, min(line_no) as first from quarantine group by file order by file
@@ -80,15 +84,29 @@ def sweep(
     replay: Annotated[
         Path | None, typer.Option(help="Take every answer from this recorded ledger; send nothing.")
     ] = None,
+    rescore: Annotated[
+        str, typer.Option(help="Score this run's stored answers again, after a scorer changed; send nothing.")
+    ] = "",
+    matrix: Matrix = None,
+    jobs: Jobs = 2,
     project: Root = Path(),
     as_json: Json = False,
 ) -> None:
-    """Run a sweep through the notebooks, then say where the report is."""
+    """Run a sweep through the notebooks, then say where the report is.
+
+    With --matrix seed=1,2 (or limit, or tasks) it runs once for each combination: the sweeps one after the
+    other on one ledger, then their reports, several at a time.
+    """
     from llmbench.bench import chain
     from llmbench.progress_bar import ProgressBar
 
     where = chain.Project(project)
+    if rescore:
+        replay, run_id = where.reports / rescore / chain.CALLS_FILE, run_id or rescore
     choice = chain.Choice(tuple(task or ()), limit, seed, run_id, replay)
+    if matrix:
+        sweep_matrix(where, plan, choice, matrix, jobs=jobs, is_json=as_json)
+        return
     with chain.open_client(where, replay=replay) as client:
         frozen = chain.find_plan(where, plan, choice, client)
     for notice in frozen.notices:
@@ -116,8 +134,8 @@ def plan(
     project: Root = Path(),
     as_json: Json = False,
 ) -> None:
-    """Before spending: prompts and dollars needed, and what larger pools would prove. Sends nothing."""
-    from llmbench.bench import chain, planning_page
+    """Before spending: calls, tokens, dollars and time, and what larger pools would prove. Sends nothing."""
+    from llmbench.bench import chain, forecast_page, planning_page
     from llmbench.bench.planning import forecast_sweep
     from llmbench.bench.results import write_whole
 
@@ -134,6 +152,10 @@ def plan(
         return
     for text in found.warnings():
         err.print(f"[bold red]WARNING[/] {escape(text)}")
+    out.print(escape(forecast_page.total_line(found.calls)))
+    print_table(forecast_page.HEAD, forecast_page.table(found.calls))
+    for note in forecast_page.notes(found.calls):
+        out.print(escape(note), style="dim")
     for each in found.tasks:
         out.print(f"- {escape(planning_page.task_line(each))}")
     print_table(planning_page.HEAD, planning_page.table(found))

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
+from llmbench.display.live_progress import progress_counts, progress_words
+
 
 class ProgressBar:
-    """A bar for the sweep's calls: rate, failures, cost so far and time left.
+    """A bar for the sweep's calls: rate, failures, cost so far and time left, in a notebook's words.
 
     It appears with the first figures and is gone in the end: what is said then is an error, or the result.
     Entering it gives the function that shows figures; nothing is shown where nobody looks.
@@ -41,32 +43,12 @@ class ProgressBar:
         if not self._console.is_interactive:
             return
         self._bar.start()  # nothing when it has started
-        parts = [f"{facts['rate']:.1f}/s", f"${facts['cost_usd']:.5f}"]
-        if facts["failed"]:
-            parts.append(f"{facts['failed']} failed")
-        if facts["pending"]:
-            parts.append(f"{facts['pending']} pending")
-        if facts["state"] == "running" and facts["eta_s"] is not None:
-            word = "at most" if facts.get("decisions") else "about"  # a race may end before its prompts do
-            parts.append(f"{word} {facts['eta_s']:.0f} s left")
-        if facts["state"] == "running" and facts.get("decisions"):
-            parts.append(_standing(facts["decisions"]))
-        label = "sweep" if facts["state"] == "running" else "report"
+        finished, planned = progress_counts(facts)
+        label = {"running": "sweep", "stopped": "stopped"}.get(str(facts.get("state")), "report")
         self._bar.update(
             self._task,
-            description=label,
-            total=facts["planned"],
-            completed=facts["cached"] + facts["done"],
-            facts=" · ".join(parts),
+            description=escape(f"{label} {facts.get('part', '')}".rstrip()),
+            total=planned,
+            completed=finished,
+            facts=escape(progress_words(facts)),
         )
-
-
-def _standing(decisions: Mapping[str, Sequence[Mapping[str, Any]]]) -> str:
-    """The task under way and where each of its candidates stands; names are text, not markup."""
-    task, rows = list(decisions.items())[-1]
-    shown = ", ".join(
-        f"{row['model']} {row['evidence']:,.0f} of {row['needed']}" if row["state"] == "running"
-        else f"{row['model']} {row['state']}"
-        for row in rows
-    )  # fmt: skip
-    return escape(f"{task}: {shown}")

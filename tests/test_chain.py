@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
+import signal
 import subprocess
 import sys
 import time
@@ -12,7 +15,8 @@ import yaml
 
 from llmbench.bench import chain, run_decisions
 from llmbench.bench.ledger import Ledger
-from llmbench.errors import LLMBenchError, SweepError
+from llmbench.bench.progress import Progress, ProgressFile, read_progress
+from llmbench.errors import LLMBenchError, NotebookError, SweepError
 from tests.sweep_project import (
     ROOT,
     copy_notebooks,
@@ -235,7 +239,7 @@ def test_the_warehouse_and_the_servers_count_agree(tmp_path):
 
 def test_progress_is_passed_on_while_the_notebooks_run_and_once_more_in_the_end(tmp_path):
     path, seen = tmp_path / "progress.json", []
-    with chain._watched(path, seen.append):
+    with chain.watched(path, seen.append):
         path.write_text("torn {")
         path.write_text('{"done": 1}')
         while not seen:
@@ -243,3 +247,35 @@ def test_progress_is_passed_on_while_the_notebooks_run_and_once_more_in_the_end(
         path.write_text('{"done": 2}')
     assert seen[0] == {"done": 1}
     assert seen[-1] == {"done": 2}
+
+
+def test_a_sweep_whose_notebook_was_ended_says_stopped_and_a_finished_one_stays_done(tmp_path):
+    path, seen = tmp_path / "progress.json", []
+    for state, shown in (("running", "stopped"), ("done", "done")):
+        with contextlib.suppress(KeyboardInterrupt), chain.watched(path, seen.append):
+            ProgressFile(path).show(Progress(planned=2, cached=0, state=state), now=True)
+            raise KeyboardInterrupt
+        assert seen[-1]["state"] == read_progress(path)["state"] == shown
+        assert json.loads(path.read_text())["state"] == shown
+
+
+@pytest.mark.parametrize("how", ["kernel killed", "interrupted"])
+def test_a_sweep_that_is_ended_midway_leaves_its_progress_as_stopped(tmp_path, how):
+    """Its own kernel is killed, which can say nothing; or its cell is interrupted, and says so itself."""
+    with stub_provider(tmp_path, (50, 80)) as stub:
+        project = write_project(tmp_path, stub.port, samples=[f"q{number}" for number in range(200)])
+        copy_notebooks(project)
+        path = project.reports / "r" / "progress.json"
+
+        def end(facts):
+            if facts["done"] > 3 and facts["state"] == "running":
+                if how == "kernel killed":
+                    os.kill(facts["pid"], signal.SIGKILL)
+                else:
+                    os.kill(facts["pid"], signal.SIGINT)
+
+        with pytest.raises(NotebookError):
+            run(project, chain.Choice(run_id="r"), watch=end)
+    facts = json.loads(path.read_text())
+    assert facts["state"] == "stopped"
+    assert ("ended" in facts) == (how == "kernel killed")

@@ -26,6 +26,7 @@ from tests.sweep_project import (
 
 VERBS = [
     ["sweep"],
+    ["notebook"],
     ["plan"],
     ["decide"],
     ["report"],
@@ -33,6 +34,8 @@ VERBS = [
     ["call"],
     ["query"],
     ["check"],
+    ["dataset"],
+    *(["dataset", verb] for verb in ("from-log", "import", "split", "check", "scorers")),
     ["models"],
     ["models", "list"],
     ["models", "pull"],

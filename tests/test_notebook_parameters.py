@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from llmbench.bench.notebook_parameters import checked_notebook
+from llmbench.bench.notebook_parameters import checked_notebook, typed_values
 from llmbench.bench.notebooks import run_notebook
 from llmbench.errors import NotebookError
 from tests.small_notebooks import DEFAULTS, notebook, read, refused  # noqa: F401
@@ -86,6 +86,60 @@ def test_a_missing_or_broken_notebook_is_named(tmp_path):
         run_notebook(plain, out, {})
     with pytest.raises(NotebookError, match="would overwrite its source"):
         run_notebook(plain, plain, {})
+
+
+# --- texts of a person ---
+
+TEXTS = DEFAULTS + "\nflag: bool = False\neither: int | str = 1\nwords: str | None = None"
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "value"),
+    [
+        ("n", "4", 4),
+        ("n", "4.0", 4.0),  # refused afterwards
+        ("rate", ".25", 0.25),
+        ("rate", "1e-3", 0.001),
+        ("label", "12", "12"),
+        ("label", "null", "null"),
+        ("names", "a,b", ["a", "b"]),
+        ("names", '["a, b"]', ["a, b"]),
+        ("mode", "slow", "slow"),
+        ("limit", "null", None),
+        ("limit", "None", None),
+        ("limit", "7", 7),
+        ("anything", "x", "x"),
+        ("anything", "[1, 2]", [1, 2]),
+        ("flag", "True", True),
+        ("flag", "false", False),
+        ("either", "5", 5),
+        ("either", "five", "five"),
+        ("words", "a=b,c", "a=b,c"),
+    ],
+)
+def test_a_text_becomes_what_the_annotation_wants(tmp_path, name, text, value):
+    source = notebook(tmp_path / "in.ipynb", parameters=TEXTS)
+    values, _ = typed_values(source, {name: text}, {})
+    assert values == {name: value}
+    assert type(values[name]) is type(value)
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "found"),
+    [
+        ("n", "1, 2,3", [1, 2, 3]),
+        ("n", "[1, 2]", [1, 2]),
+        ("label", "1,a b", ["1", "a b"]),
+        ("label", '["a,b", "c"]', ["a,b", "c"]),
+        ("names", "a,b", [["a"], ["b"]]),
+        ("names", '["a","b"],["c"]', [["a", "b"], ["c"]]),
+        ("limit", "10,null", [10, None]),
+        ("n", "", []),
+    ],
+)
+def test_a_list_of_texts_becomes_values(tmp_path, name, text, found):
+    source = notebook(tmp_path / "in.ipynb", parameters=TEXTS)
+    assert typed_values(source, {}, {name: text}) == ({}, {name: found})
 
 
 # --- a run that ends well ---

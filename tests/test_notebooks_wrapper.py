@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import time
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 import nbformat
@@ -199,6 +199,13 @@ def test_a_notebook_over_its_time_is_stopped(tmp_path):
 # --- the parent is interrupted or killed ---
 
 LOOP = "import os, time\nopen('pids', 'w').write(f'{os.getpid()}\\n')\nwhile True:\n    time.sleep(0.1)"
+CLOSING = """import os, time
+try:
+    open('pids', 'w').write(f'{os.getpid()}\\n')
+    while True:
+        time.sleep(0.1)
+finally:
+    open('closed', 'w').close()"""
 PARENT = """
 import sys
 from pathlib import Path
@@ -210,7 +217,7 @@ run_notebook(Path("in.ipynb"), Path("out.ipynb"), {})
 @pytest.fixture
 def parent(tmp_path, sockets):
     """A process that runs a notebook which never ends, and its kernel's pid."""
-    notebook(tmp_path / "in.ipynb", LOOP, "3")
+    notebook(tmp_path / "in.ipynb", CLOSING, "3")
     env = os.environ | {"PYTHONPATH": str(REPOSITORY), "TMPDIR": str(sockets), "PYTHONWARNINGS": "error"}
     process = subprocess.Popen(
         [sys.executable, "-c", PARENT], cwd=tmp_path, env=env, stderr=subprocess.PIPE, text=True
@@ -247,6 +254,29 @@ def test_the_kernel_of_a_killed_parent_ends_and_its_partial_says_interrupted(tmp
     assert gone_within(kernel, 5)
     assert not (tmp_path / "out.ipynb").exists()
     assert read(tmp_path / "out.partial.ipynb").metadata.llmbench == {"status": "interrupted"}
+
+
+def test_an_interrupted_cell_may_close_what_it_holds(tmp_path, parent):
+    process, kernel = parent
+    process.send_signal(signal.SIGINT)
+    assert gone_within(kernel, 2)
+    assert (tmp_path / "closed").exists()
+
+
+@pytest.mark.parametrize("deaf", [False, True])
+def test_a_thread_is_stopped_within_two_seconds_also_when_its_cell_does_not_listen(tmp_path, deaf):
+    listen = "try:\n        time.sleep(0.1)\n    except KeyboardInterrupt:\n        pass" if deaf else "pass"
+    source = notebook(tmp_path / "in.ipynb", LOOP.replace("time.sleep(0.1)", listen), "3")
+    stop = Future()
+    with ThreadPoolExecutor(1) as pool:
+        running = pool.submit(run_notebook, source, tmp_path / "out.ipynb", {}, cwd=tmp_path, stop=stop)
+        (kernel,) = wait_for(tmp_path / "pids")
+        stop.set_result(None)
+        assert gone_within(kernel, 2)
+        assert isinstance(running.exception(), KeyboardInterrupt)
+    with pytest.raises(KeyboardInterrupt):
+        run_notebook(source, tmp_path / "later.ipynb", {}, stop=stop)
+    assert not (tmp_path / "later.partial.ipynb").exists()
 
 
 # --- a chain ---

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +14,7 @@ from llmbench.bench.ledger import DEFAULT_LEDGER, Ledger
 from llmbench.bench.plan import Plan, checked_run_id
 from llmbench.bench.plan_build import make_plan
 from llmbench.bench.plan_file import read_plan_file
-from llmbench.bench.progress import read_progress
+from llmbench.bench.progress import mark_stopped, read_progress
 from llmbench.bench.run_folder import DEFAULT_REPORTS, refuse_other_run
 from llmbench.config import load_config
 from llmbench.config.environment import read_environment
@@ -30,7 +30,11 @@ if TYPE_CHECKING:
     from llmbench.bench.notebooks import NotebookRun
 
 NOTEBOOKS: Final = ("01_sweep.ipynb", "03_compare_models.ipynb", "04_recommend_tiers.ipynb")
+PROGRESS_FILE: Final = "progress.json"
+CHAIN_TIMEOUT_S: Final = 24 * 3600  # most seconds for one notebook of a chain
 _POLL_S: Final = 0.3
+#: A notebook and its parameters.
+Step = tuple[Path, Mapping[str, object]]
 Watch = Callable[[dict[str, Any]], None]
 
 
@@ -113,10 +117,21 @@ def run_plan(project: Project, name: str, plan: Plan, choice: Choice, watch: Wat
         SweepError: a notebook or the ledger to replay is missing, the run id cannot be used, or another
             sweep is running.
     """
-    from llmbench.bench.notebooks import (
-        run_chain,
-    )  # seconds of imports that the notebooks themselves need not
+    # The notebooks' packages take seconds to import, which the notebooks themselves need not wait for.
+    from llmbench.bench.notebooks import run_chain
 
+    run_dir, steps = planned_steps(project, name, plan, choice)
+    (run_dir / PROGRESS_FILE).unlink(missing_ok=True)
+    with watched(run_dir / PROGRESS_FILE, watch):
+        return run_chain(steps, run_dir / "notebooks", cwd=project.notebooks, timeout_s=CHAIN_TIMEOUT_S)
+
+
+def planned_steps(project: Project, name: str, plan: Plan, choice: Choice) -> tuple[Path, list[Step]]:
+    """The run folder of a plan and the notebooks to run, with their parameters; nothing is touched yet.
+
+    Raises:
+        SweepError: as for `run_plan`.
+    """
     missing = [notebook for notebook in NOTEBOOKS if not (project.notebooks / notebook).is_file()]
     if missing:
         raise SweepError(f"{project.notebooks / missing[0]} is missing; run this in the project's folder")
@@ -138,11 +153,9 @@ def run_plan(project: Project, name: str, plan: Plan, choice: Choice, watch: Wat
         "replay": "" if choice.replay is None else str(choice.replay.absolute()),
     }
     run_parameters = shared | {"run_id": run_dir.name}
-    steps = [(project.notebooks / NOTEBOOKS[0], sweep_parameters)]
+    steps: list[Step] = [(project.notebooks / NOTEBOOKS[0], sweep_parameters)]
     steps += [(project.notebooks / notebook, run_parameters) for notebook in NOTEBOOKS[1:]]
-    (run_dir / "progress.json").unlink(missing_ok=True)
-    with _watched(run_dir / "progress.json", watch):
-        return run_chain(steps, run_dir / "notebooks", cwd=project.notebooks, timeout_s=24 * 3600)
+    return run_dir, steps
 
 
 def _require_ledger(path: Path) -> None:
@@ -158,8 +171,12 @@ def _require_engines(plan: Plan) -> None:
 
 
 @contextmanager
-def _watched(path: Path, watch: Watch) -> Iterator[None]:
-    """Read the progress file in a thread until the block ends, and once more then."""
+def watched(path: Path, watch: Watch) -> Iterator[None]:
+    """Read the progress file in a thread until the block ends, and once more then.
+
+    A sweep that still says `running` in the end was ended from here (its kernel cannot say so once it is
+    killed), and its file then says `stopped`.
+    """
     ended = threading.Event()
 
     def look() -> None:
@@ -173,6 +190,7 @@ def _watched(path: Path, watch: Watch) -> Iterator[None]:
     try:
         yield
     finally:
+        mark_stopped(path, "its notebook was ended before it")
         ended.set()
         thread.join()
         facts = read_progress(path)
@@ -220,7 +238,7 @@ def summary(project: Project, plan: Plan, choice: Choice) -> dict[str, Any]:
         recommendation = json.loads((run_dir / "recommendation.json").read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise SweepError(f"{run_dir} has no readable recommendation.json: {error}") from error
-    progress = read_progress(run_dir / "progress.json") or {}
+    progress = read_progress(run_dir / PROGRESS_FILE) or {}
     called = int(progress.get("done", 0)) + int(progress.get("pending", 0))
     warm_ups = int(progress.get("warm_ups", 0))
     beside = f" (and {warm_ups} to warm the local servers up)" if warm_ups else ""

@@ -15,7 +15,7 @@ import sys
 import tempfile
 import threading
 from collections.abc import Mapping
-from concurrent.futures import Future, wait
+from concurrent.futures import FIRST_COMPLETED, Future, wait
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
@@ -30,6 +30,7 @@ from papermill.execute import execute_notebook
 
 _ENGINE: Final = "llmbench"
 _SOCKET_PATH_LIMIT: Final = 96  # bytes for the folder; sun_path holds 104 on macOS, with `/k-5` and a NUL
+_FAREWELL_S: Final = 0.7  # what an interrupted cell gets to close what it holds; then the kernel is killed
 _STOP_WAIT_S: Final = 10.0  # the kernel is killed at once; this bounds the wait for its thread to notice
 _IOPUB_WAIT_S: Final = 60  # most seconds for a cell's last output after its reply; 4 fails on a busy machine
 _START_WAIT_S: Final = 120  # most seconds for a kernel to answer; it imports for 2 to 20 s on a busy machine
@@ -76,6 +77,12 @@ class _Kernel(AsyncKernelManager):
         self.clients.append(super().client(**options))
         return self.clients[-1]
 
+    def interrupt(self) -> None:
+        """Raise KeyboardInterrupt in the cell that is running; what the kernel started is left alone."""
+        process = getattr(self.provisioner, "process", None)
+        if process:
+            process.send_signal(signal.SIGINT)  # nothing when it is gone already
+
     def kill(self) -> None:
         """End the kernel and what it started, now. May be called from any thread, and again."""
         self.stopped = True
@@ -121,6 +128,7 @@ class Execution:
         values: Mapping[str, Any],
         *,
         timeout_s: float,
+        stop: Future[None] | None = None,
         **options: Any,
     ) -> BaseException | None:
         """Run every cell, saving to `partial` on the way; return what went wrong, or None.
@@ -129,11 +137,19 @@ class Execution:
             partial: where papermill saves after each cell.
             values: the parameters to inject.
             timeout_s: most seconds until the run is stopped.
+            stop: when it is done the run is stopped; one may stop many runs, from any thread.
             options: settings of nbclient's NotebookClient.
+
+        Raises:
+            KeyboardInterrupt: the run was stopped by `stop`.
         """
+        ends = [self._outcome] if stop is None else [self._outcome, stop]
         arguments = (self._work, partial, values, options)
         threading.Thread(target=contextvars.Context().run, args=arguments, daemon=True).start()
-        if not wait([self._outcome], timeout_s).done:
+        wait(ends, timeout_s, FIRST_COMPLETED)
+        if stop is not None and stop.done() and not self._outcome.done():
+            raise KeyboardInterrupt
+        if not self._outcome.done():
             self.timed_out = True
             self.stop()
         if not self._outcome.done():
@@ -141,8 +157,16 @@ class Execution:
         return self._outcome.exception()
 
     def stop(self) -> None:
-        """Kill the kernel and what it started, then wait until the run's thread has left it."""
-        self._kernel.kill()
+        """End the kernel and what it started, and wait until the run's thread has left it.
+
+        The cell under way is interrupted first: a sweep then records its calls in flight as interrupted, and
+        its progress as stopped. A cell that does not end on that is killed.
+        """
+        try:
+            self._kernel.interrupt()
+            wait([self._outcome], _FAREWELL_S)
+        finally:  # also when the person presses Ctrl-C again
+            self._kernel.kill()
         if self._loop:
             with suppress(RuntimeError):  # the loop is closed: the run is over
                 self._loop.call_soon_threadsafe(self._break_off)

@@ -8,6 +8,7 @@ value of a secret is refused too.
 from __future__ import annotations
 
 import ast
+import contextlib
 import difflib
 import json
 import os
@@ -43,6 +44,63 @@ def checked_notebook(
     nb = _read(source)
     declared = _declared(nb, source.name)
     return nb, _fitting(parameters, declared, source.name)
+
+
+def typed_values(
+    source: Path, given: Mapping[str, str], lists: Mapping[str, str]
+) -> tuple[dict[str, object], dict[str, list[object]]]:
+    """Turn a person's texts into values, by the annotations of the notebook's own parameters.
+
+    A text stands for itself where a str is wanted, else for the JSON or Python literal that it spells. A list
+    parameter may be given as `a,b`. A list of values is `1,2,3`, or a JSON list where a value has a comma.
+
+    Args:
+        source: the notebook.
+        given: parameter -> text of its value.
+        lists: parameter -> text of its values.
+
+    Returns:
+        The values and the lists. Whether they fit is left to `checked_notebook`, which says what does not.
+
+    Raises:
+        NotebookError: the notebook is wrong.
+    """
+    declared = _declared(_read(source), source.name)
+    unknown = (None, False)
+    values = {name: _typed(text, declared.get(name, unknown)[0]) for name, text in given.items()}
+    many = {
+        name: [
+            _typed(item, declared.get(name, unknown)[0]) if isinstance(item, str) else item
+            for item in _items(text)
+        ]
+        for name, text in lists.items()
+    }
+    return values, many
+
+
+def _items(text: str) -> list[Any]:
+    """The values of `1,2,3`, of a JSON list, or of JSON lists separated by commas."""
+    if text.lstrip().startswith("["):
+        for spelled in (text, f"[{text}]"):
+            with contextlib.suppress(ValueError):
+                found = json.loads(spelled)
+                return found if isinstance(found, list) else [found]
+    return [item.strip() for item in text.split(",") if item.strip()]
+
+
+def _typed(text: str, wanted: ast.expr | None) -> object:
+    """The first meaning of a text that fits: as JSON, as a Python literal, as itself, as a list of texts."""
+    meanings: list[object] = []
+    with contextlib.suppress(ValueError):
+        meanings.append(json.loads(text))
+    with contextlib.suppress(ValueError, SyntaxError, MemoryError, RecursionError):
+        meanings.append(ast.literal_eval(text.strip()))
+    meanings.append(text)
+    if wanted is None:
+        return meanings[0]
+    parts = [part.strip() for part in text.split(",") if part.strip()]
+    meanings += [parts, [_typed(part, None) for part in parts]]
+    return next((meaning for meaning in meanings if _fits(meaning, wanted)), meanings[0])
 
 
 def _read(source: Path) -> Any:  # nbformat's nodes are untyped

@@ -16,6 +16,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Literal
@@ -60,6 +61,7 @@ def run_notebook(
     cwd: Path | None = None,
     timeout_s: float = 3600,
     cell_timeout_s: float | None = None,
+    stop: Future[None] | None = None,
 ) -> NotebookRun:
     """Run `source` with `parameters` in a fresh kernel of this interpreter and save the executed copy.
 
@@ -74,15 +76,18 @@ def run_notebook(
         cwd: the kernel's folder; this process's own when None.
         timeout_s: most seconds for the whole run.
         cell_timeout_s: most seconds for one cell; only `timeout_s` holds when None.
+        stop: ends the run when it is done, as Ctrl-C does: for threads, which Ctrl-C does not reach.
 
     Raises:
         NotebookError: the notebook or a parameter is wrong (no kernel was started), or the run did not end
             with every cell run; the text then names the cell, the error and the kept copy.
-        KeyboardInterrupt: raised on after the kernel is ended and the copy is stamped `interrupted`.
+        KeyboardInterrupt: raised after the kernel is ended and the copy is stamped `interrupted`.
     """
     nb, values = checked_notebook(source, output, parameters)
     if cwd and not cwd.is_dir():
         raise NotebookError(f"{source.name}: the folder to run in, {cwd}, does not exist; make it first")
+    if stop is not None and stop.done():
+        raise KeyboardInterrupt
     output.parent.mkdir(parents=True, exist_ok=True)
     partial = output.with_suffix(".partial.ipynb")
     started = time.monotonic()
@@ -96,7 +101,7 @@ def run_notebook(
             "timeout_func": lambda _cell: cell_timeout_s,
         }
         try:
-            error = run.execute(partial, values, timeout_s=timeout_s, **options)
+            error = run.execute(partial, values, timeout_s=timeout_s, stop=stop, **options)
         except BaseException:
             run.stop()
             copy.save(run, "interrupted", partial)
@@ -123,6 +128,7 @@ def run_chain(
     cwd: Path | None = None,
     timeout_s: float = 3600,
     cell_timeout_s: float | None = None,
+    stop: Future[None] | None = None,
 ) -> list[NotebookRun]:
     """Run notebooks one after the other into `out_dir`, under their own names; stop at the first that fails.
 
@@ -135,9 +141,27 @@ def run_chain(
         cwd: as for `run_notebook`, as are `timeout_s` and `cell_timeout_s` (of one notebook, not the chain).
         timeout_s: most seconds for one notebook.
         cell_timeout_s: most seconds for one cell.
+        stop: ends the chain when it is done, as Ctrl-C does.
 
     Raises:
         NotebookError: as for `run_notebook`; also when two steps would write the same copy.
+    """
+    check_chain(steps, out_dir)
+    runs: list[NotebookRun] = []
+    for number, (source, parameters) in enumerate(steps, start=1):
+        output = out_dir / source.name
+        options = {"cwd": cwd, "timeout_s": timeout_s, "cell_timeout_s": cell_timeout_s, "stop": stop}
+        runs.append(run_notebook(source, output, parameters, **options))  # type: ignore[arg-type]
+        if on_step:
+            on_step(number, len(steps), runs[-1])
+    return runs
+
+
+def check_chain(steps: Sequence[tuple[Path, Mapping[str, object]]], out_dir: Path) -> None:
+    """Check the notebooks and parameters of a chain, without a kernel.
+
+    Raises:
+        NotebookError: one is wrong, or two steps would write the same copy.
     """
     names: set[str] = set()
     for source, parameters in steps:
@@ -147,17 +171,6 @@ def run_chain(
             )
         names.add(source.name)
         checked_notebook(source, out_dir / source.name, parameters)
-    runs: list[NotebookRun] = []
-    for number, (source, parameters) in enumerate(steps, start=1):
-        output = out_dir / source.name
-        runs.append(
-            run_notebook(
-                source, output, parameters, cwd=cwd, timeout_s=timeout_s, cell_timeout_s=cell_timeout_s
-            )
-        )
-        if on_step:
-            on_step(number, len(steps), runs[-1])
-    return runs
 
 
 def _problem(

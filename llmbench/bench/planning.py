@@ -1,27 +1,36 @@
-"""Before spending: how many prompts a task needs, what its sweep may cost, and what a larger pool would buy.
+"""Before spending: what a sweep will take, how many prompts a task needs, and what a larger pool would buy.
 
-What a pool can prove is a matter of its size alone (see `pools`). What a sweep costs is taken from the calls
-that the ledger holds, and where it holds none, from the most that a call can cost. Nothing is sent.
+What a pool can prove is a matter of its size alone (see `pools`). What a sweep takes is forecast from the
+calls that the ledger holds (see `forecast_calls`). Nothing is sent.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 
-from llmbench.bench import planning_page
+from llmbench.bench import forecast_page, planning_page
 from llmbench.bench.cells import Cell, make_cells
 from llmbench.bench.evidence import FEW
+from llmbench.bench.forecast import (
+    Forecast,
+    ForecastRow,
+    forecast_row,
+    make_forecast,
+    over_budget,
+)
+from llmbench.bench.forecast_calls import CallForecast, forecast_calls
 from llmbench.bench.ledger import LedgerState, read_ledger
 from llmbench.bench.measured import Call, Measured
 from llmbench.bench.plan import Plan, TaskPlan
 from llmbench.bench.pools import EQUAL, NEVER_DIFFER, Assumption, Pool, provable_margin, units_for
+from llmbench.bench.refusals import budget_missing
 from llmbench.bench.results import cell_score
-from llmbench.bench.spending import Price, Spending, as_number, price_of, total
+from llmbench.bench.spending import Spending, as_number, price_of, total
 from llmbench.bench.terms import Arm, Terms, arm_name
 from llmbench.bench.trial import Trial
 from llmbench.routing.client import LLMClient
@@ -54,7 +63,6 @@ class PoolRow:
         provable: assumption's key -> smallest margin, or None.
         expected_calls: of the whole sweep, those of the ledger too.
         expected_usd: for those of them without a result; None when a price is unknown.
-        is_at_most: whether a price behind the expected dollars is a worst case, for want of a measured one.
         most_calls: of the full grid.
         most_usd: the most that those of them without a result can cost, each made once; or None.
     """
@@ -65,7 +73,6 @@ class PoolRow:
     provable: Mapping[str, float | None]
     expected_calls: int
     expected_usd: float | None
-    is_at_most: bool
     most_calls: int
     most_usd: float | None
 
@@ -87,8 +94,7 @@ class TaskForecast:
         expected_from: the assumption behind it; empty when it rests on none.
         is_undecided: whether the pool will hardly decide under that assumption: all calls are expected then.
         pools: the sizes of pool, the present one first.
-        in_ledger: calls that the ledger holds.
-        prices: one a model.
+        rows: what is left to call of each model.
         curves: assumption's name -> (prompts, smallest margin), for the chart.
     """
 
@@ -103,8 +109,7 @@ class TaskForecast:
     expected_from: str
     is_undecided: bool
     pools: tuple[PoolRow, ...]
-    in_ledger: int
-    prices: tuple[Price, ...]
+    rows: tuple[ForecastRow, ...]
     curves: Mapping[str, tuple[tuple[int, float], ...]]
 
     @property
@@ -115,17 +120,26 @@ class TaskForecast:
 
     def to_dict(self) -> dict[str, Any]:
         """The JSON form."""
-        facts = asdict(self)
+        facts = {name: value for name, value in asdict(self).items() if name != "rows"}
         facts["pool"] = {"prompts": self.pool.prompts, "clusters": len(self.pool.weights)}
         return facts | {"can_prove": self.can_prove, "warning": planning_page.warning(self)}
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class SweepForecast:
-    """What is known of a whole plan before it is run; a notebook shows it as tables and charts."""
+    """What is known of a whole plan before it is run; a notebook shows it as tables and charts.
+
+    Attributes:
+        name: the run's id.
+        tasks: what each needs and proves.
+        calls: what all of them take.
+        refusal: why the plan cannot start, in one line; None when it can.
+    """
 
     name: str
     tasks: tuple[TaskForecast, ...]
+    calls: Forecast = field(default_factory=lambda: Forecast((), 0.0))
+    refusal: str | None = None
 
     def rows(self) -> list[dict[str, Any]]:
         """One row a task and size of pool: margins as shares, dollars or None."""
@@ -133,19 +147,25 @@ class SweepForecast:
 
     def warnings(self) -> list[str]:
         """What must not be overlooked."""
-        return [text for task in self.tasks if (text := planning_page.warning(task)) is not None]
+        proofs = [text for task in self.tasks if (text := planning_page.warning(task)) is not None]
+        return [*([] if self.refusal is None else [self.refusal]), *proofs]
 
     def to_dict(self) -> dict[str, Any]:
         """The JSON form."""
         tasks = {task.task: task.to_dict() for task in self.tasks}
-        return {"plan": self.name, "tasks": tasks, "warnings": self.warnings()}
+        head = {"plan": self.name, "forecast": self.calls.facts(), "refusal": self.refusal}
+        return {**head, "tasks": tasks, "warnings": self.warnings()}
 
     def chart(self) -> str:
         """The charts of all tasks as the text of one SVG file."""
         return planning_page.charts_svg(self)
 
     def __str__(self) -> str:
-        return "\n".join([*map(planning_page.task_line, self.tasks), *self.warnings()])
+        lines = map(planning_page.task_line, self.tasks)
+        return "\n".join([forecast_page.total_line(self.calls), *lines, *self.warnings()])
+
+    def __repr__(self) -> str:
+        return f"SweepForecast({self.name}: {forecast_page.total_line(self.calls)})"
 
     def _repr_html_(self) -> str:
         return planning_page.forecast_html(self)
@@ -156,24 +176,37 @@ def forecast_sweep(plan: Plan, client: LLMClient, ledger: Path) -> SweepForecast
 
     Args:
         plan: the frozen plan.
-        client: the router, for the most that a call can cost.
+        client: the router, for prices and for the most that a call can cost.
         ledger: what was called before; the file may be missing.
 
     Raises:
         RouteError: a candidate cannot take a task's samples.
         SweepError: the same, or the ledger cannot be read.
     """
-    cells = make_cells(plan, client)
-    state = read_ledger(ledger, {cell.fingerprint for cell in cells})
-
-    def worst_usd(cell: Cell) -> float | None:
-        return client.explain(**cell.call()).worst_case_usd
-
-    tasks = [
-        plan_task(plan, task, [cell for cell in cells if cell.task is task], state, worst_usd)
+    cells = list(make_cells(plan, client))
+    state = read_ledger(ledger, {cell.fingerprint for cell in cells}, plan.run_id)
+    calls = forecast_calls(cells, state, client)
+    tasks = tuple(
+        plan_task(plan, task, [cell for cell in cells if cell.task is task], state, calls, client)
         for task in plan.tasks
+    )
+    whole = make_forecast(plan, [row for task in tasks for row in task.rows], client)
+    refusal = budget_missing(plan, client) or over_budget(
+        whole, plan.budget, spent_usd=state.bill.usd, calls=state.bill.calls
+    )
+    return SweepForecast(plan.run_id, tasks, whole, refusal)
+
+
+def forecast_refusal(plan: Plan, cells: Sequence[Cell], state: LedgerState, client: LLMClient) -> str | None:
+    """Why a plan asks for more than its budget has left, in one line, or None."""
+    calls = forecast_calls(cells, state, client)
+    rows = [
+        row
+        for task in plan.tasks
+        for row in plan_task(plan, task, [c for c in cells if c.task is task], state, calls, client).rows
     ]
-    return SweepForecast(plan.run_id, tuple(tasks))
+    whole = make_forecast(plan, rows, client)
+    return over_budget(whole, plan.budget, spent_usd=state.bill.usd, calls=state.bill.calls)
 
 
 def plan_task(
@@ -181,7 +214,8 @@ def plan_task(
     task: TaskPlan,
     cells: Sequence[Cell],
     state: LedgerState,
-    worst_usd: Callable[[Cell], float | None],
+    calls: Mapping[str, CallForecast],
+    client: LLMClient,
 ) -> TaskForecast:
     """What one task of a plan needs, proves and costs.
 
@@ -190,11 +224,12 @@ def plan_task(
         task: one of its tasks.
         cells: its cells.
         state: what the ledger holds of them.
-        worst_usd: the most that a cell's call can cost, or None.
+        calls: what each cell takes, by fingerprint.
+        client: the router.
     """
     terms, units = plan.terms(task), task.units
     pool = Pool(len(task.samples), tuple(unit.weight(len(unit.prompts)) for unit in units))
-    prices = {model: price_of(model, cells, state, worst_usd) for model in task.candidates}
+    prices = {model: price_of(model, cells, state, calls) for model in task.candidates}
     arms = sorted(task.arms, key=lambda arm: _known_first(prices[arm[0]].usd))
     seen = _seen_so_far(terms, task, cells, state, arms)
     assumed = (NEVER_DIFFER, *EQUAL, *(found for found in seen if found is not None)) if arms else ()
@@ -215,9 +250,29 @@ def plan_task(
         expected_from="" if basis is None or terms.stop == "grid" else basis.assumption.name,
         is_undecided=prompts is None,
         pools=tuple(_pool_row(factor, pool, spending, assumed, needed) for factor in FACTORS),
-        in_ledger=sum(price.results for price in prices.values()),
-        prices=tuple(prices.values()),
+        rows=_call_rows(cells, calls, state, spending, needed, client),
         curves=_curves(pool, assumed, terms.side),
+    )
+
+
+def _call_rows(
+    cells: Sequence[Cell],
+    calls: Mapping[str, CallForecast],
+    state: LedgerState,
+    spending: Spending,
+    needed: int | None,
+    client: LLMClient,
+) -> tuple[ForecastRow, ...]:
+    pool = spending.prompts_now
+    fewest, expected = spending.fewest(pool), spending.calls(pool, needed)
+    own: dict[str, list[Cell]] = {model: [] for model in spending.prices}
+    for cell in cells:
+        own[cell.model].append(cell)
+    return tuple(
+        forecast_row(
+            found, calls, state.results, (fewest[model], expected.get(model, 0) // spending.repeats), client
+        )
+        for model, found in own.items()
     )
 
 
@@ -235,7 +290,6 @@ def _pool_row(
         provable={each.key: provable_margin(pool, each, alpha=alpha) for each in assumed},
         expected_calls=sum(calls.values()),
         expected_usd=total([None if price.usd is None else n * price.usd for price, n in left]),
-        is_at_most=any(price.mean_usd is None for price, _ in left),
         most_calls=pool.prompts * spending.repeats * len(spending.prices),
         most_usd=spending.most_usd(pool.prompts),
     )

@@ -6,6 +6,7 @@ import html
 from typing import TYPE_CHECKING, Any, Final
 from xml.etree.ElementTree import Element
 
+from llmbench.bench import forecast_page
 from llmbench.bench.pools import EQUAL, NEVER_DIFFER
 from llmbench.display import figures, wording
 from llmbench.display.planning_figures import PlanningCurve, draw_planning
@@ -35,7 +36,6 @@ def pool_row(task: TaskForecast, row: PoolRow) -> dict[str, Any]:
         **{f"margin_{key}": row.provable.get(key) for key in _MARGINS},
         "expected_calls": row.expected_calls,
         "expected_usd": row.expected_usd,
-        "is_at_most": row.is_at_most,
         "most_calls": row.most_calls,
         "most_usd": row.most_usd,
     }
@@ -51,7 +51,7 @@ def table(forecast: SweepForecast) -> list[tuple[str, ...]]:
             wording.number(row.units),
             *(wording.plain(row.provable.get(key)) for key in _MARGINS),
             wording.number(row.expected_calls),
-            _expected(row),
+            wording.money(row.expected_usd),
             wording.number(row.most_calls),
             wording.money(row.most_usd),
         )
@@ -60,14 +60,9 @@ def table(forecast: SweepForecast) -> list[tuple[str, ...]]:
     ]
 
 
-def _expected(row: PoolRow) -> str:
-    said = wording.money(row.expected_usd)
-    return f"at most {said}" if row.is_at_most and row.expected_usd is not None else said
-
-
 def task_line(task: TaskForecast) -> str:
     """One task in one line."""
-    return f"{wording.visible(task.task)}: {_pool(task)}; {_proof(task)}{_calls(task)} {_ledger(task)}"
+    return f"{wording.visible(task.task)}: {_pool(task)}; {_proof(task)}{_calls(task)}"
 
 
 def _pool(task: TaskForecast) -> str:
@@ -112,15 +107,7 @@ def _calls(task: TaskForecast) -> str:
         reason += f"{wording.visible(task.expected_from)})"
     else:
         reason = ""
-    most = f"the whole grid: {wording.count(now.most_calls, 'call')}, at most {wording.money(now.most_usd)}."
-    return f"{calls}{reason}, {_expected(now)}; {most}"
-
-
-def _ledger(task: TaskForecast) -> str:
-    if not task.in_ledger:
-        return "The ledger holds none of them."
-    measured = sum(price.measured for price in task.prices)
-    return f"The ledger holds {task.in_ledger:,} of them, {measured:,} with a known cost."
+    return f"{calls}{reason} of {wording.number(now.most_calls)} in the whole grid."
 
 
 def need_lines(task: TaskForecast) -> list[str]:
@@ -175,8 +162,11 @@ def charts_svg(forecast: SweepForecast) -> str:
 
 
 def forecast_html(forecast: SweepForecast) -> str:
-    """A paragraph and a chart a task, and the table of larger pools."""
+    """What the plan takes; a paragraph and a chart a task; the table of larger pools."""
     parts = [f"<style>{figures.style()}</style>"]
+    if forecast.refusal is not None:
+        parts.append(f"<p><strong>{_escaped(forecast.refusal)}</strong></p>")
+    parts.append(forecast_page.html_table(forecast.calls))
     for at, task in enumerate(forecast.tasks):
         parts.append(f"<p>{_escaped(task_line(task))}</p>")
         if (text := warning(task)) is not None:

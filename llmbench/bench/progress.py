@@ -1,12 +1,17 @@
-"""How far a sweep is: counted in memory, shown in progress.json for whoever watches from outside."""
+"""How far a sweep is: counted in memory, shown in progress.json for whoever watches from outside.
+
+The file names the process that writes it. One that says `running` whose process is gone (killed, out of
+memory) is read as `stopped`: nobody was left to write it.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import json
 import os
+import platform
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -36,6 +41,10 @@ class Progress:
     notices: tuple[str, ...] = ()
     decisions: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
     started: float = field(default_factory=time.monotonic)
+
+    def note(self, text: str) -> None:
+        """Add a sentence to what is said beside the counts."""
+        self.notices = (*self.notices, text)
 
     def facts(self) -> dict[str, Any]:
         """The JSON form. `elapsed_s` is wall time, `rate` finished calls a second."""
@@ -68,6 +77,7 @@ class ProgressFile:
         self._path = path
         self._watch = watch
         self._last = 0.0
+        self._writer = {"pid": os.getpid(), "pid_born": _birth(os.getpid()), "host": platform.node()}
 
     def show(self, progress: Progress, *, now: bool = False) -> None:
         """Write the file if it is due, or now; then tell the watcher.
@@ -77,18 +87,71 @@ class ProgressFile:
         if not now and time.monotonic() - self._last < _EVERY_S:
             return
         self._last = time.monotonic()
-        temporary = self._path.with_suffix(f".{os.getpid()}.tmp")
-        with contextlib.suppress(OSError):
-            temporary.write_text(json.dumps(progress.facts()) + "\n", encoding="utf-8")
-            temporary.replace(self._path)
+        _write(self._path, progress.facts() | self._writer)
         if self._watch is not None:
             self._watch(progress)
 
 
 def read_progress(path: Path) -> dict[str, Any] | None:
-    """The last written progress, or None while there is none."""
+    """The last written progress, or None while there is none.
+
+    `state` is `stopped`, with the reason in `ended`, when the file says `running` and its process on this
+    machine is gone.
+    """
+    facts = _read(path)
+    if facts is not None and facts.get("state") == "running" and _is_gone(facts):
+        ended = f"process {facts['pid']} ended before its sweep did"
+        return facts | {"state": "stopped", "eta_s": None, "ended": ended}
+    return facts
+
+
+def mark_stopped(path: Path, ended: str) -> None:
+    """Write that a sweep is stopped, for the process that ended it; nothing when it had come to its end.
+
+    Args:
+        path: the sweep's progress.json; it may be missing.
+        ended: what ended the sweep, for the reader.
+    """
+    facts = _read(path)
+    if facts is not None and facts.get("state") == "running":
+        _write(path, facts | {"state": "stopped", "eta_s": None, "ended": ended})
+
+
+def _read(path: Path) -> dict[str, Any] | None:
     try:
         value = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None
     return value if isinstance(value, dict) else None
+
+
+def _write(path: Path, facts: Mapping[str, Any]) -> None:
+    temporary = path.with_suffix(f".{os.getpid()}.tmp")
+    with contextlib.suppress(OSError):
+        temporary.write_text(json.dumps(facts) + "\n", encoding="utf-8")
+        temporary.replace(path)
+
+
+def _is_gone(facts: Mapping[str, Any]) -> bool:
+    """Whether the process that wrote the facts is dead for sure; not known of another machine's."""
+    pid = facts.get("pid")
+    if type(pid) is not int or pid <= 0 or facts.get("host") != platform.node():
+        return False
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return True
+    except (OSError, OverflowError):  # it lives and is another person's; or the number is no pid
+        return False
+    born = facts.get("pid_born")
+    return born is not None and _birth(pid) != born  # dead but not collected, or its number given away again
+
+
+def _birth(pid: int) -> str | None:
+    """When a live process started, in the kernel's own ticks; None of a dead one, or without /proc."""
+    try:
+        rest = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2]
+    except OSError:
+        return None
+    words = rest.split()
+    return None if words[0] in "ZX" else words[19]

@@ -1,12 +1,13 @@
-"""What the calls of a task cost: measured where the ledger holds some, else at most; or it is unknown."""
+"""What the calls of a task's sweep cost, for its pool of prompts and for larger ones; or it is unknown."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from llmbench.bench.cells import Cell
+from llmbench.bench.forecast_calls import CallForecast
 from llmbench.bench.ledger import LedgerState
 from llmbench.bench.terms import Arm, Terms
 
@@ -18,24 +19,16 @@ class Price:
     Attributes:
         model: its key.
         results: calls of the plan that the ledger holds.
-        measured: those of them with a known cost.
-        mean_usd: their mean cost; None without one.
-        worst_usd: the most that a call can cost, on average over the task's prompts; None when a price is
-            unknown.
+        usd: a call's expected cost, on average over the task's prompts; None when a price is unknown.
+        worst_usd: the most that a call can cost, on the same average; None when nobody knows.
         left_usd: the most that all calls without a result can cost together, each made once; or None.
     """
 
     model: str
     results: int
-    measured: int
-    mean_usd: float | None
+    usd: float | None
     worst_usd: float | None
     left_usd: float | None
-
-    @property
-    def usd(self) -> float | None:
-        """A call's expected cost: measured, else at most; None when nobody knows."""
-        return self.worst_usd if self.mean_usd is None else self.mean_usd
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +71,13 @@ class Spending:
         asked |= {arm[0]: prompts for arm in (self.terms.reference, *self.arms[:1])}
         return {model: n * self.repeats for model, n in asked.items()}
 
+    def fewest(self, pool: int) -> dict[str, int]:
+        """Model -> prompts that it is called on whatever comes out: the pilot's, or all of a grid's."""
+        if self.terms.stop == "grid":
+            return dict.fromkeys(self.prices, pool)
+        first = {arm[0] for arm in (self.terms.reference, *self.arms)}  # the rest of a chain is for failures
+        return {model: min(self.terms.pilot, pool) if model in first else 0 for model in self.prices}
+
     def left(self, calls: Mapping[str, int]) -> list[tuple[Price, int]]:
         """The prices of the models with calls that the ledger does not hold, and how many."""
         rest = [(self.prices[model], n - self.prices[model].results) for model, n in calls.items()]
@@ -94,7 +94,7 @@ class Spending:
 
 
 def price_of(
-    model: str, cells: Sequence[Cell], state: LedgerState, worst_usd: Callable[[Cell], float | None]
+    model: str, cells: Sequence[Cell], state: LedgerState, calls: Mapping[str, CallForecast]
 ) -> Price:
     """What a model's calls on a task cost.
 
@@ -102,21 +102,19 @@ def price_of(
         model: its key.
         cells: the task's cells.
         state: what the ledger holds of them.
-        worst_usd: the most that a cell's call can cost, or None.
+        calls: what each of them takes, by fingerprint.
     """
-    own = [cell for cell in cells if cell.model == model]
-    lines = [line for cell in own if (line := state.results.get(cell.fingerprint)) is not None]
-    costs = [cost for line in lines if not math.isnan(cost := as_number(line.get("cost_usd")))]
-    mean = math.fsum(costs) / len(costs) if costs else None
-    worst = {cell.fingerprint: _at_least(mean, worst_usd(cell)) for cell in own}
-    whole = total(list(worst.values()))
-    left = total([usd for key, usd in worst.items() if key not in state.results])
-    return Price(model, len(lines), len(costs), mean, None if whole is None else whole / len(own), left)
-
-
-def _at_least(mean: float | None, worst: float | None) -> float | None:
-    """A worst case that is not below what was measured: it rests on an estimate of the tokens."""
-    return worst if worst is None or mean is None else max(mean, worst)
+    own = [cell.fingerprint for cell in cells if cell.model == model]
+    usual = total([None if (usd := calls[key].usd) is None else usd.expected for key in own])
+    most = {key: None if (usd := calls[key].usd) is None or math.isinf(usd.high) else usd.high for key in own}
+    whole = total(list(most.values()))
+    return Price(
+        model=model,
+        results=sum(key in state.results for key in own),
+        usd=None if usual is None or math.isinf(usual) else usual / len(own),
+        worst_usd=None if whole is None else whole / len(own),
+        left_usd=total([usd for key, usd in most.items() if key not in state.results]),
+    )
 
 
 def as_number(value: object) -> float:
