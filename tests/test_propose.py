@@ -349,3 +349,26 @@ def test_a_task_with_its_own_list_is_changed_before_its_reference():
 )  # fmt: skip
 def test_an_item_is_put_before_another_wherever_that_stands(text, item, before, edited):
     assert put_before(text, ("l",), item, before) == edited
+
+
+def test_a_candidate_with_parameters_of_its_own_moves_with_them():
+    files = {"llm_tier_candidates.yaml": "tiers:\n  standard: [ref, small]\n"}
+    routing = Routing({"standard": ["ref", "small"]}, {"extract": "standard"}, files)
+    moves = [
+        Move("extract", "standard", "ref", "promote", ("small",), {}, {"temperature": 0.7, "stop": ["。"]})
+    ]
+    found = propose(moves, ["extract"], routing)
+    edited = yaml.safe_load(found.edited["llm_task_overrides.yaml"])["tasks"]["extract"]
+    assert edited == {"models": ["small", "ref"], "options": {"temperature": 0.7, "stop": ["。"]}}
+    assert [row["changed"] for row in found.tiers] == [False]
+    assert "a call that passes it wins" in found.notes[0]
+
+
+def test_other_parameters_of_the_same_model_change_its_options_alone():
+    files = {"llm_router.yaml": "tiers:\n  standard: [ref]\ntasks:\n  extract: {tier: standard}\n"}
+    routing = Routing({"standard": ["ref"]}, {"extract": "standard"}, files)
+    moves = [Move("extract", "standard", "ref", "promote", ("ref",), {}, {"temperature": 0})]
+    found = propose(moves, ["extract"], routing)
+    edited = yaml.safe_load(found.edited["llm_router.yaml"])
+    assert edited["tasks"] == {"extract": {"tier": "standard", "defaults": {"temperature": 0}}}
+    assert edited["tiers"] == {"standard": ["ref"]}

@@ -17,7 +17,8 @@ import yaml
 from llmbench.errors import ConfigError
 
 Path = tuple[str, ...]
-Value = str | list[str]
+Scalar = str | float | bool
+Value = Scalar | list[str]
 
 _PLAIN: Final = re.compile(r"\w[\w./@+-]*")
 
@@ -28,7 +29,7 @@ def set_value(text: str, path: Path, value: Value) -> str:
     Args:
         text: the YAML text of a file.
         path: the keys from the top to the one to set.
-        value: a text; a list only for a key which does not exist yet.
+        value: a text, a number or a truth value; a list only for a key which does not exist yet.
 
     Returns:
         The edited text.
@@ -146,7 +147,11 @@ def _set(text: str, path: Path, value: Value) -> str:
     if not isinstance(node, yaml.ScalarNode) or isinstance(value, list):
         raise ConfigError("it is not a single value")
     quote = {"'": "'", '"': '"'}.get(node.style or "", "")
-    shown = f"{quote}{value}{quote}" if quote and _PLAIN.fullmatch(value) else _scalar(value)
+    shown = (
+        f"{quote}{value}{quote}"
+        if quote and isinstance(value, str) and _PLAIN.fullmatch(value)
+        else _scalar(value)
+    )
     start, end = node.start_mark.index, node.end_mark.index
     if gap := re.match(r" {2,}(?=#)", text[end:]):  # a comment stays in its column where there is room
         shown += " " * max(1, end - start + len(gap.group()) - len(shown))
@@ -178,7 +183,7 @@ def _add(text: str, node: yaml.Node, rest: Path, value: Value) -> str:
 def _fill(text: str, name: yaml.Node, node: yaml.Node, rest: Path, value: Value) -> str:
     """Give a key without a value its first one."""
     if not rest:
-        shown = _scalar(value) if isinstance(value, str) else _flow((), value)
+        shown = _scalar(value) if not isinstance(value, list) else _flow((), value)
         start, end = node.start_mark.index, node.end_mark.index
         if start == end:  # written as nothing
             start = end = text.index(":", name.end_mark.index) + 1
@@ -243,14 +248,18 @@ def _block(path: Path, value: Value, indent: str) -> list[str]:
 
 
 def _flow(path: Path, value: Value) -> str:
-    shown = _scalar(value) if isinstance(value, str) else f"[{', '.join(_scalar(item) for item in value)}]"
+    shown = (
+        _scalar(value) if not isinstance(value, list) else f"[{', '.join(_scalar(item) for item in value)}]"
+    )
     for depth, key in enumerate(reversed(path)):
         shown = f"{_scalar(key)}: {shown}" if depth == 0 else f"{_scalar(key)}: {{{shown}}}"
     return shown
 
 
-def _scalar(value: str) -> str:
-    """Write a text plain where YAML reads it back as the same text, else in double quotes."""
+def _scalar(value: Scalar) -> str:
+    """Write a text plain where YAML reads it back as the same text, else in double quotes; others as JSON."""
+    if not isinstance(value, str):
+        return json.dumps(value)
     is_plain = _PLAIN.fullmatch(value) is not None and yaml.safe_load(value) == value
     return value if is_plain else json.dumps(value, ensure_ascii=False)
 

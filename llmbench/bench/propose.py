@@ -12,10 +12,10 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
-from llmbench.bench.edit import put_before, read_mapping, set_value, unified_diff
+from llmbench.bench.edit import Value, put_before, read_mapping, set_value, unified_diff
 from llmbench.bench.terms import arm_name
 from llmbench.errors import ConfigError
 
@@ -40,6 +40,7 @@ class Move:
         outcome: promote or demote.
         chain: the model to move to, or a fallback chain.
         closed_channels: channels that may not use it and stay as they are -> the models they may not use.
+        params: what it is to be asked with for this task, where parameters were tried.
     """
 
     task: str
@@ -48,6 +49,7 @@ class Move:
     outcome: str
     chain: tuple[str, ...]
     closed_channels: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    params: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def model(self) -> str:
@@ -80,7 +82,7 @@ class Edit:
 
     file: str
     path: tuple[str, ...]
-    value: str | list[str]
+    value: Value
     is_list: bool = False
     before: str | None = None
 
@@ -118,7 +120,7 @@ def propose(moves: Sequence[Move], measured: Sequence[str], routing: Routing) ->
     files, listed, task_tiers = dict(routing.configs or {}), routing.tiers, routing.task_tiers
     uncalled = routing.unreachable
     tiers = {tier: [name for name in models if name not in uncalled] for tier, models in listed.items()}
-    pinned = {move.task for move in moves if _own_list(files, move.task) is not None}
+    pinned = {move.task for move in moves if move.params or _own_list(files, move.task) is not None}
     destinations = {move.task: _destination(move, tiers, is_pinned=move.task in pinned) for move in moves}
     staying = [move for move in moves if destinations[move.task] == move.tier and move.task not in pinned]
     rows = []
@@ -235,6 +237,10 @@ def _task_edits(
     """Say where a task's change belongs: the place that decides its route today."""
     entry = ("tasks", move.task)
     own = _own_list(files, move.task)
+    if move.params:
+        others = replace(move, params={})
+        moved = [] if move.chain == (move.reference,) else _task_edits(files, others, destination, tiers)
+        return [*moved, *_option_edits(files, move)]
     if own is not None:
         followers = (*move.chain[1:], move.reference)
         pairs = reversed(list(zip(move.chain, followers, strict=True)))
@@ -249,6 +255,13 @@ def _task_edits(
     name = ROUTER if OVERRIDES not in files and MAPPING not in files and ROUTER in files else OVERRIDES
     place = old.index(move.reference) if move.reference in old else 0
     return [Edit(name, (*entry, "models"), [*old[:place], *move.chain, *old[place:]])]
+
+
+def _option_edits(files: Mapping[str, str], move: Move) -> list[Edit]:
+    """Give a task the parameters that were proved."""
+    is_router = OVERRIDES not in files and MAPPING not in files and ROUTER in files
+    name, key = (ROUTER, "defaults") if is_router else (OVERRIDES, "options")
+    return [Edit(name, ("tasks", move.task, key, param), value) for param, value in move.params.items()]
 
 
 def _channel_edits(files: Mapping[str, str], move: Move, tiers: Mapping[str, Sequence[str]]) -> list[Edit]:
@@ -301,6 +314,11 @@ def _warnings(
         f"{move.task}: channel {channel} may not use {arm_name(move.chain)} and keeps its present models."
         for move in moves
         for channel in move.closed_channels
+    ]
+    notes += [
+        f"{move.task}: {', '.join(move.params)} goes into the task's options; a call that passes it wins."
+        for move in moves
+        if move.params
     ]
     notes += [
         f"{move.task}: tiers {move.tier} and {new} have different defaults in {CANDIDATES}."

@@ -16,7 +16,7 @@ from llmbench.bench.decision_facts import decision_facts
 from llmbench.bench.propose import Move, Routing, propose
 from llmbench.bench.race import Race
 from llmbench.bench.table import TaskRows, read_table
-from llmbench.bench.terms import Terms, arm_name, check_terms
+from llmbench.bench.terms import Arm, Terms, arm_name, check_terms
 from llmbench.bench.units import make_units
 from llmbench.errors import SweepError
 
@@ -48,8 +48,7 @@ def recommend(
     routed = {task: routing.task_tiers.get(task, str(entry["tier"])) for task, entry in plan["tasks"].items()}
     decisions = decide_tasks(results, plan)
     moves = [
-        Move(task, routed[task], decision.terms.reference[0], decision.outcome, decision.chosen.arm,
-             _closed_channels(plan, task, decision.chosen.arm, routing))
+        _move(plan, task, routed[task], decision, decision.chosen.arm, routing)
         for task, decision in decisions.items()
         if decision.chosen is not None
     ]  # fmt: skip
@@ -71,6 +70,17 @@ def recommend(
         "diff": proposal.diff,
         "notes": [*wording.notes(list(decisions.values())), *proposal.notes],
     }
+
+
+def _move(
+    plan: Mapping[str, Any], task: str, tier: str, decision: Decision, arm: Arm, routing: Routing
+) -> Move:
+    """A task's move; a candidate with parameters of its own is the registry's model behind it, and they."""
+    facts = [(plan.get("models") or {}).get(key) or {} for key in arm]
+    chain = tuple(str(each.get("base", key)) for each, key in zip(facts, arm, strict=True))
+    closed = _closed_channels(plan, task, chain, routing)
+    params = facts[0].get("params") or {}
+    return Move(task, tier, decision.terms.reference[0], decision.outcome, chain, closed, params)
 
 
 def decide_tasks(results: pd.DataFrame, plan: Mapping[str, Any]) -> dict[str, Decision]:
