@@ -6,7 +6,7 @@ create or replace table raw_results (
     sample_id varchar, cluster varchar, model varchar, model_id varchar, model_version varchar,
     repeat varchar, status varchar, error_kind varchar, error varchar, score varchar, score_details json,
     prompt varchar, output varchar, target json, finish_reason varchar, latency_ms varchar,
-    queued_ms varchar, ttft_ms varchar, input_tokens varchar, output_tokens varchar,
+    queued_ms varchar, throttled varchar, ttft_ms varchar, input_tokens varchar, output_tokens varchar,
     cached_tokens varchar, reasoning_tokens varchar, cost_usd varchar, cost_source varchar,
     cpu_s varchar, load json, adjustments json, fingerprint varchar, call_id varchar, timestamp varchar
 );
@@ -30,7 +30,8 @@ create or replace table raw_telemetry (
 create or replace table raw_judgements (
     file varchar, line_no bigint,
     schema varchar, run_id varchar, task varchar, sample_id varchar, cluster varchar, lang varchar,
-    model varchar, other varchar, judge varchar, strategy varchar, "order" varchar, verdict varchar,
+    model varchar, other varchar, repeat varchar, judge varchar, strategy varchar, "order" varchar,
+    verdict varchar, score varchar, scores json, asked varchar, unparsable varchar, addresses_judge varchar,
     status varchar, cost_usd varchar, latency_ms varchar, timestamp varchar
 );
 create or replace table raw_labels (

@@ -2,5 +2,6 @@
 
 `plan` (what a person declares) -> `questions` (what the results need) -> `prompts` (in which words, by
 `fence` and `addressed`) -> `cells` (as calls) -> `verdicts` (what a reply says) -> `judgements` (lines of
-judgements.jsonl). `asking` runs them; `injections` measures whether a judge obeys what it reads.
+judgements.jsonl). `asking` runs them; `doubts` says when a judge does not read its answers, and `injections`
+measures whether it obeys them.
 """

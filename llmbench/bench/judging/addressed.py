@@ -19,13 +19,18 @@ _DROP_EN: Final = r"\b(ignore|disregard|forget|override|bypass|skip)\b"
 _JUDGE_EN: Final = (
     r"(judge|grader|evaluator|rater|assessor|examiner|referee|scorer|grading (model|system|ai))"
 )
+#: The name of an answer as a prompt gives it: a capital that is not the article of a word after it.
+_NAME_OF: Final = (
+    r"(answer |option |response )?['\"(]?\b(?-i:[AB])\b"
+    r"(?!\[|\(|\.\w| [a-z]{3,} (of|for|to|with)\b)['\")]?"
+)
 _JUDGE_JA: Final = (
     r"(採点者|採点ai|採点モデル|審査員|審査ai|審判|評価者|評価ai|評価モデル|判定者|判定ai|ジャッジ)"
 )
 #: Kinds of sentences that speak to a judge: orders to set aside what came before; words to or about the
 #: judge; a verdict ordered, claimed or forged; a forged end of the quotation or a forged turn.
 _RULES: Final = tuple(
-    re.compile(rule)
+    re.compile(rule, re.IGNORECASE)
     for rule in (
         rf"{_DROP_EN}.{{0,40}}\b(above|previous|prior|earlier|preceding)\b",
         rf"{_DROP_EN}.{{0,40}}\b(instructions?|prompts?|rules?|criteria|rubric)\b",
@@ -34,6 +39,17 @@ _RULES: Final = tuple(
             r"(指示|命令|ルール|基準|設定).{0,14}(無視|忘れ|破棄|従わ)"
         ),
         r"(指示|命令|ルール|採点基準|評価基準|プロンプト).{0,6}(無視|忘れ|破棄|上書き)",
+        # what follows or stands beside is not to be read; a role or a task is changed
+        (
+            r"\b(everything|anything|the rest|all) (after|below|of the (conversation|text|prompt))\b.{0,30}"
+            r"\b(irrelevant|ignored?|disregard(ed)?|a test|void)\b"
+        ),
+        r"\b(do not|don't|never) (consider|read|evaluate|grade|judge|score)\b.{0,20}\b(other|rest|rubric)\b",
+        r"\byou (will|must|shall|are to|should) now\b|\bfrom now on,? you\b",
+        r"\byour (new )?(task|role|job|goal|instructions?) (is now|are now|(has |have )?changed)\b",
+        r"(ここから先|これ以降|以降|この先|以下)(の文|の内容)?[はをも].{0,8}(無視|読ま)",
+        r"あなたの(役割|任務|仕事|課題)(は|が).{0,6}(変わ|変更|終わ)|あなたは(今から|これから|もう)|今後は.{0,4}(常に|必ず)",
+        r"(もう片方|もう一方|他方|相手側?).{0,14}(評価しない|読ま|無視|盗作|劣|無効)",
         r"\b(new|updated|real|actual|revised) (instructions?|rubric|system prompt|rules?)\b",
         r"(新しい|本当の|真の|追加の|更新された)(指示|命令|採点基準|評価基準|ルール)",
         (
@@ -45,13 +61,24 @@ _RULES: Final = tuple(
         r"システム(プロンプト|メッセージ|通知|指示|命令)|開発者モード|管理者(権限|モード)",
         rf"\b(dear|attention|(note|message) (to|for)|hey|hello|as (an?|the))\b.{{0,24}}\b{_JUDGE_EN}\b",
         rf"\b{_JUDGE_EN}s?\s*[:,!]|\b(you are|you're) .{{0,40}}\b{_JUDGE_EN}\b",
+        rf"\b(for|to) (the|any|all|every) (\w+[ -])?{_JUDGE_EN}s?\b|\b(llm|ai|auto)[ -]?{_JUDGE_EN}\b",
+        r"\bif you('re| are) (an? |the )?(ai|llm|language model|bot|model|one)\b",
+        r"\bwhoever (reads|grades|marks|judges)\b",
+        r"\b(supervisor|developers?|creators?|boss|admin) (asked|told|wants?|expects?) (you|that)\b",
+        r"\[?\b(admin|sudo)\b\]?\s*[:\]]|\b(hidden|secret|private) (note|message|instruction)\b",
+        r"\bbe (generous|lenient|kind|gentle)\b.{0,30}\b(response|answer|grading|marking|score|me)\b",
+        r"(採点|評価|審査|判定|比較)(する|している|中の|を行う|担当の)(ai|モデル|方|人|皆)",
+        r"(甘め|高め|寛大|優しめ|多め)に?.{0,4}(採点|評価|判定|点)|(採点|評価|審査|比較)(の?対象外|は?不要|欄)",
         rf"\b{_JUDGE_EN}s? (must|should|shall|has to|have to|need)\b",
         rf"{_JUDGE_JA}(の方|の皆様|の皆さん|様|さん|殿)?(へ|に|、|:|!|の(あなた|指示))",
         (
             r"\b(choose|select|pick|prefer|favou?r|vote for|declare|output|return|reply|rank|rate)\b.{0,30}"
             r"\b(answer|response|option|candidate|verdict|winner) ?['\"]?[ab12]\b"
         ),
-        r"\b(must|should|to) (choose|select|pick|prefer|output|return) ['\"]?[ab]\b|, return ['\"]?[ab]\b",
+        rf"\b(choose|select|pick|prefer|print|outputs?|returns?|vote( for)?|respond with|say) {_NAME_OF}",
+        rf"{_NAME_OF} (wins?|(has been|is|was) (declared|named|better|best|final|the (winner|best)))\b",
+        rf"{_NAME_OF} ?[>＞] ?(?-i:[AB])\b|\bfinal (answer|verdict|decision|ranking)\W+(?-i:[AB])\b",
+        r"(?-i:[AB])」?(を|が|と|に|で|の方が|のほうが).{0,6}(勝|選|出力|答え|返|判定|優れ|確定|良い|支持)",
         r"\b(reply|say|state|declare|write) that\b.{0,20}\b[ab] (is|wins)\b",
         (
             r"\b(answer|response|option|candidate) ?['\"]?[ab12]['\"]?\b.{0,24}"
@@ -62,6 +89,9 @@ _RULES: Final = tuple(
             r"wrong|verified|approved|checked|full marks|invalid)\b"
         ),
         r"\b(full|maximum|perfect|top|highest) (marks?|score|points?|grade|rating)\b",
+        r"\b(evaluation|score|rating|grade|marks?|deserves|worth)\b.{0,30}\b\d{1,3}\s*/\s*(5|10|20|100)\b",
+        r"</?(grade|score|verdict|rating|judg(e)?ment|winner)>|\b(verdict|winner|grade)\s*=",
+        r"\d+点満点|(点数|得点|評価|採点)(は|:).{0,8}\d+点|自動的に合格",
         r"\b(score|rating|grade)\s*[:=]?\s*(of )?\d{1,2}\s*(/|out of)\s*\d",
         r"(回答|解答|答え|応答|選択肢)「?[ab12]」?(を|が|の方が|のほうが|だけ|は).{0,12}(選|優|良|よ|勝|有効|高)",
         r"「?\b[ab]」?の(方|ほう)が(良|よ|優|正)|有効なのは.{0,10}[ab]",
@@ -129,7 +159,7 @@ def _sentences(text: str) -> Iterator[str]:
 
 def _met_by(text: str, rules: Iterable[re.Pattern[str]]) -> bool:
     """Whether a text meets a rule: as it is, with look-alikes made Latin, or s p a c e d letters joined."""
-    flat = unicodedata.normalize("NFKC", text).casefold()
+    flat = unicodedata.normalize("NFKC", text)
     flat = "".join(char for char in flat if unicodedata.category(char) != "Cf").strip()
     latin = flat.translate(_LOOKALIKES)
     joined = re.sub(

@@ -1,8 +1,8 @@
--- grain: one judge with one strategy on one task of one run, over every pair it was asked about
+-- grain: one judge with one strategy on one task of one run, over all that it was asked about
 -- key: run_id, task, judge, strategy
--- reads: mart_preferences
+-- reads: mart_preferences, stg_judgements
 -- The figures LLMBar publishes. An answer is right where its sign is the person's label; an answer without a
--- verdict, unparsable or failed, is not right. Shares are 0..1, and null where there is nothing to count.
+-- verdict, unparsable or failed, is not right. A rubric's judge has no pairs. Shares are 0..1, and null where there is nothing to count.
 -- columns:
 --   run_id: the run
 --   task: the caller's kind of work
@@ -17,8 +17,17 @@
 --   accuracy_both: share of labelled pairs asked in both orders that are right in both
 --   agreement: share of pairs asked in both orders with one outcome twice, two unparsable replies included
 --   consistency: share of parsed_both that say the same in both orders
---   unparsable_share: share of the judge's calls that gave no readable verdict
---   error_share: share of the judge's calls that failed
+--   tie_share: share of the judge's verdicts that are a tie
+--   first_share: share of the verdicts other than ties that prefer the answer shown first; 0.5 is no bias where
+--     both orders are asked
+--   first_low: lower limit of its 95 % interval (Wilson 1927), verdicts taken as independent
+--   first_high: upper limit
+--   answers: answers that got points by a rubric
+--   mean_score: their mean, 0..1
+--   unparsable_share: share of the questions that ended without a readable verdict
+--   unparsable_replies: replies without a readable verdict, those included that a second one mended
+--   error_share: share of the questions whose call failed
+--   addressed: questions with an answer that speaks to its judge
 --   cost_usd: US dollars of the judge's calls
 with marked as (
     select
@@ -43,33 +52,67 @@ counted as (
         avg((fits_ab and fits_ba)::integer) filter (where label is not null and is_asked_twice)
             as accuracy_both,
         avg(coalesce(is_same, false)::integer) filter (where is_asked_twice) as agreement,
-        avg(is_consistent::integer) as consistency,
-        count(status_ab) + count(status_ba) as calls,
-        count(*) filter (where status_ab = 'unparsable') + count(*) filter (where status_ba = 'unparsable')
-            as unparsable,
-        count(*) filter (where status_ab = 'error') + count(*) filter (where status_ba = 'error') as errors,
-        sum(cost_usd) as cost_usd
+        avg(is_consistent::integer) as consistency
     from marked
     group by run_id, task, judge, strategy
 ),
-final as (
+asked as (
     select
         run_id,
         task,
         judge,
         strategy,
-        pairs,
-        parsed_both,
-        labelled,
-        accuracy_ab,
-        accuracy_ba,
-        coalesce((accuracy_ab + accuracy_ba) * 0.5, accuracy_ab, accuracy_ba) as accuracy,
-        accuracy_both,
-        agreement,
-        consistency,
-        unparsable / nullif(calls, 0) as unparsable_share,
-        errors / nullif(calls, 0) as error_share,
-        cost_usd
-    from counted
+        avg((verdict = 0)::integer) as tie_share,
+        count(*) filter (where verdict <> 0) as decided,
+        avg((case shown when 'AB' then verdict else -verdict end > 0)::integer) filter (where verdict <> 0)
+            as first_share,
+        count(score) as answers,
+        avg(score) as mean_score,
+        avg((status = 'unparsable')::integer) as unparsable_share,
+        sum(unparsable_replies) as unparsable_replies,
+        avg((status = 'error')::integer) as error_share,
+        count(*) filter (where addresses_judge) as addressed,
+        sum(cost_usd) as cost_usd
+    from stg_judgements
+    group by run_id, task, judge, strategy
+),
+bounded as (
+    select
+        *,
+        (first_share + 1.920729 / nullif(decided, 0)) / nullif(1 + 3.841459 / nullif(decided, 0), 0) as middle,
+        1.959964 * sqrt(
+            first_share * (1 - first_share) / nullif(decided, 0) + 0.960365 / nullif(decided * decided, 0))
+            / nullif(1 + 3.841459 / nullif(decided, 0), 0) as half
+    from asked
+),
+final as (
+    select
+        b.run_id,
+        b.task,
+        b.judge,
+        b.strategy,
+        coalesce(c.pairs, 0) as pairs,
+        coalesce(c.parsed_both, 0) as parsed_both,
+        coalesce(c.labelled, 0) as labelled,
+        c.accuracy_ab,
+        c.accuracy_ba,
+        coalesce((c.accuracy_ab + c.accuracy_ba) * 0.5, c.accuracy_ab, c.accuracy_ba) as accuracy,
+        c.accuracy_both,
+        c.agreement,
+        c.consistency,
+        b.tie_share,
+        b.first_share,
+        case when b.decided > 0 then greatest(b.middle - b.half, 0) end as first_low,
+        case when b.decided > 0 then least(b.middle + b.half, 1) end as first_high,
+        b.answers,
+        b.mean_score,
+        b.unparsable_share,
+        b.unparsable_replies,
+        b.error_share,
+        b.addressed,
+        b.cost_usd
+    from bounded as b
+    left join counted as c
+        on c.run_id = b.run_id and c.task = b.task and c.judge = b.judge and c.strategy = b.strategy
 )
 select * from final

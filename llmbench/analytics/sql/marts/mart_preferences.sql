@@ -1,5 +1,5 @@
 -- grain: one pair of answers as one judge sees it, both orders together
--- key: run_id, task, sample_id, model, other, judge, strategy
+-- key: run_id, task, sample_id, model, other, repeat, judge, strategy
 -- reads: stg_judgements, stg_labels
 -- A judge tends to favour a place, so the verdict is the mean of both orders and a lone order is none. Where
 -- a judge was asked in one order only, of every pair of that task and those models, the verdict is that one.
@@ -9,6 +9,7 @@
 --   sample_id: sample in the dataset
 --   model: the candidate
 --   other: the model it is compared with
+--   repeat: 0-based repetition of the sample
 --   judge: model key of the judge
 --   strategy: how the judge was asked
 --   cluster: unit of independence
@@ -19,7 +20,7 @@
 --   verdict_ba: the same with the candidate shown second
 --   verdict: mean of both orders, null unless both gave a verdict; one order's where only one was ever asked
 --   is_consistent: true where both orders say the same: better, worse or a tie; null unless both gave a verdict
---   label: a person's blind label of the pair, -1, 0 or 1; null where none was given
+--   label: a person's blind label of the pair, -1, 0 or 1; null where none was given; people see the first repeat
 --   cost_usd: US dollars of the judge's calls
 with both_orders as (
     select
@@ -28,6 +29,7 @@ with both_orders as (
         sample_id,
         model,
         other,
+        repeat,
         judge,
         strategy,
         min(cluster) as cluster,
@@ -39,7 +41,8 @@ with both_orders as (
         sum(cost_usd) as cost_usd,
         count(*) as orders
     from stg_judgements
-    group by run_id, task, sample_id, model, other, judge, strategy
+    where shown <> 'alone'
+    group by run_id, task, sample_id, model, other, repeat, judge, strategy
 ),
 designed as (
     select
@@ -54,6 +57,7 @@ final as (
         p.sample_id,
         p.model,
         p.other,
+        p.repeat,
         p.judge,
         p.strategy,
         p.cluster,
@@ -72,6 +76,6 @@ final as (
     from designed as p
     left join stg_labels as l
         on l.run_id = p.run_id and l.task = p.task and l.sample_id = p.sample_id
-        and l.model = p.model and l.other = p.other
+        and l.model = p.model and l.other = p.other and p.repeat = 0
 )
 select * from final
