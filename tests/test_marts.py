@@ -52,6 +52,7 @@ def test_usage_is_the_sum_of_its_calls(tmp_path):
         cost_usd=("cost_usd", "sum"),
         p50_ms=("latency_ms", "median"),
         p95_ms=("latency_ms", lambda values: np.quantile(values, 0.95)),
+        p99_ms=("latency_ms", lambda values: np.quantile(values, 0.99)),
         first_at=("at", "min"),
         last_at=("at", "max"),
     )
@@ -59,24 +60,61 @@ def test_usage_is_the_sum_of_its_calls(tmp_path):
     assert got[keys].to_numpy().tolist() == want[keys].to_numpy().tolist()
     for name in ("calls", "failures", "fell_back", "priced"):
         assert got[name].tolist() == want[name].tolist(), name
-    for name in ("cost_usd", "p50_ms", "p95_ms"):
+    for name in ("cost_usd", "p50_ms", "p95_ms", "p99_ms"):
         np.testing.assert_allclose(got[name].fillna(0).astype(float), want[name].astype(float), err_msg=name)
     for name in ("first_at", "last_at"):
         found = pd.to_datetime(got[name], utc=True).dt.tz_convert(None)
         assert (found - want[name]).abs().max() < pd.Timedelta(milliseconds=1), name
 
 
-def test_latency_quantiles_and_load_are_exact(example, rows):
+def test_attempts_are_counted_and_timed_by_model_and_by_how_they_ended(tmp_path):
+    lines = telemetry_lines(500)
+    for line in lines[::50]:
+        left_alone = {"model": "or_small", "error_kind": "circuit_open", "latency_ms": 0.0, "waited_ms": 0.0}
+        line["attempts"] = [left_alone, *line["attempts"]]
+    path = tmp_path / "usage.jsonl"
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
+    with open_warehouse(telemetry=[path]) as warehouse:
+        got = warehouse.query("select * from mart_attempts")
+    tries = pd.DataFrame(
+        [
+            {name: line[name] for name in ("tier", "task")} | {"error_kind": None} | attempt
+            for line in lines
+            for attempt in line["attempts"]
+        ]
+    )
+    tries["ended"] = tries["error_kind"].fillna("answered")
+    keys = ["tier", "task", "model", "ended"]
+    want = tries.groupby(keys)["latency_ms"].describe(percentiles=[0.5, 0.95, 0.99]).reset_index()
+    got, want = by(got, *keys), by(want, *keys)
+    assert got[keys].to_numpy().tolist() == want[keys].to_numpy().tolist()
+    for name, column in (("n", "count"), ("p50_ms", "50%"), ("p95_ms", "95%"), ("p99_ms", "99%")):
+        np.testing.assert_allclose(got[name], want[column], err_msg=name)
+    is_sent = want["ended"] != "circuit_open"
+    assert got["share"].isna().tolist() == (~is_sent).tolist()
+    sent = want["count"].where(is_sent).groupby([want[name] for name in keys[:3]]).transform("sum")
+    np.testing.assert_allclose(got["share"][is_sent], (want["count"] / sent)[is_sent])
+
+
+def test_latency_quantiles_leave_out_what_failed_and_are_exact_as_is_the_load(example, rows):
     got = by(example.query("select * from mart_latency"), "task", "model")
+    candidates = by(example.query("select * from mart_candidates"), "task", "model")
     loads = pd.json_normalize(rows["load"].tolist())
     raw = rows.assign(load_1=loads["loadavg1"], waiting=loads["cpu_some_avg10"])
+    raw["lasted_ms"] = raw["latency_ms"].where(raw["status"] != "error")
     groups = raw.groupby(["task", "model"])
     for share in (0.5, 0.9, 0.95, 0.99):
-        want = groups["latency_ms"].quantile(share).to_numpy()
-        np.testing.assert_allclose(got[f"p{round(100 * share)}_ms"], want)
+        want = groups["lasted_ms"].quantile(share).to_numpy()
+        name = f"p{round(100 * share)}_ms"
+        np.testing.assert_allclose(got[name], want)
+        if name in candidates:
+            np.testing.assert_allclose(candidates[name], want)
+    assert got["n"].tolist() == groups["lasted_ms"].count().tolist()
+    assert (got["n"] + got["errors"]).tolist() == groups.size().tolist()
+    assert got["errors"].sum() > 0
     for name, column, how in (
-        ("min_ms", "latency_ms", "min"),
-        ("max_ms", "latency_ms", "max"),
+        ("min_ms", "lasted_ms", "min"),
+        ("max_ms", "lasted_ms", "max"),
         ("mean_queued_ms", "queued_ms", "mean"),
         ("p50_load", "load_1", "median"),
         ("max_load", "load_1", "max"),

@@ -191,6 +191,17 @@ def test_answers_that_were_cut_off_are_counted(folder):
     assert f'<th scope="row">smol_free</th>{"".join(counts)}' in html
 
 
+def test_calls_that_a_rate_limit_held_back_are_counted_beside_the_failures(folder):
+    path = folder.run_dir / "results.jsonl"
+    rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    for at, row in enumerate(row for row in rows if row["task"] == "caption" and row["model"] == "smol_free"):
+        row["throttled"] = at < 7
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    rendered(folder)
+    for name, words in (("report.html", "7 throttled</small>"), ("report.md", "(7 throttled)")):
+        assert (folder.run_dir / name).read_text(encoding="utf-8").count(words) == 1, name
+
+
 def test_a_reset_is_told_once_and_apart_from_the_notes(folder):
     reset = "smol_json has a new version: its evidence begins again"
     change(folder, "plan.json", lambda plan: plan.update(resets=[reset]))

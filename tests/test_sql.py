@@ -22,6 +22,7 @@ WANTED = {
     "stg_ledger",
     "stg_judgements",
     "stg_labels",
+    "mart_attempts",
     "mart_candidates",
     "mart_cluster_scores",
     "mart_paired",

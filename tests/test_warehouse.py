@@ -92,7 +92,7 @@ def test_values_arrive_as_they_were_written(warehouse, folder):
 def test_candidates_agree_with_a_count_by_hand(warehouse, folder):
     mine = [row for row in folder.rows if row["task"] == "caption" and row["model"] == "smol_free"]
     got = warehouse.rows("from mart_candidates where task = 'caption' and model = 'smol_free'")[0]
-    latencies = sorted(row["latency_ms"] for row in mine)
+    latencies = sorted(row["latency_ms"] for row in mine if row["status"] != "error")
     place = 0.95 * (len(latencies) - 1)
     low = latencies[int(place)]
     assert got["n"] == got["samples"] == 40

@@ -57,7 +57,8 @@ class RunMarts:
             from mart_adjustments where source = 'result' and run_id = $run
             group by param, action, rule order by param, action, rule""")
         self.load: Rows = read("""
-            select task, sum(n)::bigint as n, median(p50_load) as p50_load, max(max_load) as max_load,
+            select task, sum(n + errors)::bigint as n,
+                median(p50_load) as p50_load, max(max_load) as max_load,
                 median(p50_cpu_wait) as p50_cpu_wait, max(max_cpu_wait) as max_cpu_wait
             from mart_latency where run_id = $run group by task order by task""")
         self.judges: Rows = read(

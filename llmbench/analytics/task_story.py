@@ -50,6 +50,7 @@ class Candidate:
     facts: Mapping[str, Any]
     tokens_per_s: float | None
     mean_cpu_s: float | None
+    throttled: int | None
 
     @property
     def is_compared(self) -> bool:
@@ -171,6 +172,7 @@ def _tell_candidate(
         facts=row,
         tokens_per_s=mart["tokens_per_s"],
         mean_cpu_s=mart["mean_cpu_s"],
+        throttled=mart["throttled"],
     )
 
 

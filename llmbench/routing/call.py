@@ -211,7 +211,7 @@ class Call:
             route=self.route,
             parsed=sent.parsed,
             ttft_ms=sent.ttft_ms,
-            queued_ms=sent.lease.queued_ms,
+            queued_ms=sum(attempt.queued_ms for attempt in outcome.attempts),
             request_id=self._shown(sent.reply.request_id),
             model_version=sent.lease.version or self._shown(sent.reply.served_model),
             cpu_s=sent.lease.cpu_s,

@@ -14,6 +14,7 @@
 --   failures: rows where the model failed
 --   failure_rate: failures / n
 --   pending: rows to be run again
+--   throttled: rows that a rate limit held back, and that were answered or failed in the end
 --   input_tokens: sum
 --   output_tokens: sum
 --   tokens_per_s: output tokens per second of call time, calls that answered
@@ -21,8 +22,9 @@
 --   priced: rows whose cost is known
 --   cost_per_1000_usd: US dollars per 1,000 calls, over rows whose cost is known
 --   mean_cpu_s: CPU seconds per call
---   p50_ms: exact median latency, milliseconds
---   p95_ms: exact 95th percentile latency, milliseconds
+--   p50_ms: exact median latency of answered and timed-out calls, milliseconds
+--   p95_ms: exact 95th percentile of it, milliseconds
+--   p99_ms: exact 99th percentile of it, milliseconds
 with counted as (
     select * from stg_results where not is_pending
 ),
@@ -51,6 +53,7 @@ totals as (
         count(*) as n,
         count(distinct cluster) as clusters,
         count(*) filter (where is_failure) as failures,
+        count(*) filter (where is_throttled) as throttled,
         sum(input_tokens)::bigint as input_tokens,
         sum(output_tokens)::bigint as output_tokens,
         sum(output_tokens) filter (where status = 'ok' and latency_ms > 0)
@@ -60,8 +63,9 @@ totals as (
         count(cost_usd) as priced,
         1000 * sum(cost_usd) / nullif(count(cost_usd), 0) as cost_per_1000_usd,
         avg(cpu_s) as mean_cpu_s,
-        quantile_cont(latency_ms, 0.5) as p50_ms,
-        quantile_cont(latency_ms, 0.95) as p95_ms
+        quantile_cont(latency_ms, 0.5) filter (where status <> 'error') as p50_ms,
+        quantile_cont(latency_ms, 0.95) filter (where status <> 'error') as p95_ms,
+        quantile_cont(latency_ms, 0.99) filter (where status <> 'error') as p99_ms
     from counted
     group by all
 ),
@@ -79,6 +83,7 @@ final as (
         coalesce(t.failures, 0) as failures,
         t.failures / nullif(t.n, 0) as failure_rate,
         p.pending,
+        coalesce(t.throttled, 0) as throttled,
         t.input_tokens,
         t.output_tokens,
         t.tokens_per_s,
@@ -87,7 +92,8 @@ final as (
         t.cost_per_1000_usd,
         t.mean_cpu_s,
         t.p50_ms,
-        t.p95_ms
+        t.p95_ms,
+        t.p99_ms
     from pending as p
     left join totals as t using (run_id, task, model)
     left join quality as q using (run_id, task, model)

@@ -1,6 +1,8 @@
 -- grain: one model behind one provider on one task of one tier, over all telemetry
 -- key: tier, task, model, provider
 -- reads: stg_calls
+-- Latency is what the caller waited: failed attempts, waits and queues included. mart_attempts has the requests
+-- alone, and whose the failures were.
 -- columns:
 --   tier: tier as routed
 --   task: the caller's kind of work
@@ -18,6 +20,7 @@
 --   wasted_cost_usd: US dollars of attempts that failed
 --   p50_ms: exact median latency, milliseconds
 --   p95_ms: exact 95th percentile latency, milliseconds
+--   p99_ms: exact 99th percentile latency, milliseconds
 --   first_at: first call, UTC
 --   last_at: last call, UTC
 with named as (
@@ -45,6 +48,7 @@ final as (
         sum(wasted_cost_usd) as wasted_cost_usd,
         quantile_cont(latency_ms, 0.5) as p50_ms,
         quantile_cont(latency_ms, 0.95) as p95_ms,
+        quantile_cont(latency_ms, 0.99) as p99_ms,
         min(called_at) as first_at,
         max(called_at) as last_at
     from named

@@ -5,6 +5,7 @@
 --   file: the telemetry file
 --   line_no: 1-based line in that file
 --   call_id: the call
+--   run_id: the run, when the call belonged to one
 --   task: the caller's kind of work
 --   tier: tier as routed
 --   attempt: 1-based number in the call
@@ -14,16 +15,19 @@
 --   status_code: HTTP status of the failure
 --   latency_ms: of this attempt, milliseconds
 --   waited_ms: waited before it, milliseconds
+--   queued_ms: waited for a place after that, milliseconds
 with listed as (
     select
         file,
         line_no,
         call_id,
+        run_id,
         task,
         tier,
         json_transform(attempts, '[{
             "model": "VARCHAR", "error_kind": "VARCHAR", "status_code": "INTEGER",
-            "latency_ms": "DOUBLE", "waited_ms": "DOUBLE"}]') as tries
+            "latency_ms": "DOUBLE", "waited_ms": "DOUBLE",
+            "queued_ms": "DOUBLE"}]') as tries
     from stg_calls
 ),
 unnested as (
@@ -31,6 +35,7 @@ unnested as (
         file,
         line_no,
         call_id,
+        run_id,
         task,
         tier,
         unnest(range(1, len(tries) + 1)) as attempt,
@@ -43,6 +48,7 @@ final as (
         file,
         line_no,
         call_id,
+        run_id,
         task,
         tier,
         attempt,
@@ -51,7 +57,8 @@ final as (
         try.error_kind as error_kind,
         try.status_code as status_code,
         try.latency_ms as latency_ms,
-        try.waited_ms as waited_ms
+        try.waited_ms as waited_ms,
+        try.queued_ms as queued_ms
     from unnested
 )
 select * from final

@@ -28,6 +28,7 @@
 --   finish_reason: why the model stopped
 --   latency_ms: from send to last byte, milliseconds
 --   queued_ms: waited before the send, milliseconds
+--   is_throttled: true where a rate limit held the call back; null where unnamed
 --   ttft_ms: to the first token, milliseconds
 --   input_tokens: tokens sent
 --   output_tokens: tokens received
@@ -74,6 +75,7 @@ with typed as (
         finish_reason,
         try_cast(latency_ms as double) as latency_ms,
         try_cast(queued_ms as double) as queued_ms,
+        try_cast(throttled as boolean) as is_throttled,
         try_cast(ttft_ms as double) as ttft_ms,
         try_cast(input_tokens as bigint) as input_tokens,
         try_cast(output_tokens as bigint) as output_tokens,
