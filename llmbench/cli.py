@@ -87,6 +87,7 @@ def sweep(
     rescore: Annotated[
         str, typer.Option(help="Score this run's stored answers again, after a scorer changed; send nothing.")
     ] = "",
+    engine: Annotated[str, typer.Option(help="Dask scheduler whose nodes make the calls: tcp://…")] = "",
     matrix: Matrix = None,
     jobs: Jobs = 2,
     project: Root = Path(),
@@ -98,12 +99,13 @@ def sweep(
     other on one ledger, then their reports, several at a time.
     """
     from llmbench.bench import chain
+    from llmbench.bench.run_folder import CALLS_FILE
     from llmbench.progress_bar import ProgressBar
 
     where = chain.Project(project)
     if rescore:
-        replay, run_id = where.reports / rescore / chain.CALLS_FILE, run_id or rescore
-    choice = chain.Choice(tuple(task or ()), limit, seed, run_id, replay)
+        replay, run_id = where.reports / rescore / CALLS_FILE, run_id or rescore
+    choice = chain.Choice(tuple(task or ()), limit, seed, run_id, replay, engine)
     if matrix:
         sweep_matrix(where, plan, choice, matrix, jobs=jobs, is_json=as_json)
         return

@@ -171,16 +171,25 @@ def read_record(fd: int, offset: int) -> dict[str, Any]:
         OSError: the file cannot be read.
         ValueError: no record begins there; the file was changed.
     """
+    record, reason = _parse_line(read_line(fd, offset))
+    if record is None:
+        raise ValueError(f"no record at byte {offset}: {reason}")
+    return record
+
+
+def read_line(fd: int, offset: int) -> bytes:
+    """The bytes of the line that begins at an offset of an open file, with its newline.
+
+    Raises:
+        OSError: the file cannot be read.
+    """
     size, raw = 4096, b""
     while b"\n" not in raw:
         piece = os.pread(fd, size, offset + len(raw))
         if not piece:
             break
         raw, size = raw + piece, size * 4
-    record, reason = _parse_line(raw.partition(b"\n")[0] + b"\n")
-    if record is None:
-        raise ValueError(f"no record at byte {offset}: {reason}")
-    return record
+    return raw.partition(b"\n")[0] + b"\n"
 
 
 def _parse_line(raw: bytes) -> tuple[dict[str, Any] | None, str | None]:

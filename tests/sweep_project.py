@@ -29,6 +29,7 @@ SCHEMA = {
     "required": ["label"],
     "additionalProperties": False,
 }
+PRICE = {"input": 1.0, "output": 2.0, "as_of": "2026-11-22"}
 
 
 @dataclass(frozen=True)
@@ -44,7 +45,7 @@ class Stub:
 
     @property
     def count(self) -> int:
-        return len(self.requests())
+        return self.log.read_bytes().count(b"\n") if self.log.exists() else 0
 
 
 @contextlib.contextmanager
@@ -74,8 +75,14 @@ def write_project(
     retries: int = 0,
     deadline_s: float = 10,
     plan: dict[str, Any] | None = None,
+    price: dict[str, Any] | None = PRICE,
+    policy: dict[str, Any] | None = None,
+    card: dict[str, Any] | None = None,
 ) -> Project:
-    """Write the project's files; every task gets a dataset of its own with the same kind of samples."""
+    """Write the project's files; every task gets a dataset of its own with the same kind of samples.
+
+    `plan`, `policy` and `card` go on top of what the files say otherwise.
+    """
     files: dict[str, Any] = {
         "configs/llm_router.yaml": {
             "providers": {
@@ -87,9 +94,9 @@ def write_project(
                 key: {
                     "provider": "stub",
                     "model_name": f"{key}-1",
-                    "price": {"input": 1.0, "output": 2.0, "as_of": "2026-11-22"},
                     "capabilities": {"context_tokens": 2048},
                 }
+                | ({} if price is None else {"price": price})
                 for key in models
             }
         },
@@ -100,7 +107,8 @@ def write_project(
             "per_status_retry": {429: retries, 500: retries},
             "backoff_sec": 0.01,
             "deadline_s": deadline_s,
-        },
+        }
+        | (policy or {}),
         "configs/sweeps/small.yaml": {
             "name": "small",
             "stop": "grid",
@@ -116,11 +124,13 @@ def write_project(
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(yaml.safe_dump(value, sort_keys=False), encoding="utf-8")
     for task in tasks:
-        write_dataset(root / "datasets" / task, task, [f"{text} of {task}" for text in samples])
+        write_dataset(root / "datasets" / task, task, [f"{text} of {task}" for text in samples], card)
     return Project(root)
 
 
-def write_dataset(folder: Path, task: str, texts: Sequence[str]) -> None:
+def write_dataset(
+    folder: Path, task: str, texts: Sequence[str], changes: dict[str, Any] | None = None
+) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     rows = [
         {
@@ -149,7 +159,7 @@ def write_dataset(folder: Path, task: str, texts: Sequence[str]) -> None:
         "output_schema": SCHEMA,
         "prompt": {"system": "Label it.", "shots": [{"input": "nice", "output": '{"label": "praise"}'}]},
         "options": {"max_tokens": 16, "temperature": 0.0, "seed": 1},
-    }
+    } | (changes or {})
     (folder / "card.yaml").write_text(yaml.safe_dump(card, sort_keys=False), encoding="utf-8")
 
 

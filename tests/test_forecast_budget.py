@@ -226,3 +226,22 @@ def test_500_prompts_and_6_models_are_forecast_within_4_seconds_of_cpu(tmp_path)
     found = forecast_of(project)
     assert time.process_time() - began < 4.0
     assert found.calls.planned == 3000
+
+
+def test_a_judges_questions_are_forecast_beside_the_answers(tmp_path):
+    judge = {"model": "gamma", "strategy": "pairwise", "max_tokens": 100}
+    plan = {"candidates": ["alpha", "beta"], "tasks": {"labels": {"judge": judge}}}
+    project = project_of(tmp_path, ("alpha", "beta", "gamma"), plan=plan)
+    found = forecast_of(project).calls
+    asked = found.rows[-1]
+    assert (asked.kind, asked.model, asked.calls) == ("judge", "gamma", Span(0, 24, 48))  # two orders of 12
+    assert asked.output.expected * 1.01 > 24 * 60
+    assert asked.input.expected > 24 * 100, "the instructions alone are longer"
+    assert asked.usd.expected == pytest.approx((asked.input.expected + 2 * asked.output.expected) * 1e-6)
+    assert found.usd.expected > asked.usd.expected
+    rubric = {"model": "gamma", "strategy": "rubric"}
+    path = project.configs / "sweeps" / "small.yaml"
+    path.write_text(
+        yaml.safe_dump(yaml.safe_load(path.read_text()) | {"tasks": {"labels": {"judge": rubric}}})
+    )
+    assert forecast_of(project).calls.rows[-1].calls == Span(0, 24, 48)  # each model's answers

@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 
 import pytest
+import yaml
 
 from llmbench.bench.progress import read_progress
 from llmbench.errors import SweepError
@@ -63,3 +64,24 @@ def test_a_pending_cell_is_a_miss_in_a_replay(tmp_path, stub):
     sweep(project)
     with pytest.raises(SweepError, match="replay: 1 of 2 cells"):
         sweep(project, replay=True)
+
+
+def test_stored_answers_are_scored_again_in_their_own_folder_after_a_scorer_changed(
+    tmp_path, stub, monkeypatch
+):
+    project = write_project(tmp_path, stub.port, samples=["a", "#500", "b"])
+    first = sweep(project, run_id="done")
+    assert [row["score"] for row in rows_of(first)] == [1.0, 1.0, 0.0, 0.0, 1.0, 1.0]
+    card = project.datasets / "labels" / "card.yaml"
+    value = yaml.safe_load(card.read_text())
+    value["scorer"] = {"name": "combine", "params": {"parts": [
+        {"scorer": "label", "weight": 1.0}, {"scorer": "format", "weight": 3.0, "params": {"max_chars": 99}},
+    ]}}  # fmt: skip
+    card.write_text(yaml.safe_dump(value, sort_keys=False))
+    refuse_network(monkeypatch)
+    before = (first.run_dir / "calls.jsonl").read_bytes()
+    again = sweep(project, run_id="done", ledger=first.run_dir / "calls.jsonl", replay=True)
+    assert (again.run_dir, again.calls) == (first.run_dir, 0)
+    assert {name for row in rows_of(again) for name in row["score_details"]} != {"json", "schema", "label"}
+    assert [row["score"] for row in rows_of(again)] == [1.0, 1.0, 0.0, 0.0, 1.0, 1.0]
+    assert (first.run_dir / "calls.jsonl").read_bytes() == before

@@ -13,8 +13,8 @@ import pytest
 import yaml
 
 from llmbench.bench.ledger import read_ledger
-from llmbench.bench.sending import MOST_TRIES
 from llmbench.bench.progress import read_progress
+from llmbench.bench.sending import MOST_TRIES
 from llmbench.bench.sweep import run_sweep
 from llmbench.errors import ProviderError, SweepError
 from llmbench.providers.scripted import ScriptedTransport

@@ -15,10 +15,8 @@ from dataclasses import dataclass
 from typing import Final
 from urllib.parse import urlsplit
 
-from llmbench.bench.cells import Cells
-from llmbench.bench.plan import Budget, Plan
+from llmbench.bench.plan import Budget
 from llmbench.catalog import Policy
-from llmbench.errors import SweepError
 from llmbench.messages import Attempt
 from llmbench.providers.hosts import is_loopback
 from llmbench.routing.client import LLMClient
@@ -93,6 +91,11 @@ class Account:
             if not future.done():
                 future.set_result(None)
 
+    def release(self, hold: Hold) -> None:
+        """Give back what was held for a call that is not made after all."""
+        self.calls -= 1
+        self.settle(hold, 0.0)
+
     def _refusal(self, worst: int) -> str | None:
         if self._most_calls is not None and self.calls >= self._most_calls:
             return f"the budget of {self._most_calls} calls is used up"
@@ -101,29 +104,6 @@ class Account:
         left, whole = (max(units, 0) / _UNITS for units in (self._limit - self._spent, self._limit))
         return (
             f"a call may cost {worst / _UNITS:.6f} USD, and {left:.6f} of the budget of {whole:g} USD is left"
-        )
-
-
-def refuse_without_budget(plan: Plan, client: LLMClient, cells: Cells) -> None:
-    """Refuse a plan that may spend money without a limit, or whose calls nobody can put a price on.
-
-    Local models, and hosts on this machine without a price, cost nobody's money.
-
-    Raises:
-        SweepError: a provider costs money and the plan has no budget, or the most that a call can cost is
-            not known.
-    """
-    paid = sorted({variant.base for variant in plan.variants.values() if is_paid(client, variant.base)})
-    if paid and plan.budget.usd is None:
-        raise SweepError(
-            f"plan {plan.name!r} calls {', '.join(paid)}, which may cost money, and has no budget; write "
-            "`budget: {usd: …}` into it (`llmbench plan` says what to expect)"
-        )
-    unknown = {cell.base for cell in cells if cell.worst_usd is None and cell.base in paid}
-    if unknown:
-        raise SweepError(
-            f"plan {plan.name!r}: the most that a call to {min(unknown)} can cost is not known, so no "
-            "budget can be kept; give the model a `price`, and the dataset's options `max_tokens`"
         )
 
 
@@ -143,10 +123,13 @@ def worst_of_call(request_usd: float | None, policy: Policy) -> float | None:
 
     Only requests that ended in a timeout at a gateway may be charged and made again.
     """
-    if request_usd is None:
-        return None
+    return None if request_usd is None else request_usd * most_charged(policy)
+
+
+def most_charged(policy: Policy) -> int:
+    """The most requests of one call to one candidate that may be charged."""
     again = max((policy.retries("timeout", status) for status in policy.transient_statuses), default=0)
-    return request_usd * max(min(1 + again, policy.max_total_attempts), 1)
+    return max(min(1 + again, policy.max_total_attempts), 1)
 
 
 def charged(attempts: Sequence[Attempt], request_usd: float | None) -> float:

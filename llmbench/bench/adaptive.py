@@ -15,8 +15,9 @@ from llmbench.bench.measured import Call
 from llmbench.bench.plan import Plan, TaskPlan
 from llmbench.bench.race import Race
 from llmbench.bench.results import cell_score
-from llmbench.bench.sending import Work, run_lanes
+from llmbench.bench.sending import run_lanes
 from llmbench.bench.terms import arm_name
+from llmbench.bench.work import Work
 
 
 @dataclass(frozen=True, slots=True)

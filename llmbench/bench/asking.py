@@ -44,12 +44,14 @@ class Outcome:
         refusals: requests that the provider refused for being too many.
         retry_after_s: the wait that it asked for at last, or None.
         left: what its headers say is left, or None.
+        is_lost: whether the machine that made it was lost, so that nobody knows how it ended.
     """
 
     facts: Mapping[str, Any]
     refusals: int = 0
     retry_after_s: float | None = None
     left: RateLeft | None = None
+    is_lost: bool = False
 
 
 async def ask(client: LLMClient, question: Question) -> Outcome:

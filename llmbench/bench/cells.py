@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from array import array
 from collections import deque
@@ -108,22 +109,34 @@ class Cells(Sequence[Cell]):
             if place < asked * self._plan.repeats:
                 repeat, question = divmod(place, asked)
                 sample, model = divmod(question, models)
-                variant = self._plan.variants[task.candidates[model]]
-                usd = self._worst_usd[first + question]
-                return Cell(
-                    task=task,
-                    sample=task.samples[sample],
-                    model=variant.key,
-                    repeat=repeat,
-                    lane=self._lanes[variant.key],
-                    fingerprint=text,
-                    base=variant.base,
-                    params=variant.params,
-                    worst_usd=None if math.isnan(usd) else usd,
-                    tokens=self._tokens[first + question],
-                )
+                return self._cell(task, sample, model, repeat, first + question, text)
             place, first = place - asked * self._plan.repeats, first + asked
         raise IndexError(index)
+
+    def __iter__(self) -> Iterator[Cell]:
+        texts, first = iter(self.fingerprints), 0
+        for task in self._plan.tasks:
+            models, samples = range(len(task.candidates)), range(len(task.samples))
+            for repeat in range(self._plan.repeats):
+                places = itertools.count(first)
+                for sample, model in itertools.product(samples, models):
+                    yield self._cell(task, sample, model, repeat, next(places), next(texts))
+            first += len(models) * len(samples)
+
+    def _cell(self, task: TaskPlan, sample: int, model: int, repeat: int, question: int, text: str) -> Cell:
+        variant, usd = self._plan.variants[task.candidates[model]], self._worst_usd[question]
+        return Cell(
+            task=task,
+            sample=task.samples[sample],
+            model=variant.key,
+            repeat=repeat,
+            lane=self._lanes[variant.key],
+            fingerprint=text,
+            base=variant.base,
+            params=variant.params,
+            worst_usd=None if math.isnan(usd) else usd,
+            tokens=self._tokens[question],
+        )
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Cells) and list(self) == list(other)

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from llmbench.bench.cluster import check_engine
 from llmbench.bench.ledger import DEFAULT_LEDGER, Ledger
 from llmbench.bench.plan import Plan, checked_run_id
 from llmbench.bench.plan_build import make_plan
@@ -79,6 +80,7 @@ class Choice:
     seed: int | None = None
     run_id: str | None = None
     replay: Path | None = None
+    engine: str = ""
 
 
 def find_plan(project: Project, name: str, choice: Choice, client: LLMClient) -> Plan:
@@ -136,6 +138,7 @@ def planned_steps(project: Project, name: str, plan: Plan, choice: Choice) -> tu
     if missing:
         raise SweepError(f"{project.notebooks / missing[0]} is missing; run this in the project's folder")
     run_dir = project.reports / checked_run_id(choice.run_id or plan.run_id)
+    check_engine(choice.engine, is_replay=choice.replay is not None)
     if choice.replay is None:  # before anything of a running sweep's folder is touched
         Ledger(project.ledger).refuse_if_busy()
         refuse_other_run(run_dir, plan)
@@ -151,6 +154,7 @@ def planned_steps(project: Project, name: str, plan: Plan, choice: Choice) -> tu
         "seed": choice.seed,
         "run_id": run_dir.name,
         "replay": "" if choice.replay is None else str(choice.replay.absolute()),
+        "engine": choice.engine,
     }
     run_parameters = shared | {"run_id": run_dir.name}
     steps: list[Step] = [(project.notebooks / NOTEBOOKS[0], sweep_parameters)]

@@ -9,9 +9,11 @@ from typing import Any
 
 from llmbench.bench.judging.asking import Ask, Results, judge_task
 from llmbench.bench.judging.cells import JudgeCell
+from llmbench.bench.judging.doubts import doubts
 from llmbench.bench.ledger import read_ledger
 from llmbench.bench.plan import Plan
-from llmbench.bench.sending import Work, run_lanes
+from llmbench.bench.sending import run_lanes
+from llmbench.bench.work import Work
 from llmbench.errors import SweepError
 from llmbench.routing.client import LLMClient
 
@@ -22,6 +24,19 @@ class Judged:
 
     lines: list[dict[str, Any]] | None = None
     fingerprints: tuple[str, ...] = ()
+
+    def doubts(self) -> list[str]:
+        """What speaks against resting a decision on these judges."""
+        return doubts(self.lines or ())
+
+    def graded(self, plan: Plan, rows: Iterable[dict[str, Any]]) -> Iterable[dict[str, Any]]:
+        """The rows with the points of the tasks that a rubric scores; the others as they are."""
+        by_rubric = {t.task for t in plan.tasks if t.judge is not None and t.judge.strategy == "rubric"}
+        if not by_rubric:
+            return rows
+        from llmbench.bench.judged import graded_rows  # pandas: only where a rubric scores
+
+        return graded_rows(rows, self.lines or (), by_rubric)
 
 
 async def judge_run(work: Work, rows: Iterable[Mapping[str, Any]]) -> Judged:

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from llmbench.errors import SweepError
-from llmbench.jsonl import JsonlWriter, read_jsonl, read_record
+from llmbench.jsonl import JsonlWriter, read_jsonl, read_line, read_record
 from llmbench.messages import canonical_json
 from llmbench.telemetry import utc_now
 
@@ -80,14 +80,28 @@ class StoredResults(Mapping[str, dict[str, Any]]):
         if offset == _NOWHERE:
             raise KeyError(fingerprint)
         try:
-            if self._fd is None:
-                self._fd = os.open(self._path, os.O_RDONLY | os.O_CLOEXEC)
-            record = read_record(self._fd, offset)
+            record = read_record(self._file(), offset)
         except (OSError, ValueError) as error:
             raise SweepError(f"the ledger {self._path} was changed while it was read: {error}") from error
         if record.get("fingerprint") != fingerprint:
             raise SweepError(f"the ledger {self._path} was changed while it was read, at byte {offset}")
         return record
+
+    def line(self, fingerprint: str) -> str:
+        """The result line as it stands in the ledger, with its newline.
+
+        Raises:
+            SweepError: the ledger cannot be read.
+        """
+        try:
+            return read_line(self._file(), self._offsets[fingerprint]).decode("utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise SweepError(f"the ledger {self._path} was changed while it was read: {error}") from error
+
+    def _file(self) -> int:
+        if self._fd is None:
+            self._fd = os.open(self._path, os.O_RDONLY | os.O_CLOEXEC)
+        return self._fd
 
     def __iter__(self) -> Iterator[str]:
         return (name for name, offset in self._offsets.items() if offset != _NOWHERE)

@@ -6,7 +6,7 @@ import difflib
 import itertools
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Final, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, StrictStr, ValidationError
 
@@ -163,35 +163,62 @@ def read_plan_file(path: Path) -> PlanFile:
     try:
         return PlanFile.model_validate(source.data)
     except ValidationError as error:
-        problem = error.errors(include_url=False)[0]
-        where = tuple(problem["loc"])
+        problem = _most_telling(error.errors(include_url=False))
+        where = tuple(part for part in problem["loc"] if part not in _INNER)
         _, line = source.place(where)
         place = f"{path.name}:{line}" if line else path.name
         raise SweepError(f"{place}: {'.'.join(map(str, where))}: {_what_is_wrong(problem)}") from error
 
 
+#: What pydantic puts into a place that the file has not: a key itself, and the forms of a candidate.
+_INNER: Final = frozenset({"[key]", "str", "TierOf"})
+
+
+def _most_telling(problems: Sequence[Any]) -> Any:
+    """The first finding; of a candidate that is a mapping, what is wrong with it as one.
+
+    A key that is missing beside an unknown one is most often that one, misspelled.
+    """
+    first = problems[0]
+    of_tier = [each for each in problems if "TierOf" in each["loc"]]
+    if "str" in first["loc"] and of_tier and isinstance(first["input"], dict):
+        first = of_tier[0]
+    if first["type"] == "missing":
+        beside = [each for each in problems if each["loc"][:-1] == first["loc"][:-1]]
+        return next((each for each in beside if each["type"] == "extra_forbidden"), first)
+    return first
+
+
 def _what_is_wrong(problem: Mapping[str, Any]) -> str:
     """One finding of the check in words; an unknown key gets a guess at what was meant."""
-    if problem["type"] != "extra_forbidden":
-        message = str(problem["msg"])
-        return message[0].lower() + message[1:]
-    shape = _shape_at(problem["loc"])
-    close = difflib.get_close_matches(str(problem["loc"][-1]), shape.model_fields, n=1)
-    guess = f"did you mean {close[0]!r}?" if close else f"known here: {', '.join(shape.model_fields)}"
-    return f"unknown key; {guess}"
+    place, message = problem["loc"], str(problem["msg"])
+    if problem["type"] == "extra_forbidden":
+        return _unknown_key(str(place[-1]), list(_shape_at(place).model_fields))
+    if place[-1] == "[key]":
+        return _unknown_key(str(place[-2]), list(get_args(get_args(Grid)[0])))
+    if problem["type"] == "model_type":
+        return f"must be a mapping; its keys: {', '.join(_shape_at((*place, '')).model_fields)}"
+    if place[-1] == "str" and "candidates" in place:
+        return "a candidate is a model's key, `{tier: NAME}`, or a list of model keys, which is a chain"
+    return message[0].lower() + message[1:]
+
+
+def _unknown_key(key: str, known: list[str]) -> str:
+    close = difflib.get_close_matches(key, known, n=1)
+    return "unknown key; " + (f"did you mean {close[0]!r}?" if close else f"known here: {', '.join(known)}")
 
 
 def _shape_at(place: tuple[int | str, ...]) -> type[BaseModel]:
     """The shape whose key stands at a place of a plan file."""
     above = [str(part) for part in place[:-1]]
-    inner: dict[str, type[BaseModel]] = {"judge": JudgeFile, "budget": BudgetFile, "limits": LimitsFile}
     if not above:
         return PlanFile
-    for name, shape in inner.items():
-        if name in above:
-            return shape
-    if "candidates" in above:
-        return TierOf
-    if "constraints" not in above:
-        return TaskPlanFile
+    if above[0] == "tasks":
+        above = above[2:]  # a task may have any name
+        if not above:
+            return TaskPlanFile
+    inner: dict[str, type[BaseModel]] = {"judge": JudgeFile, "budget": BudgetFile, "limits": LimitsFile}
+    inner["candidates"] = TierOf
+    if above[0] in inner:
+        return inner[above[0]]
     return Slo if above[-1] == "slo" else ChannelConstraints if "channels" in above else Constraints

@@ -6,7 +6,7 @@ calls that the ledger holds (see `forecast_calls`). Nothing is sent.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -24,6 +24,7 @@ from llmbench.bench.forecast import (
     over_budget,
 )
 from llmbench.bench.forecast_calls import CallForecast, forecast_calls
+from llmbench.bench.forecast_judges import judge_row
 from llmbench.bench.ledger import LedgerState, read_ledger
 from llmbench.bench.measured import Call, Measured
 from llmbench.bench.plan import Plan, TaskPlan
@@ -190,7 +191,8 @@ def forecast_sweep(plan: Plan, client: LLMClient, ledger: Path) -> SweepForecast
         plan_task(plan, task, [cell for cell in cells if cell.task is task], state, calls, client)
         for task in plan.tasks
     )
-    whole = make_forecast(plan, [row for task in tasks for row in task.rows], client)
+    answers = [row for task in tasks for row in task.rows]
+    whole = make_forecast(plan, [*answers, *_judge_rows(plan, cells, state, client)], client)
     refusal = budget_missing(plan, client) or over_budget(
         whole, plan.budget, spent_usd=state.bill.usd, calls=state.bill.calls
     )
@@ -205,8 +207,18 @@ def forecast_refusal(plan: Plan, cells: Sequence[Cell], state: LedgerState, clie
         for task in plan.tasks
         for row in plan_task(plan, task, [c for c in cells if c.task is task], state, calls, client).rows
     ]
-    whole = make_forecast(plan, rows, client)
+    whole = make_forecast(plan, [*rows, *_judge_rows(plan, cells, state, client)], client)
     return over_budget(whole, plan.budget, spent_usd=state.bill.usd, calls=state.bill.calls)
+
+
+def _judge_rows(
+    plan: Plan, cells: Iterable[Cell], state: LedgerState, client: LLMClient
+) -> Iterator[ForecastRow]:
+    """The judges' questions of tasks that are not answered yet; later the ledger has most of them."""
+    open_tasks = {cell.task.task for cell in cells if cell.fingerprint not in state.results}
+    for task in plan.tasks:
+        if task.task in open_tasks and (row := judge_row(plan, task, client)) is not None:
+            yield row
 
 
 def plan_task(

@@ -2,7 +2,8 @@
 
 A cell is sent with its candidate pinned and fallback off. What the model or its provider did wrong is a
 result (score 0, with its kind). What went wrong on our side is pending: a refusal for too many requests
-slows the lane down and is tried again; a key, an account or a model that is not there closes the model for this run.
+slows the lane down and is tried again; a key, an account or a model that is not there closes the model for
+this run.
 """
 
 from __future__ import annotations
@@ -10,132 +11,29 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import math
-import time
-import uuid
+import secrets
 from collections import Counter, deque
-from collections.abc import Awaitable, Callable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
-from typing import Any, Final, Protocol
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from typing import Any, Final
 
-from llmbench.bench.account import Account, is_paid, worst_of_call
+from llmbench.bench.account import is_paid
 from llmbench.bench.asking import Outcome, Question
 from llmbench.bench.cells import Cell
 from llmbench.bench.facts import INTERRUPTED, own_failure_facts
-from llmbench.bench.ledger import Ledger
-from llmbench.bench.plan import Plan
-from llmbench.bench.progress import Progress, ProgressFile
-from llmbench.bench.throttle import FIRST_PAUSE_S, Place, Throttle, is_refusal
-from llmbench.catalog import Endpoint, Limits
+from llmbench.bench.throttle import Place, Throttle, is_refusal
+from llmbench.bench.work import Sendable, Work
+from llmbench.catalog import Endpoint
 from llmbench.errors import LLMBenchError, SweepError
 from llmbench.providers.embedded import ensure_server
-from llmbench.routing.client import LLMClient
 
 #: How often a cell is sent that the provider refuses, before it stays pending.
 MOST_TRIES: Final = 8
+#: How often a call is made again that was lost with the machine that made it.
+MOST_REPEATS: Final = 1
 #: Failures of our account in a row after which a model is left alone for the rest of the run.
 CLOSES_AFTER: Final = 3
 _CLOSING: Final = frozenset({"auth", "quota", "model_not_found"})
-
-
-class Sendable(Protocol):
-    """What can be sent and recorded: a cell, or a question to a judge."""
-
-    @property
-    def name(self) -> str:
-        """The call in words, unique in the run."""
-        ...
-
-    @property
-    def model(self) -> str:
-        """The candidate's name."""
-        ...
-
-    @property
-    def lane(self) -> str:
-        """The place it queues at."""
-        ...
-
-    @property
-    def fingerprint(self) -> str:
-        """The identity of the question."""
-        ...
-
-    def call(self) -> dict[str, Any]:
-        """The arguments of the client's `acall`."""
-        ...
-
-
-@dataclass(slots=True)
-class Work:
-    """One sweep under way.
-
-    Attributes:
-        ask: makes one call, here or on another machine.
-        ends_at: the monotonic time after which nothing is sent, or None.
-        throttles: provider -> its door.
-        places: bounds the calls at once of all lanes of one local provider.
-        warm: the (task, model) pairs whose server has been called before.
-        closed: model -> why it is left alone from now on.
-        unsent: fingerprint -> why a cell was not sent.
-    """
-
-    plan: Plan
-    run_id: str
-    client: LLMClient
-    ledger: Ledger
-    progress: Progress
-    file: ProgressFile
-    account: Account
-    ask: Callable[[LLMClient, Question], Awaitable[Outcome]]
-    ends_at: float | None = None
-    throttles: dict[str, Throttle] = field(default_factory=dict)
-    places: dict[str, asyncio.Semaphore] = field(default_factory=dict)
-    warm: set[tuple[str, str]] = field(default_factory=set)
-    closed: dict[str, str] = field(default_factory=dict)
-    unsent: dict[str, str] = field(default_factory=dict)
-    account_failures: Counter[str] = field(default_factory=Counter)
-
-    def base(self, cell: Sendable) -> str:
-        """The registry's model behind a cell."""
-        variant = self.plan.variants.get(cell.model)
-        return cell.model if variant is None else variant.base
-
-    def endpoint(self, cell: Sendable) -> Endpoint:
-        """Where a cell is sent."""
-        config = self.client.config
-        return config.endpoints[config.models[self.base(cell)].provider]
-
-    def throttle(self, endpoint: Endpoint) -> Throttle:
-        """The door to a provider: its own limits, or the plan's where those are smaller."""
-        found = self.throttles.get(endpoint.name)
-        if found is None:
-            limits = _smaller(endpoint.limits, self.plan.limits.get(endpoint.name, Limits()))
-            pause_s = min(self.client.config.policy.backoff_s(429), FIRST_PAUSE_S)
-            found = self.throttles[endpoint.name] = Throttle(limits, first_pause_s=pause_s)
-        return found
-
-    def refusal(self, cell: Sendable) -> str | None:
-        """Why a cell is not sent at this time, or None."""
-        if self.ends_at is not None and time.monotonic() >= self.ends_at:
-            return f"the sweep's {self.plan.deadline_s:g} s were over"
-        return self.closed.get(self.base(cell))
-
-    def leave(self, cell: Sendable, reason: str) -> None:
-        """Leave a cell pending without sending it."""
-        self.unsent[cell.fingerprint] = reason
-        self.progress.pending += 1
-        self.file.show(self.progress)
-
-
-def _smaller(one: Limits, other: Limits) -> Limits:
-    def least(a: int | None, b: int | None) -> int | None:
-        return a if b is None else b if a is None else min(a, b)
-
-    return Limits(
-        least(one.requests_per_minute, other.requests_per_minute),
-        least(one.tokens_per_minute, other.tokens_per_minute),
-        least(one.concurrency, other.concurrency),
-    )
 
 
 async def run_lanes(work: Work, waiting: Mapping[str, Iterator[Sendable]]) -> None:
@@ -179,6 +77,7 @@ class _Queue:
         self._out = 0
         self._waiting: list[asyncio.Future[None]] = []
         self.tries: Counter[str] = Counter()
+        self.losses: Counter[str] = Counter()
 
     async def take(self) -> Sendable | None:
         """The next cell; None when none is left and none can come back."""
@@ -204,6 +103,11 @@ class _Queue:
                 if not future.done():
                     future.set_result(None)
 
+    def may_repeat(self, cell: Sendable) -> bool:
+        """Count a lost call; whether it may be made again."""
+        self.losses[cell.fingerprint] += 1
+        return self.losses[cell.fingerprint] <= MOST_REPEATS
+
     def may_try(self, cell: Sendable) -> bool:
         """Count a refused try; whether another one may follow."""
         self.tries[cell.fingerprint] += 1
@@ -214,13 +118,26 @@ async def _serve(work: Work, queue: _Queue, throttle: Throttle) -> None:
     while (cell := await queue.take()) is not None:
         is_again = False
         try:
-            if (reason := work.refusal(cell)) is not None:
-                work.leave(cell, reason)
-                continue
-            async with throttle.place(_tokens(work, cell)) as place:
-                is_again = await _serve_one(work, queue, throttle, cell, place)
+            is_again = await _serve_in_time(work, queue, throttle, cell)
         finally:
             queue.end(cell, is_again=is_again)
+
+
+async def _serve_in_time(work: Work, queue: _Queue, throttle: Throttle, cell: Sendable) -> bool:
+    """Wait for a place while there is time; whether the cell is to be sent again."""
+    if (reason := work.refusal(cell)) is not None:
+        work.leave(cell, reason)
+        return False
+    tokens, limit = _tokens(work, cell) if throttle.counts_tokens else 0, asyncio.timeout(work.left_s())
+    try:
+        async with limit, throttle.place(tokens) as place:
+            limit.reschedule(None)  # the sweep's time ends the wait for a place, and no call under way
+            return await _serve_one(work, queue, throttle, cell, place)
+    except TimeoutError:
+        if not limit.expired():
+            raise
+        work.leave(cell, work.no_time)
+        return False
 
 
 async def _serve_one(work: Work, queue: _Queue, throttle: Throttle, cell: Sendable, place: Place) -> bool:
@@ -237,8 +154,11 @@ async def _serve_one(work: Work, queue: _Queue, throttle: Throttle, cell: Sendab
         if queue.may_try(cell) and work.refusal(cell) is None:
             work.file.show(work.progress)
             return True
+    elif outcome.is_lost:  # with its machine: once more, as a call of its own
+        if queue.may_repeat(cell) and work.refusal(cell) is None:
+            return True
     elif outcome.refusals:  # the policy's own retries got through in the end
-        throttle.refused(place, 0.0)
+        throttle.struggled(place)
     else:
         throttle.answered(place, outcome.left)
     _count(work, cell, outcome)
@@ -270,9 +190,11 @@ async def _run_local_lane(work: Work, queue: _Queue, endpoint: Endpoint) -> None
 async def _warm_up(work: Work, cell: Cell) -> None:
     shots = cell.task.dataset.prompt.shots
     example = replace(cell.sample, id="warmup", input=shots[0][0] if shots else "warm up")
-    call = replace(cell, sample=example, fingerprint=f"warmup-{uuid.uuid4().hex}")
+    call = replace(cell, sample=example, fingerprint=f"warmup-{secrets.token_hex(16)}")
     if await send(work, call) is not None:
         work.progress.warm_ups += 1
+    elif work.unsent.pop(call.fingerprint, None) is not None:  # it is no cell of the plan
+        work.progress.pending -= 1
 
 
 def _count(work: Work, cell: Sendable, outcome: Outcome) -> None:
@@ -295,7 +217,7 @@ def _count(work: Work, cell: Sendable, outcome: Outcome) -> None:
 
 
 def _tokens(work: Work, cell: Sendable) -> int:
-    """Tokens of a call, input and output limit together; asked only where a minute's tokens are limited."""
+    """Tokens of a call, input and output limit together."""
     return (
         cell.tokens if isinstance(cell, Cell) else work.client.explain(**cell.call()).worst_case_tokens or 0
     )
@@ -305,12 +227,17 @@ async def send(work: Work, cell: Sendable, *, is_throttled: bool = False) -> Out
     """One call between its intent line and its result or pending line; None where the budget forbids it."""
     endpoint = work.endpoint(cell)
     request_usd = _request_usd(work, cell)
-    hold = await work.account.hold(worst_of_call(request_usd, work.client.config.policy))
+    worst = None if request_usd is None else request_usd * work.most_charged
+    hold = await work.account.hold(worst)
     if isinstance(hold, str):
         work.leave(cell, hold)
         return None
+    if (reason := work.refusal(cell)) is not None:  # it may have waited long for its money
+        work.account.release(hold)
+        work.leave(cell, reason)
+        return None
     mark = {
-        "intent_id": uuid.uuid4().hex,
+        "intent_id": secrets.token_hex(16),
         "fingerprint": cell.fingerprint,
         "cell": cell.name,
         "run_id": work.run_id,
@@ -323,7 +250,7 @@ async def send(work: Work, cell: Sendable, *, is_throttled: bool = False) -> Out
         is_managed=endpoint.managed is not None,
         request_usd=request_usd,
     )
-    spent = worst_of_call(request_usd, work.client.config.policy) or 0.0
+    spent = worst or 0.0
     work.progress.current = cell.name
     work.ledger.intent(mark | ({"worst_usd": spent} if work.account.has_limit else {}))
     try:

@@ -8,28 +8,32 @@ from __future__ import annotations
 import gc
 import itertools
 import json
+import math
 import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, TypeVar
 
-from llmbench.bench.account import Account, refuse_without_budget
-from llmbench.bench.adaptive import rounds, run_decided
+from llmbench.bench.account import Account
 from llmbench.bench.asking import ask
 from llmbench.bench.cells import Cell, Cells, lanes, make_cells
-from llmbench.bench.decision import too_small
+from llmbench.bench.cluster import check_engine, opened_engine
 from llmbench.bench.headers import HEADERS_FILE, Declared, declare, first_declared
 from llmbench.bench.judged_run import Judged, judge_recorded, judge_run
 from llmbench.bench.ledger import DEFAULT_LEDGER, Ledger, LedgerState, read_ledger
 from llmbench.bench.plan import Plan, checked_run_id
 from llmbench.bench.progress import Progress, ProgressFile
+from llmbench.bench.refusals import refuse_over_budget, refuse_without_budget
 from llmbench.bench.results import result_rows, write_rows, write_whole
 from llmbench.bench.run_folder import CALLS_FILE, DEFAULT_REPORTS, refuse_other_run
-from llmbench.bench.sending import CLOSES_AFTER, Work, run_lanes
+from llmbench.bench.sending import CLOSES_AFTER, run_lanes
+from llmbench.bench.terms import Terms
+from llmbench.bench.work import Work
 from llmbench.errors import SweepError
 from llmbench.routing.background_loop import BackgroundLoop
 from llmbench.routing.client import LLMClient
@@ -70,6 +74,7 @@ def run_sweep(
     run_id: str | None = None,
     replay: bool = False,
     watch: Callable[[Progress], None] | None = None,
+    engine: str | None = None,
 ) -> SweepRun:
     """Send what is needed and the ledger does not hold; write plan.json, results.jsonl and calls.jsonl.
 
@@ -84,12 +89,15 @@ def run_sweep(
         run_id: the folder's name; the plan's own by default.
         replay: take every result from the ledger, and fail on the first one it lacks; nothing is sent.
         watch: told of the progress up to four times a second.
+        engine: the address of a Dask scheduler whose nodes make the calls; this process if None or empty.
 
     Raises:
-        SweepError: the run id or the ledger cannot be used, or a replay misses a cell.
+        SweepError: the run id or the ledger cannot be used, a replay misses a cell, or the plan has no budget
+            or asks for more than it has.
         EmbeddedServerError: a local model's server cannot be started.
         RouteError: a candidate cannot take a task's samples.
     """
+    check_engine(engine, is_replay=replay)
     run_id = checked_run_id(plan.run_id if run_id is None else run_id)
     cells = make_cells(plan, client)
     run_dir = reports / run_id
@@ -102,69 +110,114 @@ def run_sweep(
         raise SweepError(f"the run folder {run_dir} cannot be made: {error.strerror}") from error
     file = ProgressFile(run_dir / "progress.json", watch)
     if replay:
-        state = read_ledger(ledger, cells.fingerprints)
-        declared = recorded_budgets(ledger, plan)
-        needed = _replayed(plan, cells, state, ledger, declared)
-        progress = Progress(len(needed), len(needed), state="done", notices=_notices(plan, state, declared))
-        folder = _Folder(plan, run_id, run_dir, needed, declared)
-        judged = _run_alone(judge_recorded(plan, folder.rows(state), client, ledger))
-        file.show(progress, now=True)
-        return folder.finish(state, progress, judged)
+        return _replay(plan, run_id, client, cells, ledger, run_dir, file)
     with Ledger(ledger).opened(cells.fingerprints, run_id) as opened:
-        older = _forget_older_versions(cells, opened.state)
-        declared = declare(ledger.with_name(HEADERS_FILE), plan)
-        declared = replace(declared, resets=(*declared.resets, *older))
-        is_grid = plan.stop == "grid"  # a race counts what it takes from the ledger as it goes
-        cached = sum(each in opened.state.results for each in cells.fingerprints) if is_grid else 0
-        notices = _notices(plan, opened.state, declared)
-        progress = Progress(planned=len(cells), cached=cached, notices=notices)
-        bill = opened.state.bill
-        work = Work(
-            plan,
-            run_id,
-            client,
-            opened,
-            progress,
-            file,
-            account=Account(plan.budget, bill.usd, bill.calls),
-            ask=ask,
-            ends_at=None if plan.deadline_s is None else time.monotonic() + plan.deadline_s,
-        )
+        refuse_over_budget(plan, cells, opened.state, client)
+        return _send(plan, run_id, client, cells, opened, run_dir, file, engine)
+
+
+def _replay(
+    plan: Plan,
+    run_id: str,
+    client: LLMClient,
+    cells: Cells,
+    ledger: Path,
+    run_dir: Path,
+    file: ProgressFile,
+) -> SweepRun:
+    """Take every result from a recorded ledger."""
+    state = read_ledger(ledger, cells.fingerprints)
+    declared = recorded_budgets(ledger, plan)
+    needed = _replayed(plan, cells, state, ledger, declared)
+    progress = Progress(len(needed), len(needed), state="done", notices=_notices(plan, state, declared))
+    folder = _Folder(plan, run_id, run_dir, needed, declared)
+    judged = _run_alone(judge_recorded(plan, folder.rows(state), client, ledger))
+    file.show(progress, now=True)
+    return folder.finish(state, progress, judged)
+
+
+def _send(
+    plan: Plan,
+    run_id: str,
+    client: LLMClient,
+    cells: Cells,
+    opened: Ledger,
+    run_dir: Path,
+    file: ProgressFile,
+    engine: str | None,
+) -> SweepRun:
+    """Send what the ledger lacks."""
+    older = _forget_older_versions(cells, opened.state)
+    declared = declare(opened.path.with_name(HEADERS_FILE), plan)
+    declared = replace(declared, resets=(*declared.resets, *older))
+    is_grid = plan.stop == "grid"  # a race counts what it takes from the ledger as it goes
+    cached = sum(each in opened.state.results for each in cells.fingerprints) if is_grid else 0
+    progress = Progress(len(cells), cached, notices=_notices(plan, opened.state, declared))
+    bill = opened.state.bill
+    work = Work(
+        plan,
+        run_id,
+        client,
+        opened,
+        progress,
+        file,
+        account=Account(plan.budget, bill.usd, bill.calls),
+        ask=ask,
+        ends_at=None if plan.deadline_s is None else time.monotonic() + plan.deadline_s,
+    )
+    file.show(progress, now=True)
+    _write_plan(run_dir, plan, run_id, declared)
+    try:
+        folder, judged = _run(work, cells, declared, run_dir, engine)
+        progress.notices = (*progress.notices, *_left_out(work), *judged.doubts())
+        progress.state = "done"
+    except BaseException:
+        progress.state = "stopped"
+        raise
+    finally:
         file.show(progress, now=True)
-        _write_plan(run_dir, plan, run_id, declared)
-        try:
-            folder, judged = _run(work, cells, declared, run_dir)
-            progress.notices = (*progress.notices, *_left_out(work))
-            progress.state = "done"
-        except BaseException:
-            progress.state = "stopped"
-            raise
-        finally:
-            file.show(progress, now=True)
-        return folder.finish(opened.state, progress, judged, work.unsent)
+    return folder.finish(opened.state, progress, judged, work.unsent)
 
 
-def _run(work: Work, cells: Cells, declared: Declared, run_dir: Path) -> tuple[_Folder, Judged]:
+def _run(
+    work: Work, cells: Cells, declared: Declared, run_dir: Path, engine: str | None
+) -> tuple[_Folder, Judged]:
     """Make every call that the plan needs, the judges' too."""
 
     async def run() -> tuple[_Folder, Judged]:
         try:
-            if work.plan.stop == "grid":
-                if work.progress.cached < len(cells):
-                    await run_lanes(work, lanes(cells, finished=work.ledger.state.results))
-                needed: Sequence[Cell] = cells
-            else:
-                needed = await run_decided(work, cells, declared)
-            folder = _Folder(work.plan, work.run_id, run_dir, needed, declared)
-            return folder, await judge_run(work, folder.rows(work.ledger.state))
+            async with opened_engine(engine, work.client, work.bases(), work.progress.note) as work.ask:
+                return await calls()
         finally:
             await work.client.aclose()
 
-    gc.collect()
-    gc.freeze()  # what was loaded so far stays: the collector need not look at it again for each few calls
-    try:
+    async def calls() -> tuple[_Folder, Judged]:
+        if work.plan.stop == "grid":
+            if work.progress.cached < len(cells):
+                await run_lanes(work, lanes(cells, finished=work.ledger.state.results))
+            needed: Sequence[Cell] = cells
+        else:
+            from llmbench.bench.adaptive import run_decided  # a grid needs no statistics
+
+            needed = await run_decided(work, cells, declared)
+        folder = _Folder(work.plan, work.run_id, run_dir, needed, declared)
+        return folder, await judge_run(work, folder.rows(work.ledger.state))
+
+    with _calm_collector():
         return _run_alone(run())
+
+
+@contextmanager
+def _calm_collector() -> Iterator[None]:
+    """Look for cycles less often: calls in flight are many living objects, and looks cost a fifth."""
+    before = gc.get_threshold()
+    gc.collect()
+    gc.freeze()  # what was loaded so far stays
+    gc.set_threshold(50_000, 20, 100)
+    try:
+        yield
     finally:
+        gc.set_threshold(*before)
         gc.unfreeze()
 
 
@@ -230,6 +283,8 @@ def _replayed(
     if plan.stop == "grid":
         _refuse_misses(cells, state, ledger)
         return cells
+    from llmbench.bench.adaptive import rounds  # a grid needs no statistics
+
     needed: set[str] = set()
     for round_ in rounds(plan, cells, state, declared):
         _refuse_misses(round_.cells, state, ledger)
@@ -251,7 +306,7 @@ def _notices(plan: Plan, state: LedgerState, declared: Declared) -> tuple[str, .
     notices = [*plan.notices, *declared.resets]
     for task in plan.tasks:
         terms = plan.terms(task)
-        if terms.candidates and (small := too_small(terms, len(task.units))):
+        if terms.candidates and (small := _too_small(terms, len(task.units))):
             notices.append(f"{task.task}: {small} (`llmbench plan` tells more)")
     if state.bad_lines:
         number, reason = state.bad_lines[0]
@@ -260,6 +315,15 @@ def _notices(plan: Plan, state: LedgerState, declared: Declared) -> tuple[str, .
     if again:
         notices.append(f"{len(again)} calls were under way when a sweep was stopped; they are made again")
     return tuple(notices)
+
+
+def _too_small(terms: Terms, units: int) -> str | None:
+    """What a pool cannot prove. The statistics take a second to load, and no large pool is too small."""
+    if units > 2 * math.log(terms.side) / math.log1p(-terms.margin):  # see `fewest_units`
+        return None
+    from llmbench.bench.decision import too_small
+
+    return too_small(terms, units)
 
 
 def _write_plan(run_dir: Path, plan: Plan, run_id: str, declared: Declared) -> None:
@@ -295,14 +359,13 @@ class _Folder:
         statuses: Counter[str] = Counter()
 
         def counted() -> Iterator[Row]:
-            for row in self.rows(state, unsent):
+            for row in judged.graded(self.plan, self.rows(state, unsent)):
                 statuses[row["status"]] += 1
                 yield row
 
         write_rows(self.run_dir / "results.jsonl", counted())
         names = itertools.chain((cell.fingerprint for cell in self.cells), judged.fingerprints)
-        lines = (state.results.get(name) for name in names)
-        write_rows(self.run_dir / CALLS_FILE, (line for line in lines if line is not None))
+        write_whole(self.run_dir / CALLS_FILE, (state.results.line(n) for n in names if n in state.results))
         if judged.lines is not None:
             write_rows(self.run_dir / "judgements.jsonl", judged.lines)
         return SweepRun(

@@ -5,7 +5,8 @@ answered while all places were taken raise the limit by one, a refusal for too m
 Refusals of calls that began before the last decrease are about the old limit and change nothing. Beside that,
 a provider is left alone for as long as it asks, and its headers say when the next request would be refused.
 
-After a refusal one call goes first; the others follow when it was answered.
+After a refusal one call goes first; the others follow when it was answered. Calls that were under way before
+end as they may.
 """
 
 from __future__ import annotations
@@ -68,10 +69,14 @@ class Throttle:
         self._paused_until = 0.0
         self._decreases = 0
         self._is_probing = False
+        self._fresh = 0  # calls under way that began after the last decrease
         self._allowed = 0  # requests that the provider's headers leave until then
         self._allowed_until = 0.0
-        self._waiting: deque[asyncio.Future[None]] = deque()
+        self._refusing_since: float | None = None  # the first refusal since the last answer
+        self._holds = 0  # how often something began to hold the door
+        self._waiting: deque[asyncio.Future[int]] = deque()
         self._timer: asyncio.TimerHandle | None = None
+        self._looks_at = 0.0
 
     @property
     def most(self) -> int:
@@ -81,36 +86,66 @@ class Throttle:
     @property
     def is_slowed(self) -> bool:
         """Whether the provider holds the sweep back at this time."""
-        return self._is_probing or self._clock() < self._paused_until
+        return self._is_probing or self._clock() < self._opens_at()
+
+    def refusing_s(self) -> float:
+        """Seconds for which the provider has refused every call, 0 after an answer."""
+        return 0.0 if self._refusing_since is None else self._clock() - self._refusing_since
+
+    @property
+    def counts_tokens(self) -> bool:
+        """Whether the tokens of a call decide when it may go."""
+        return self._pace is not None
 
     @asynccontextmanager
     async def place(self, tokens: int = 0) -> AsyncIterator[Place]:
-        """Room for one call of so many tokens, input and output together, as soon as there is."""
-        is_throttled = self.is_slowed
-        if self._waiting or not self._has_room():
-            future = asyncio.get_running_loop().create_future()
-            self._waiting.append(future)
-            self._look_later()
+        """Room for one call of so many tokens, input and output together, as soon as there is.
+
+        A call that waited for its minute while a pause began queues again, so that a pause lets nothing
+        through. What it had of the minute stays counted: a minute may hold less than its limits, never more.
+        """
+        is_throttled, holds = self.is_slowed, self._holds
+        while True:
+            began = await self._enter()
             try:
-                await future
-            except asyncio.CancelledError:
-                if future.done() and not future.cancelled():
-                    self.in_flight -= 1  # the place was given and is not used
-                    self._wake()
-                raise
-        else:
-            self._take()
+                asked = self._clock()
+                async with self._minute(tokens):
+                    waited_s = 0.0 if self._pace is None else self._clock() - asked
+                    is_throttled = is_throttled or waited_s > 0.001 or self._holds > holds
+                    if waited_s <= 0.001 or not self._must_queue_again(began):
+                        yield Place(self._decreases, is_throttled)
+                        return
+            finally:
+                self._leave(began)
+
+    async def _enter(self) -> int:
+        """Take a place, in the order of those who wait; returns the decreases until then."""
+        if not self._waiting and self._has_room():
+            return self._take()
+        future: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+        self._waiting.append(future)
+        self._look_later()
         try:
-            asked = self._clock()
-            async with self._minute(tokens):
-                is_throttled = is_throttled or self._clock() - asked > 0.001
-                yield Place(self._decreases, is_throttled)
-        finally:
-            self.in_flight -= 1
-            self._wake()
+            return await future
+        except asyncio.CancelledError:
+            if future.done() and not future.cancelled():
+                self._leave(future.result())  # the place was given and is not used
+            raise
+
+    def _leave(self, began: int) -> None:
+        self.in_flight -= 1
+        if began == self._decreases:
+            self._fresh -= 1
+        self._wake()
+
+    def _must_queue_again(self, began: int) -> bool:
+        """Whether a call that has a place may not go after all."""
+        is_probe = began == self._decreases and self._fresh == 1
+        return self._clock() < self._paused_until or (self._is_probing and not is_probe)
 
     def answered(self, place: Place, left: RateLeft | None = None) -> None:
         """Learn that a call was not refused, and what the provider's headers say is left."""
+        self._refusing_since = None
         if place.began == self._decreases:
             self._is_probing, self._pause_s = False, 0.0
             if self.in_flight >= int(self.limit):
@@ -122,14 +157,37 @@ class Throttle:
     def refused(self, place: Place, wait_s: float | None) -> None:
         """Learn that the provider refused a call for too many requests, and the wait that it asked for."""
         self.refusals += 1
-        if place.began == self._decreases:
-            self._decreases += 1
-            self.limit = max(self.limit / 2.0, 1.0)
+        if self._refusing_since is None:
+            self._refusing_since = self._clock()
+        if self._decrease(place):
             self._pause_s = min(max(2.0 * self._pause_s, self._first_pause_s), LONGEST_PAUSE_S)
         self._is_probing = True
-        self._pause(min(self._pause_s if wait_s is None else wait_s, LONGEST_PAUSE_S))
+        if wait_s is None:
+            wait_s = self._pause_s
+        else:  # its word counts; after a refusal in spite of it, up to eight times as long
+            longest_s = 8.0 * max(wait_s, self._first_pause_s)
+            wait_s = max(wait_s, min(self._pause_s - self._first_pause_s, longest_s))
+        self._pause(min(wait_s, LONGEST_PAUSE_S))
+
+    def struggled(self, place: Place) -> None:
+        """Learn that a call ended well after refusals, which its own retries have waited out."""
+        self._refusing_since = None
+        if self._decrease(place):
+            self._is_probing, self._pause_s = False, 0.0
+        self.refusals += 1
+        self._wake()
+
+    def _decrease(self, place: Place) -> bool:
+        """Halve the limit, unless the call began before that was done last."""
+        if place.began != self._decreases:
+            return False
+        self._decreases += 1
+        self._fresh = 0
+        self.limit = max(self.limit / 2.0, 1.0)
+        return True
 
     def _pause(self, seconds: float) -> None:
+        self._holds += 1
         self._paused_until = max(self._paused_until, self._clock() + seconds)
 
     def _keep_to(self, left: RateLeft, reset_s: float) -> None:
@@ -137,35 +195,48 @@ class Throttle:
         if left.requests == 0 or left.tokens == 0:
             self._pause(reset_s)
         elif left.requests is not None and left.requests < int(self.limit):
+            self._holds += 1
             self._allowed = max(left.requests - (self.in_flight - 1), 0)
             self._allowed_until = self._clock() + reset_s
+        elif left.requests is not None:
+            self._allowed_until = 0.0  # an older word is out of date
 
     def _has_room(self) -> bool:
-        now = self._clock()
-        if now < self._paused_until or (now < self._allowed_until and self._allowed < 1):
+        if self._clock() < self._opens_at():
             return False
-        return self.in_flight < (1 if self._is_probing else int(self.limit))
+        return self.in_flight < int(self.limit) and not (self._is_probing and self._fresh)
 
-    def _take(self) -> None:
+    def _opens_at(self) -> float:
+        """When nothing that the provider said keeps a call back any more."""
+        return max(self._paused_until, self._allowed_until if self._allowed < 1 else 0.0)
+
+    def _take(self) -> int:
         self.in_flight += 1
+        self._fresh += 1
         self._allowed -= 1
+        return self._decreases
 
     def _wake(self) -> None:
         """Give free places to those who wait, in their order."""
         while self._waiting and self._has_room():
             future = self._waiting.popleft()
             if not future.done():
-                self._take()
-                future.set_result(None)
+                future.set_result(self._take())
         self._look_later()
 
     def _look_later(self) -> None:
-        """Look again when a pause is over."""
-        left_s = max(self._paused_until, self._allowed_until) - self._clock()
-        if self._waiting and left_s > 0 and self._timer is None:
-            self._timer = asyncio.get_running_loop().call_later(left_s + 0.001, self._pause_over)
+        """Look again when the door opens."""
+        at, now = self._opens_at(), self._clock()
+        if not self._waiting or at <= now:
+            return
+        if self._timer is not None:
+            if self._looks_at <= at:
+                return
+            self._timer.cancel()
+        self._looks_at = at
+        self._timer = asyncio.get_running_loop().call_later(at - now + 0.001, self._look)
 
-    def _pause_over(self) -> None:
+    def _look(self) -> None:
         self._timer = None
         self._wake()
 
@@ -176,3 +247,16 @@ class Throttle:
 def is_refusal(kind: ErrorKind | None) -> bool:
     """Whether a failure means too many requests, at the provider or by our own limits."""
     return kind in ("rate_limit", "circuit_open")
+
+
+def smaller(one: Limits, other: Limits) -> Limits:
+    """The limits that keep both; None is no limit."""
+
+    def least(a: int | None, b: int | None) -> int | None:
+        return a if b is None else b if a is None else min(a, b)
+
+    return Limits(
+        least(one.requests_per_minute, other.requests_per_minute),
+        least(one.tokens_per_minute, other.tokens_per_minute),
+        least(one.concurrency, other.concurrency),
+    )

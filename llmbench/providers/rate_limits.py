@@ -1,7 +1,7 @@
 """What is left of a provider's rate limits, from the headers of its answer.
 
-Sources: OpenAI's and Azure OpenAI's `x-ratelimit-remaining-requests`, `-remaining-tokens`, `-reset-requests` and
-`-reset-tokens` (durations such as `1s`, `6m0s`, `120ms`); OpenRouter's `x-ratelimit-remaining` and
+Sources: OpenAI's and Azure OpenAI's `x-ratelimit-remaining-requests`, `-remaining-tokens`, `-reset-requests`
+and `-reset-tokens` (durations such as `1s`, `6m0s`, `120ms`); OpenRouter's `x-ratelimit-remaining` and
 `x-ratelimit-reset` (milliseconds since 1970).
 """
 
@@ -35,10 +35,9 @@ def rate_left(headers: Mapping[str, str], now_s: float | None = None) -> RateLef
         return None
     requests = found.get("-requests") or found.get("")
     tokens = found.get("-tokens")
-    waits = [
-        each[1] for each in (requests, tokens) if each is not None and (each is requests or each[0] == 0)
-    ]
-    known = [wait for wait in waits if wait is not None]
+    used_up = [each for each in (requests, tokens) if each is not None and each[0] == 0]
+    asked = used_up or [each for each in (requests,) if each is not None]  # what is left needs no reset
+    known = [wait for _, wait in asked if wait is not None]
     return RateLeft(
         requests[0] if requests else None, tokens[0] if tokens else None, max(known, default=None)
     )

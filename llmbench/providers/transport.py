@@ -61,15 +61,17 @@ class HttpxTransport:
 
     async def post(self, url: str, headers: Mapping[str, str], body: bytes, connect_s: float) -> HttpReply:
         """Send one request; see Transport."""
+        status = None
         try:
             response = await self._pool.handle_async_request(_request(url, headers, body, connect_s))
+            status = response.status_code
             try:
                 head = _headers(response)
-                return HttpReply(response.status_code, head, await read_body(_decoded(response, head)))
+                return HttpReply(status, head, await read_body(_decoded(response, head)))
             finally:
                 await response.aclose()
         except _transport_errors() as error:
-            raise transport_error(error) from error
+            raise transport_error(error, status) from error
 
     @asynccontextmanager
     async def stream(
@@ -200,16 +202,20 @@ def _transport_errors() -> tuple[type[Exception], ...]:
     return mapped if aiohttp is None else (*mapped, aiohttp.ClientError)
 
 
-def transport_error(error: Exception) -> ProviderError:
-    """A connection that failed, as a ProviderError of kind timeout, connect or malformed."""
+def transport_error(error: Exception, status: int | None = None) -> ProviderError:
+    """A connection that failed, as a ProviderError of kind timeout, connect or malformed.
+
+    `status` is that of the answer where one had begun: a host may charge for it.
+    """
     import httpx
 
     detail = str(error) or type(error).__name__
     if _is_late(error):
-        return ProviderError(f"no connection in time: {detail}", kind="timeout")
+        return ProviderError(f"no connection in time: {detail}", kind="timeout", status_code=status)
     if isinstance(error, (httpx.DecodingError, httpx.InvalidURL, httpx.UnsupportedProtocol)):
-        return ProviderError(f"unreadable reply or address: {detail}", kind="malformed")
-    return ProviderError(f"connection failed: {connection_failure(error)}", kind="connect")
+        return ProviderError(f"unreadable reply or address: {detail}", kind="malformed", status_code=status)
+    said = connection_failure(error)
+    return ProviderError(f"connection failed: {said}", kind="connect", status_code=status)
 
 
 def _is_late(error: Exception) -> bool:

@@ -24,8 +24,8 @@ from llmbench.messages import Route
 
 #: Money is counted in whole units of 1e-12 USD: sums of floats drift, and a limit is a limit.
 _UNITS: Final = 10**12
-#: Failures without an HTTP status that count nothing. A connection that breaks while the answer is read is of
-#: kind `connect` too: better that than a dead host that uses up a budget.
+#: Failures without an HTTP status that count nothing. A connection that breaks while the answer is read has
+#: the status of the answer, and counts: the host may charge for it.
 _UNCHARGED: Final[frozenset[ErrorKind]] = frozenset({"connect", "circuit_open", "auth"})
 _UNKNOWN: Final = "its worst case is not known: give the model a price and the call max_tokens"
 
