@@ -21,8 +21,9 @@ test: $(VENV)/.dev               ## lint, types, tests, notebooks
 test-all: test                   ## the same, and the slow suites
 	$(BIN)/python -m pytest -m slow
 
-bench: $(VENV)/.dev .venv-bench/.litellm  ## what a call costs, in ratios; the error rates of decisions (40 minutes)
+bench: $(VENV)/.dev .venv-bench/.litellm  ## what calls and sweeps cost, in ratios; error rates of decisions (45 minutes)
 	$(BIN)/python benchmarks/router.py --litellm .venv-bench/bin/python
+	$(BIN)/python benchmarks/sweep.py
 	$(BIN)/python benchmarks/decisions.py
 
 lab: $(VENV)/.dev                ## JupyterLab on the tour
