@@ -16,7 +16,7 @@ from llmbench.bench.account import Account, Hold, charged, worst_of_call
 from llmbench.bench.cells import make_cells
 from llmbench.bench.ledger import Ledger, read_ledger
 from llmbench.bench.plan import Budget
-from llmbench.bench.refusals import refuse_without_budget
+from llmbench.bench.refusals import refuse_unready
 from llmbench.catalog import Policy
 from llmbench.errors import SweepError
 from llmbench.messages import Attempt
@@ -288,7 +288,7 @@ def refusal_of(project, **changes) -> str | None:
     with open_project_client(project) as client:
         plan = replace(frozen_plan(project, client), **changes)
         try:
-            refuse_without_budget(plan, client, make_cells(plan, client))
+            refuse_unready(plan, client, make_cells(plan, client))
         except SweepError as error:
             return str(error)
     return None

@@ -7,7 +7,9 @@ from collections import Counter
 import pytest
 import yaml
 
+from llmbench.bench import chain
 from llmbench.bench.run_decisions import decisions
+from llmbench.bench.sweep import run_sweep
 from llmbench.errors import SweepError
 from tests.servers.judge_server import JudgeServer
 from tests.sweep_project import read_lines, rows_of, stub_provider, sweep, write_project
@@ -124,5 +126,29 @@ def test_a_judged_task_that_stops_when_decided_is_refused(tmp_path, servers):
     stub, judge = servers
     project = project_with(tmp_path, stub.port, judge.port, judge={}, plan={"stop": "decided"})
     with pytest.raises(SweepError, match="grid"):
+        sweep(project)
+    assert stub.count == 0
+
+
+def test_a_run_whose_judge_was_asked_nothing_replays_where_no_model_can_be_called(tmp_path, servers):
+    stub, judge = servers
+    project = project_with(tmp_path, stub.port, judge.port, judge={"strategy": "pairwise"})
+    run = sweep(project)
+    assert judge.requests == [], "equal answers need no question"
+    choice = chain.Choice(replay=run.run_dir / "calls.jsonl")
+    with chain.open_client(project, replay=choice.replay) as client:
+        plan = chain.find_plan(project, "small", choice, client)
+        again = run_sweep(plan, client, ledger=choice.replay, reports=tmp_path / "again", replay=True)
+    assert (again.run_dir / "results.jsonl").read_bytes() == (run.run_dir / "results.jsonl").read_bytes()
+
+
+def test_a_judge_that_cannot_be_called_is_said_before_anything_is_sent(tmp_path, servers):
+    stub, judge = servers
+    project = project_with(tmp_path, stub.port, judge.port, judge={"strategy": "pairwise"})
+    path = project.configs / "llm_router.yaml"
+    text = yaml.safe_load(path.read_text())
+    text["providers"]["bench"] = {"base_url": "https://llm.example/v1", "env_api_key": "NO_SUCH_KEY"}
+    path.write_text(yaml.safe_dump(text))
+    with pytest.raises(SweepError, match="the judge referee cannot be called here; set its key"):
         sweep(project)
     assert stub.count == 0

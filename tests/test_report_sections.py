@@ -92,6 +92,7 @@ def test_the_judge_is_measured_where_it_judged_and_nowhere_else(folder):
     text = rendered(folder)
     assert text.count("How good the judge is") == 1
     assert "Same in both orders" in text
+    assert "First place wins" in text
     assert "83.3 %" in text  # five of six pairs
     assert "6 labelled" in text
     assert "Win rate" in text

@@ -192,8 +192,6 @@ def _judge(name: str, task: TaskPlanFile, stop: str, client: LLMClient) -> Judge
     if key is None:
         known = ", ".join(sorted(client.config.models))
         raise SweepError(f"{name}: judge: the registry has no model {judge.model!r}; it has: {known}")
-    if not client.router.is_reachable(client.config.models[key]):
-        raise SweepError(f"{name}: the judge {key} cannot be called here; set its key, or name another one")
     return replace(judge, model=key)
 
 

@@ -24,13 +24,17 @@ def budget_missing(plan: Plan, client: LLMClient) -> str | None:
     )
 
 
-def refuse_without_budget(plan: Plan, client: LLMClient, cells: Cells) -> None:
+def refuse_unready(plan: Plan, client: LLMClient, cells: Cells) -> None:
     """Refuse a plan that may spend money without a limit, or whose calls nobody can put a price on.
 
     Raises:
-        SweepError: a provider costs money and the plan has no budget, or the most that a call can cost is
-            not known.
+        SweepError: a judge cannot be called, a provider costs money and the plan has no budget, or the most
+            that a call can cost is not known.
     """
+    for task in plan.tasks:
+        if task.judge and not client.router.is_reachable(client.config.models[task.judge.model]):
+            said = f"{task.task}: the judge {task.judge.model} cannot be called here"
+            raise SweepError(f"{said}; set its key, or name another one")
     missing = budget_missing(plan, client)
     if missing is not None:
         raise SweepError(missing)

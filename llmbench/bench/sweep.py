@@ -28,7 +28,7 @@ from llmbench.bench.judged_run import Judged, judge_recorded, judge_run
 from llmbench.bench.ledger import DEFAULT_LEDGER, Ledger, LedgerState, read_ledger
 from llmbench.bench.plan import Plan, checked_run_id
 from llmbench.bench.progress import Progress, ProgressFile
-from llmbench.bench.refusals import refuse_over_budget, refuse_without_budget
+from llmbench.bench.refusals import refuse_over_budget, refuse_unready
 from llmbench.bench.results import result_rows, write_rows, write_whole
 from llmbench.bench.run_folder import CALLS_FILE, DEFAULT_REPORTS, refuse_other_run
 from llmbench.bench.sending import CLOSES_AFTER, run_lanes
@@ -103,7 +103,7 @@ def run_sweep(
     run_dir = reports / run_id
     if not replay:
         refuse_other_run(run_dir, plan)
-        refuse_without_budget(plan, client, cells)
+        refuse_unready(plan, client, cells)
     try:
         run_dir.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -132,6 +132,7 @@ def _replay(
     progress = Progress(len(needed), len(needed), state="done", notices=_notices(plan, state, declared))
     folder = _Folder(plan, run_id, run_dir, needed, declared)
     judged = _run_alone(judge_recorded(plan, folder.rows(state), client, ledger))
+    progress.notices = (*progress.notices, *judged.doubts())
     file.show(progress, now=True)
     return folder.finish(state, progress, judged)
 
