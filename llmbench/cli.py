@@ -5,6 +5,7 @@ Exit codes: 0 done, 1 an error said in one line, 2 wrong usage, 130 interrupted.
 
 from __future__ import annotations
 
+import contextlib
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final, NoReturn
@@ -88,6 +89,9 @@ def sweep(
         str, typer.Option(help="Score this run's stored answers again, after a scorer changed; send nothing.")
     ] = "",
     engine: Annotated[str, typer.Option(help="Dask scheduler whose nodes make the calls: tcp://…")] = "",
+    ledger_store: Annotated[
+        str, typer.Option(help="Folder in an object store that shares the ledger: s3://bucket/sweeps")
+    ] = "",
     matrix: Matrix = None,
     jobs: Jobs = 2,
     project: Root = Path(),
@@ -99,6 +103,7 @@ def sweep(
     other on one ledger, then their reports, several at a time.
     """
     from llmbench.bench import chain
+    from llmbench.bench.ledger_store import stored_ledger
     from llmbench.bench.run_folder import CALLS_FILE
     from llmbench.progress_bar import ProgressBar
 
@@ -106,14 +111,16 @@ def sweep(
     if rescore:
         replay, run_id = where.reports / rescore / CALLS_FILE, run_id or rescore
     choice = chain.Choice(tuple(task or ()), limit, seed, run_id, replay, engine)
+    shared = stored_ledger(ledger_store, where.ledger) if ledger_store else contextlib.nullcontext()
     if matrix:
-        sweep_matrix(where, plan, choice, matrix, jobs=jobs, is_json=as_json)
+        with shared:
+            sweep_matrix(where, plan, choice, matrix, jobs=jobs, is_json=as_json)
         return
     with chain.open_client(where, replay=replay) as client:
         frozen = chain.find_plan(where, plan, choice, client)
     for notice in frozen.notices:
         err.print(f"note: {escape(notice)}")
-    with ProgressBar(err) as watch:
+    with shared, ProgressBar(err) as watch:
         chain.run_plan(where, plan, frozen, choice, watch)
     summary = chain.summary(where, frozen, choice)
     if as_json:
