@@ -68,7 +68,7 @@ class _Store:
         except ModuleNotFoundError as error:
             raise SweepError(f'the ledger store {url} needs fsspec: pip install "llmbench[dask]"') from error
         with self._errors():
-            self._fs, self._path = fsspec.core.url_to_fs(url)
+            self._fs, self._path = fsspec.core.url_to_fs(url)  # type: ignore[no-untyped-call]
 
     def take_over(self, file: Path) -> None:
         """Append the lines that the store has and the local file lacks."""
