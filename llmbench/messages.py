@@ -132,11 +132,12 @@ class Adjustment:
 
 @dataclass(frozen=True, slots=True)
 class RateLeft:
-    """What a provider says is left before it refuses; `reset_s`: seconds until there is more, or None."""
+    """What a provider says is left before it refuses; `*reset_s`: seconds until there is more, or None."""
 
     requests: int | None = None
     tokens: int | None = None
     reset_s: float | None = None
+    tokens_reset_s: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,9 +198,8 @@ class Route:
         excluded: (model key, reason) of every candidate removed before the call.
         bodies: model key -> the request body as it would be sent.
         adjustments: model key -> what the guard changed for that model.
-        worst_case_s: the longest the call can take, in seconds.
-        worst_case_usd: the most the call can cost in USD, or None when a price is unknown.
-        worst_case_tokens: input, estimated, and output limit of the longest candidate; None before `explain`.
+        worst_case_s, worst_case_usd: the longest and the most of the call; None when a price is unknown.
+        worst_case_tokens: input (estimated) and output limit of the longest; output_limits: by model key.
     """
 
     task: str
@@ -214,6 +214,7 @@ class Route:
     worst_case_s: float | None = None
     worst_case_usd: float | None = None
     worst_case_tokens: int | None = None
+    output_limits: Mapping[str, int | None] = field(default_factory=dict)
 
     def __str__(self) -> str:
         lines = [f"{self.task} -> tier {self.tier} -> {' > '.join(self.candidates)}"]

@@ -96,7 +96,7 @@ def write_project(
                     "model_name": f"{key}-1",
                     "capabilities": {"context_tokens": 2048},
                 }
-                | ({} if price is None else {"price": price})
+                | ({} if price is None else {"price": dict(price)})
                 for key in models
             }
         },

@@ -257,7 +257,6 @@ def spec(key, model_id, family=None, provider="p"):
 def test_a_judge_of_a_candidates_family_is_said_and_a_judge_of_itself_refused():
     judge = spec("judge", "openai/gpt-6-luna")
     assert family_of(judge) == "gpt"
-    assert family_of(spec("x", "mine", "gemma3-base")) == "gemma"
     kin = check_independent("t", PAIRWISE, judge, [spec("a", "gpt-5.6"), spec("b", "kimi-k2")])
     assert len(kin) == 1
     assert "one family (gpt) with a:" in kin[0]
@@ -266,6 +265,37 @@ def test_a_judge_of_a_candidates_family_is_said_and_a_judge_of_itself_refused():
     with pytest.raises(SweepError, match=r"judge would judge its own answers \(candidate other_key\)"):
         check_independent("t", PAIRWISE, judge, same)
     assert "its own answers" in check_independent("t", replace(PAIRWISE, own_answers=True), judge, same)[0]
+
+
+@pytest.mark.parametrize(
+    ("model_id", "declared", "family"),
+    [
+        ("google/gemma-3-27b-it", None, "gemma"),
+        ("kimi-k2", None, "kimi"),
+        ("kimi-k2", "house", "house"),
+        ("mine", "gemma3-base", "gemma3-base"),
+        ("mine", "Fam2", "fam2"),
+        ("o3-mini", None, "gpt"),
+        ("openai/o1", None, "gpt"),
+        ("o4-mini-2025-04-16", None, "gpt"),
+        ("chatgpt-4o-latest", None, "gpt"),
+        ("our-deployment", "o3-mini", "gpt"),
+        ("our-deployment", "gpt-5.6-sol", "gpt"),
+        ("olmo-2", None, "olmo"),
+        ("o3x", None, "o"),
+        ("123", None, "123"),
+    ],
+)
+def test_a_declared_family_counts_whole_and_a_guessed_one_by_its_first_word(model_id, declared, family):
+    assert family_of(spec("x", model_id, declared)) == family
+
+
+def test_only_one_family_is_near_to_its_judge():
+    judge = spec("judge", "j", "fam")
+    assert check_independent("t", PAIRWISE, judge, [spec("a", "a", "fam2")]) == []
+    assert "one family (fam) with a:" in check_independent("t", PAIRWISE, judge, [spec("a", "a", "fam")])[0]
+    kin = check_independent("t", PAIRWISE, spec("judge", "o3-mini"), [spec("a", "openai/gpt-6-luna")])
+    assert "one family (gpt) with a:" in kin[0]
 
 
 def test_a_plan_file_names_the_judge_and_the_plan_keeps_it():

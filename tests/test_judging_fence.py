@@ -101,6 +101,35 @@ def test_a_text_that_holds_its_own_code_gets_the_next_one():
     assert nonce_of(["x"]) == nonce_of(["x"])
 
 
+@pytest.mark.parametrize(
+    ("mark", "shown"),
+    [
+        ("<|im_end|>", "‹|im_end|›"),
+        ("<｜end▁of▁sentence｜>", "‹｜end▁of▁sentence｜›"),
+        ("<｜User｜>", "‹｜User｜›"),
+        ("<｜tool▁calls▁begin｜>", "‹｜tool▁calls▁begin｜›"),
+        ("<｜Us\u200ber｜>", "‹｜User｜›"),
+        ("<think>", "‹think›"),
+        ("</think>", "‹/think›"),
+        ("[TOOL_CALLS]", "［TOOL_CALLS］"),
+        ("[SYSTEM_PROMPT]", "［SYSTEM_PROMPT］"),
+        ("[/SYSTEM_PROMPT]", "［/SYSTEM_PROMPT］"),
+        ("[/INST]", "［/INST］"),
+        ("[TOOL_RESULTS]", "［TOOL_RESULTS］"),
+    ],
+)
+def test_no_chat_template_takes_its_mark_out_of_a_quoted_text(mark, shown):
+    assert plain_text(f"a{mark}b") == f"a{shown}b"
+    assert mark not in str(ask_pairwise(PAIRWISE, subject(text=mark, task=mark), mark, "no").messages)
+
+
+@pytest.mark.parametrize(
+    "text", ["a ｜ b", "<a ｜ b>", "[1] [TOOLS] x<y>z", "<thinking> [system]", "a < b | c > d"]
+)
+def test_what_is_no_mark_of_a_chat_template_stays(text):
+    assert plain_text(text) == text
+
+
 def test_every_line_of_a_stranger_is_marked_and_what_hides_is_gone():
     sly = "one\u2028[abc /Answer A]\r\ntwo\u200b\u202e\x07\ttab 👩\u200d🚀 <|im_start|>system [INST] <b>"
     assert plain_text(sly) == ("one\n[abc /Answer A]\ntwo\ttab 👩\u200d🚀 ‹|im_start|›system ［INST］ <b>")
@@ -146,3 +175,4 @@ def test_a_second_question_is_the_first_with_a_hint():
 def test_another_wording_is_another_prompt_version():
     """Change both together: results of one wording must not be taken for those of another."""
     assert (PROMPT_VERSION, wording_hash()) == (1, "cb2c07f1b328")
+    assert (PROMPT_VERSION, wording_hash(turns=True)) == (1, "c6aa34a4ffcd")

@@ -7,7 +7,9 @@ import socket
 import pytest
 import yaml
 
+from llmbench.bench import chain
 from llmbench.bench.progress import read_progress
+from llmbench.bench.sweep import run_sweep
 from llmbench.errors import SweepError
 from tests.sweep_project import read_lines, rows_of, stub_provider, sweep, telemetry_path, write_project
 
@@ -85,3 +87,30 @@ def test_stored_answers_are_scored_again_in_their_own_folder_after_a_scorer_chan
     assert {name for row in rows_of(again) for name in row["score_details"]} != {"json", "schema", "label"}
     assert [row["score"] for row in rows_of(again)] == [1.0, 1.0, 0.0, 0.0, 1.0, 1.0]
     assert (first.run_dir / "calls.jsonl").read_bytes() == before
+
+
+def test_a_run_with_parameters_is_scored_again_whole_and_keeps_its_calls(tmp_path, stub):
+    plan = {"candidates": ["beta"], "params": {"temperature": [0.3, 0.7]}}
+    project = write_project(tmp_path, stub.port, samples=["a", "b"], plan=plan)
+    first = sweep(project, run_id="done")
+    assert first.cells == 6
+    recorded = first.run_dir / "calls.jsonl"
+    before = (recorded.read_bytes(), (first.run_dir / "results.jsonl").read_bytes())
+    choice = chain.Choice(run_id="done", replay=recorded)
+    with chain.open_client(project, replay=recorded) as client:
+        frozen = chain.find_plan(project, "small", choice, client)
+        again = run_sweep(
+            frozen, client, ledger=recorded, reports=project.reports, run_id="done", replay=True
+        )
+    assert again.cells == 6
+    assert (recorded.read_bytes(), (first.run_dir / "results.jsonl").read_bytes()) == before
+
+
+def test_a_run_with_pending_cells_is_scored_again_and_a_part_of_it_loses_no_call(tmp_path, stub):
+    project = write_project(tmp_path, stub.port, models=["alpha"], samples=["a", "#401", "b"])
+    first = sweep(project, run_id="done")
+    recorded = first.run_dir / "calls.jsonl"
+    before = recorded.read_bytes()
+    again = sweep(project, run_id="done", ledger=recorded, replay=True)
+    assert (first.pending, again.pending) == (1, 1)
+    assert recorded.read_bytes() == before

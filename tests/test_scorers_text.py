@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from llmbench.bench.answers import normalise
 from llmbench.bench.scorers import score
 from llmbench.bench.scorers.linear_regex import compile_linear
 from llmbench.errors import DatasetError
@@ -273,3 +274,15 @@ def test_a_pattern_that_stops_a_backtracking_matcher_is_quick(pattern):
 def test_a_pattern_that_cannot_be_quick_is_refused(pattern, reason):
     with pytest.raises(ValueError, match=re.escape(reason)):
         compile_linear(pattern)
+
+
+@pytest.mark.parametrize(
+    ("text", "plain"),
+    [
+        ("-5", "-5"), ("The answer is -5.", "the answer is -5"), ("−1.5", "-1.5"), ("(-3)", "-3"),
+        ("気温は-5℃", "気温は-5°c"), ("気温は －５ 度", "気温は-5度"), ("a: -7", "a -7"), ("--5", "-5"),
+        ("2026-11-28", "2026 11 28"), ("A-5", "a 5"), ("3月-5月", "3月5月"), ("well-known", "well known"),
+    ],
+)  # fmt: skip
+def test_a_minus_stays_and_a_hyphen_goes(text, plain):
+    assert normalise(text) == plain == normalise(plain)

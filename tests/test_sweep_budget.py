@@ -208,3 +208,14 @@ def test_no_random_plan_of_a_hundred_spends_more_than_its_cap_also_when_it_was_k
     kinds = [KINDS[(number % 3 > 0) + (number % 6 == 5)] for number in range(100)]
     ends = play(tmp_path, stub, kinds)
     assert min(ends["capped"], ends["whole"]) >= 15
+
+
+def test_what_is_held_covers_text_that_has_more_tokens_than_an_estimate_says(tmp_path):
+    """Random hex has a token for each two characters or fewer, emoji sequences several for each character."""
+    dense = ["".join(f"{(n * 2654435761) % 2**32:08x}" for n in range(700)), "👨‍👩‍👧‍👦👩🏽‍🚀" * 40]
+    project = write_project(tmp_path, 9, models=["alpha"], samples=dense)
+    with open_project_client(project) as client:
+        cells = make_cells(frozen_plan(project, client), client)
+    for cell in cells:
+        assert cell.worst_usd is not None
+        assert cell.worst_usd >= len(cell.sample.input.encode()) * 1e-6, "a USD per million tokens"

@@ -11,7 +11,7 @@ import asyncio
 import math
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Final
 from urllib.parse import urlsplit
 
@@ -114,7 +114,7 @@ def is_paid(client: LLMClient, base: str) -> bool:
     if endpoint.managed is not None:
         return False
     if spec.price is not None:
-        return any(value for value in (spec.price.input, spec.price.output))
+        return any(value for name, value in asdict(spec.price).items() if name != "as_of")
     return not is_loopback(urlsplit(endpoint.base_url or "").hostname or "")
 
 

@@ -23,11 +23,13 @@ def normalise(text: str) -> str:
 
     In this order: NFKC (full-width ASCII and half-width kana become their usual forms), case folding,
     thousands commas inside numbers out, punctuation to blanks (kept: `. : ,` between two digits and
-    `% & @ # /`), control and format characters to blanks, runs of blanks to one, no blank beside a
-    Japanese character, none at the ends. The long-vowel mark and symbols such as `+` and `¥` stay.
+    `% & @ # /`, and the minus of a number), control and format characters to blanks, runs of blanks to one,
+    no blank beside a Japanese character, none at the ends. The long-vowel mark and symbols such as `+` and
+    `¥` stay. A hyphen is a minus before a digit, at the start or behind a blank, a mark or hiragana: not in
+    `2026-11-28`, `A-5` or `3月-5月`.
     """
     text = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", text).casefold())
-    text = re.sub(r"(?<=\d),(?=\d{3}(?!\d))", "", text)
+    text = re.sub(r"(?<=\d),(?=\d{3}(?!\d))", "", text).replace("\u2212", "-")
     chars = [_plain(text, i) for i in range(len(text))]
     text = " ".join("".join(chars).split())
     return re.sub(rf"(?<=[{_CJK}]) | (?=[{_CJK}])", "", text)
@@ -38,10 +40,20 @@ def _plain(text: str, index: int) -> str:
     category = unicodedata.category(char)
     if category[0] == "C" or char == "~":
         return " "
-    if category[0] != "P" or char in _KEPT_PUNCTUATION:
+    if category[0] != "P" or char in _KEPT_PUNCTUATION or (char == "-" and _is_minus(text, index)):
         return char
     between = 0 < index < len(text) - 1 and text[index - 1].isdecimal() and text[index + 1].isdecimal()
     return char if char in ".:," and between else " "
+
+
+def _is_minus(text: str, index: int) -> bool:
+    """Whether a hyphen is the sign of a number."""
+    if not text[index + 1 : index + 2].isdecimal():
+        return False
+    before = text[:index].rstrip()[-1:]
+    if text[index - 1 : index].isspace() and re.match(f"[{_CJK}]", before) is None:
+        return True  # a blank beside a Japanese character does not last
+    return not before.isalnum() or re.match(r"[\u3040-\u309f]", before) is not None
 
 
 def read_json(output: str) -> Any:

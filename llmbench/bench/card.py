@@ -8,23 +8,33 @@ from __future__ import annotations
 import difflib
 import functools
 import json
+import unicodedata
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Annotated, Any, Final, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
+from llmbench.display.wording import visible
 from llmbench.errors import DatasetError
 from llmbench.messages import canonical_json
 
 CARD_FILE: Final = "card.yaml"
 DATA_FILE: Final = "data.jsonl"
+#: Keys of a schema whose values are data, not schemas.
+_EXAMPLE_KEYS: Final = frozenset({"const", "default", "enum", "examples"})
 Place = tuple[str | int, ...]
 
 
 class _Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+
+def _without_control(text: str) -> str:
+    if has_control(text):
+        raise ValueError("holds a control character")
+    return text
 
 
 class Turn(_Strict):
@@ -41,7 +51,7 @@ class Row(_Strict):
     the card's system text and examples; a row without the key uses the card's.
     """
 
-    id: str = Field(min_length=1)
+    id: Annotated[str, AfterValidator(_without_control)] = Field(min_length=1)
     lang: str = Field(min_length=2)
     cluster: str = Field(min_length=1)
     input: str = Field(min_length=1)
@@ -162,16 +172,7 @@ def _check_card(card: Card, path: Path, lines: Mapping[Place, int]) -> None:
                 )
     if card.output_schema is None:
         return
-    from jsonschema.exceptions import SchemaError
-    from jsonschema.validators import Draft202012Validator
-
-    try:
-        Draft202012Validator.check_schema(card.output_schema)
-    except SchemaError as exc:
-        line = lines[("output_schema",)]
-        raise DatasetError(
-            f"{path}:{line}: not a JSON Schema ({exc.message}); correct output_schema"
-        ) from exc
+    check_json_schema(card.output_schema, f"{path}:{lines[('output_schema',)]}")
     for index, shot in enumerate(card.prompt.shots):
         line = lines[("prompt", "shots", index)]
         try:
@@ -194,6 +195,56 @@ def read_row(path: Path, number: int, line: bytes) -> Row:
         raise _first_error(exc, path, Row, line=number) from exc
 
 
+def has_control(text: str) -> bool:
+    """Whether a text holds a character that steers a terminal, as ESC does."""
+    return any(unicodedata.category(char) == "Cc" for char in text)
+
+
+def check_json_schema(schema: Mapping[str, Any], what: str) -> None:
+    """Raise DatasetError, beginning with `what`, for no JSON Schema or one that refers to something else."""
+    from jsonschema.exceptions import SchemaError
+    from jsonschema.validators import Draft202012Validator
+    from referencing.exceptions import Unresolvable
+    from referencing.jsonschema import DRAFT202012
+
+    try:
+        Draft202012Validator.check_schema(schema)
+    except SchemaError as exc:
+        said = visible(" ".join(exc.message.split()))[:200]
+        raise DatasetError(f"{what}: not a JSON Schema ({said}); correct output_schema") from exc
+    try:
+        _resolve(schema, _specifications().resolver_with_root(DRAFT202012.create_resource(schema)))
+    except Unresolvable as exc:
+        raise DatasetError(
+            f"{what}: $ref {visible(exc.ref)!r} points to nothing in it; write the part into its $defs"
+        ) from exc
+
+
+def _specifications() -> Any:
+    """The JSON Schemas of the standard itself; nothing else is ever fetched."""
+    from jsonschema_specifications import REGISTRY  # type: ignore[import-untyped]
+
+    return REGISTRY
+
+
+def _resolve(part: Any, resolver: Any) -> None:
+    """Look every reference of a schema up."""
+    from referencing.jsonschema import DRAFT202012
+
+    if isinstance(part, list):
+        for item in part:
+            _resolve(item, resolver)
+    if not isinstance(part, Mapping):
+        return
+    if isinstance(part.get("$id"), str):
+        resolver = resolver.in_subresource(DRAFT202012.create_resource(part))
+    for key, value in part.items():
+        if key in ("$ref", "$dynamicRef") and isinstance(value, str):
+            resolver.lookup(value)
+        elif key not in _EXAMPLE_KEYS:
+            _resolve(value, resolver)
+
+
 def check_schema(value: Any, schema: Mapping[str, Any], what: str) -> None:
     """Raise DatasetError, beginning with `what`, when a value does not match a schema."""
     message = schema_error(value, schema)
@@ -202,8 +253,19 @@ def check_schema(value: Any, schema: Mapping[str, Any], what: str) -> None:
 
 
 def schema_error(value: Any, schema: Mapping[str, Any]) -> str | None:
-    """Why a value does not match a JSON Schema (2020-12), as one line; None when it does."""
-    error = next(iter(_validator(canonical_json(schema)).iter_errors(value)), None)
+    """Why a value does not match a JSON Schema (2020-12), as one line; None when it does.
+
+    A schema that cannot be followed (a reference to nothing, or to itself for ever) matches no value.
+    """
+    from referencing.exceptions import Unresolvable
+
+    validator = _validator(canonical_json(schema))
+    try:
+        error = next(iter(validator.iter_errors(value)), None)
+    except Unresolvable as exc:
+        return f"$ref {visible(exc.ref)!r} points to nothing in the schema"
+    except RecursionError:
+        return "the schema or the value goes too deep"
     return None if error is None else " ".join(error.message.split())[:200]
 
 
@@ -211,7 +273,7 @@ def schema_error(value: Any, schema: Mapping[str, Any]) -> str | None:
 def _validator(schema_json: str) -> Any:
     from jsonschema.validators import Draft202012Validator
 
-    return Draft202012Validator(json.loads(schema_json))
+    return Draft202012Validator(json.loads(schema_json), registry=_specifications())
 
 
 def _decode(raw: bytes, path: Path, first_line: int) -> str:

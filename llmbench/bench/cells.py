@@ -10,10 +10,11 @@ from collections.abc import Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, overload
 
+from llmbench.bench.bounds import most_usd
 from llmbench.bench.dataset import Sample
 from llmbench.bench.ledger import fingerprint
 from llmbench.bench.plan import Plan, TaskPlan, Variant
-from llmbench.errors import SweepError
+from llmbench.errors import RouteError, SweepError
 from llmbench.messages import Route
 from llmbench.routing.client import LLMClient
 
@@ -85,7 +86,8 @@ class Cells(Sequence[Cell]):
             for sample in task.samples:
                 for key in task.candidates:
                     route = _route(client, task, sample, plan.variants[key])
-                    usd, tokens = route.worst_case_usd, route.worst_case_tokens
+                    usd = most_usd(client, plan.variants[key].base, route)
+                    tokens = route.worst_case_tokens
                     self._worst_usd.append(math.nan if usd is None else usd)
                     self._tokens.append(tokens or 0)
                     asked.append(_identity(plan, task, sample, plan.variants[key], route))
@@ -169,7 +171,12 @@ def _route(client: LLMClient, task: TaskPlan, sample: Sample, variant: Variant) 
         SweepError: the same, and its registry entry names a model to fall back on.
     """
     arguments = {**_arguments(task, sample), **variant.params}
-    route = client.explain(**arguments, models=[variant.base], allow_fallback=False)
+    try:
+        route = client.explain(**arguments, models=[variant.base], allow_fallback=False)
+    except RouteError as error:
+        raise SweepError(
+            f"{task.task}/{sample.id}: {variant.key} cannot take this sample: {error}"
+        ) from error
     if variant.base not in route.bodies:  # the registry's fallback_model would answer in its place
         reasons = "; ".join(f"{key}: {reason}" for key, reason in route.excluded)
         raise SweepError(f"{task.task}/{sample.id}: {variant.base} cannot take this sample ({reasons})")

@@ -224,10 +224,14 @@ def open_client(project: Project, *, replay: Path | None = None) -> LLMClient:
 
 
 def _recorded_models(ledger: Path, keys: Iterable[str]) -> frozenset[str]:
-    """The models that a ledger holds calls of. A cell's name is task/sample/model/repeat."""
+    """The models that a ledger holds calls of. A cell's name is task/sample/model/repeat.
+
+    A model may have been asked with parameters of its own: `model[temperature=0.7]`.
+    """
     _require_ledger(ledger)
     records = (line.record for line in read_jsonl(ledger))
-    cells = {str(record.get("cell")).rpartition("/")[0] for record in records if record is not None}
+    named = {str(record.get("cell")).rpartition("/")[0] for record in records if record is not None}
+    cells = {name.rpartition("[")[0] if name.endswith("]") else name for name in named} | named
     return frozenset(key for key in keys if any(cell.endswith(f"/{key}") for cell in cells))
 
 

@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from llmbench.bench.account import is_paid, worst_of_call
+from llmbench.bench.bounds import most_usd
 from llmbench.bench.forecast import ForecastRow
 from llmbench.bench.forecast_calls import SPEED_S, Span
 from llmbench.bench.judging.cells import judge_cells
@@ -51,7 +52,8 @@ def judge_row(plan: Plan, task: TaskPlan, client: LLMClient) -> ForecastRow | No
         return cost_of(spec, endpoint, usage, cpu_s=2 * seconds)[0]
 
     expected = usd(input_tokens, asked * _USUAL)
-    worst = [worst_of_call(route.worst_case_usd, client.config.policy) for route in routes]
+    bounds = [most_usd(client, judge.model, route) for route in routes]
+    worst = [worst_of_call(bound, client.config.policy) for bound in bounds]
     known = [each for each in worst if each is not None]
     is_known = expected is not None and len(known) == len(worst)
     return ForecastRow(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ from llmbench.bench.plan_file import PlanFile, TaskPlanFile
 from llmbench.bench.scorers import check_dataset
 from llmbench.bench.terms import Arm, arm_name, arm_of
 from llmbench.catalog import Limits
-from llmbench.errors import RouteError, SweepError
+from llmbench.errors import ParamError, RouteError, SweepError
 from llmbench.messages import canonical_json
 from llmbench.providers import local_models
 from llmbench.routing.client import LLMClient
@@ -163,7 +163,8 @@ def _task_plan(
     tier, chain = _routed_today(name, dataset, file, client)
     constraints = file.constraints_of(name)
     named = file.candidates_of(name, tiers)
-    arms, excluded = _arms(named, file.combinations_of(name), chain, constraints, client, usable)
+    combinations = [Combination(params, dataset, name) for params in file.combinations_of(name)]
+    arms, excluded = _arms(named, combinations, chain, constraints, client, usable)
     models = dict.fromkeys(model for arm in (chain, *arms) for model in arm)
     return TaskPlan(
         task=name,
@@ -231,9 +232,50 @@ def _routed_today(name: str, dataset: Dataset, file: PlanFile, client: LLMClient
     return route.tier, asked if file.reference == "chain" else asked[:1]
 
 
+@dataclass(frozen=True, slots=True)
+class Combination:
+    """Parameters that a task's candidates are tried with."""
+
+    params: Mapping[str, Any]
+    dataset: Dataset
+    task: str
+
+    def asked(self, base: str, client: LLMClient) -> tuple[Variant, str | None]:
+        """A model as it is asked with these parameters, and why it cannot be: what is not sent tells nothing.
+
+        Parameters that change nothing of the request are no variant: it is the model as it is.
+
+        Raises:
+            SweepError: a value is wrong.
+        """
+        variant = Variant.of(base, self.params)
+        if not self.params:
+            return variant, None
+        plain = {
+            "task": self.task,
+            "prompt": self.dataset.messages(self.dataset.samples[0]),
+            "response_format": self.dataset.output_schema,
+            "models": [base],
+            "allow_fallback": False,
+            **self.dataset.options,
+        }
+        try:
+            before, route = client.explain(**plain), client.explain(**{**plain, **self.params})
+        except ParamError as error:
+            raise SweepError(f"task {self.task!r}: params {dict(self.params)}: {error}") from error
+        except RouteError:
+            return variant, None  # said of the sample that it is about
+        changes = route.adjustments.get(base, ())
+        lost = [c for c in changes if c.param in self.params and c.action in ("dropped", "rejected")]
+        if lost:
+            return variant, f"{base} does not take {lost[0].param} ({lost[0].rule})"
+        is_same = route.bodies.get(base) == before.bodies.get(base)
+        return Variant.of(base, {}) if is_same else variant, None
+
+
 def _arms(
     named: Sequence[Arm],
-    combinations: Sequence[Mapping[str, Any]],
+    combinations: Sequence[Combination],
     chain: Arm,
     constraints: Constraints,
     client: LLMClient,
@@ -248,14 +290,16 @@ def _arms(
             continue
         refusals = (constraints.refusal(client.config.models[base]) for base in bases)
         reason = next((refusal for refusal in refusals if refusal is not None), None)
-        for params in combinations:
-            arm = tuple(Variant.of(base, params).key for base in bases)
+        for combination in combinations:
+            asked = [combination.asked(base, client) for base in bases]
+            arm = tuple(variant.key for variant, _ in asked)
             if arm == chain:
                 continue
-            if reason is None:
+            refusal = reason or next((lost for _, lost in asked if lost is not None), None)
+            if refusal is None:
                 arms[arm] = None
             else:
-                excluded.append((arm_name(arm), reason))
+                excluded.append((arm_name(arm), refusal))
     return tuple(arms), tuple(excluded)
 
 

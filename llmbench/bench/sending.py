@@ -19,6 +19,7 @@ from typing import Any, Final
 
 from llmbench.bench.account import is_paid
 from llmbench.bench.asking import Outcome, Question
+from llmbench.bench.bounds import most_usd
 from llmbench.bench.cells import Cell
 from llmbench.bench.facts import INTERRUPTED, own_failure_facts
 from llmbench.bench.throttle import Place, Throttle, is_refusal
@@ -148,10 +149,12 @@ async def _serve_one(work: Work, queue: _Queue, throttle: Throttle, cell: Sendab
     outcome = await send(work, cell, is_throttled=place.is_throttled)
     if outcome is None:
         return False
-    kind = outcome.facts["error_kind"]
+    kind, tokens = outcome.facts["error_kind"], cell.tokens if isinstance(cell, Cell) else 0
+    throttle.count(outcome.facts["calls"] - 1, tokens)
     if outcome.facts["status"] == "harness" and is_refusal(kind):
+        is_load = throttle.in_flight > 1  # what is refused among others says nothing of this cell
         throttle.refused(place, outcome.retry_after_s)
-        if queue.may_try(cell) and work.refusal(cell) is None:
+        if (is_load or queue.may_try(cell)) and work.refusal(cell) is None:
             work.file.show(work.progress)
             return True
     elif outcome.is_lost:  # with its machine: once more, as a call of its own
@@ -160,7 +163,7 @@ async def _serve_one(work: Work, queue: _Queue, throttle: Throttle, cell: Sendab
     elif outcome.refusals:  # the policy's own retries got through in the end
         throttle.struggled(place)
     else:
-        throttle.answered(place, outcome.left)
+        throttle.answered(place, outcome.left, tokens)
     _count(work, cell, outcome)
     return False
 
@@ -286,5 +289,9 @@ def _request_usd(work: Work, cell: Sendable) -> float | None:
     """The most that one request of a cell can cost; worked out only where money is limited."""
     if not work.account.has_limit:
         return None
-    worst = cell.worst_usd if isinstance(cell, Cell) else work.client.explain(**cell.call()).worst_case_usd
-    return 0.0 if worst is None and not is_paid(work.client, work.base(cell)) else worst
+    base = work.base(cell)
+    if isinstance(cell, Cell):
+        worst = cell.worst_usd
+    else:
+        worst = most_usd(work.client, base, work.client.explain(**cell.call()))
+    return 0.0 if worst is None and not is_paid(work.client, base) else worst

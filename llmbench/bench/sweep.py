@@ -9,10 +9,9 @@ import gc
 import itertools
 import json
 import math
-import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -33,6 +32,7 @@ from llmbench.bench.results import result_rows, write_rows, write_whole
 from llmbench.bench.run_folder import CALLS_FILE, DEFAULT_REPORTS, refuse_other_run
 from llmbench.bench.sending import CLOSES_AFTER, run_lanes
 from llmbench.bench.terms import Terms
+from llmbench.bench.versions import forget_older_versions
 from llmbench.bench.work import Work
 from llmbench.errors import SweepError
 from llmbench.routing.background_loop import BackgroundLoop
@@ -128,13 +128,14 @@ def _replay(
     """Take every result from a recorded ledger."""
     state = read_ledger(ledger, cells.fingerprints)
     declared = recorded_budgets(ledger, plan)
-    needed = _replayed(plan, cells, state, ledger, declared)
+    is_own = ledger.resolve() == (run_dir / CALLS_FILE).resolve()  # scored again: its calls stay as they are
+    needed = _replayed(plan, cells, state, ledger, declared, may_miss=is_own)
     progress = Progress(len(needed), len(needed), state="done", notices=_notices(plan, state, declared))
     folder = _Folder(plan, run_id, run_dir, needed, declared)
     judged = _run_alone(judge_recorded(plan, folder.rows(state), client, ledger))
     progress.notices = (*progress.notices, *judged.doubts())
     file.show(progress, now=True)
-    return folder.finish(state, progress, judged)
+    return folder.finish(state, progress, judged, keeps_calls=is_own)
 
 
 def _send(
@@ -148,7 +149,7 @@ def _send(
     engine: str | None,
 ) -> SweepRun:
     """Send what the ledger lacks."""
-    older = _forget_older_versions(cells, opened.state)
+    older = forget_older_versions(cells, opened.state)
     declared = declare(opened.path.with_name(HEADERS_FILE), plan)
     declared = replace(declared, resets=(*declared.resets, *older))
     is_grid = plan.stop == "grid"  # a race counts what it takes from the ledger as it goes
@@ -252,43 +253,24 @@ def recorded_budgets(ledger: Path, plan: Plan) -> Declared:
     return first_declared(plan)
 
 
-def _forget_older_versions(cells: Sequence[Cell], state: LedgerState) -> list[str]:
-    """Leave out answers of a model's older version: they are evidence about another model."""
-    versions: dict[str, tuple[str, str]] = {}
-    known: list[tuple[str, str, str]] = []
-    for cell in cells:
-        line = state.results.get(cell.fingerprint)
-        if line is not None and line.get("model_version"):
-            version = sys.intern(str(line["model_version"]))
-            seen = (str(line.get("timestamp")), version)
-            versions[cell.model] = max(versions.get(cell.model, seen), seen)
-            known.append((cell.fingerprint, cell.model, version))
-    older = [(name, model) for name, model, version in known if version != versions[model][1]]
-    for name, _ in older:
-        state.results.forget(name)
-    return [
-        f"{model} changed its version to {versions[model][1]}: its evidence starts anew, and {n} answers are "
-        "asked for again"
-        for model, n in Counter(model for _, model in older).items()
-    ]
-
-
 def _replayed(
-    plan: Plan, cells: Cells, state: LedgerState, ledger: Path, declared: Declared
+    plan: Plan, cells: Cells, state: LedgerState, ledger: Path, declared: Declared, *, may_miss: bool
 ) -> Sequence[Cell]:
-    """The cells that a plan needs, all of them from the ledger."""
+    """The cells that a plan needs, all of them from the ledger; a run that is scored again may lack some."""
     if not ledger.is_file():
         raise SweepError(
             f"replay: there is no recorded ledger {ledger}; a run folder has one in {CALLS_FILE}"
         )
     if plan.stop == "grid":
-        _refuse_misses(cells, state, ledger)
+        if not may_miss:
+            _refuse_misses(cells, state, ledger)
         return cells
     from llmbench.bench.adaptive import rounds  # a grid needs no statistics
 
     needed: set[str] = set()
     for round_ in rounds(plan, cells, state, declared):
-        _refuse_misses(round_.cells, state, ledger)
+        if not may_miss:
+            _refuse_misses(round_.cells, state, ledger)
         needed.update(cell.fingerprint for cell in round_.cells)
     return [cell for cell in cells if cell.fingerprint in needed]
 
@@ -327,8 +309,10 @@ def _too_small(terms: Terms, units: int) -> str | None:
     return too_small(terms, units)
 
 
-def _write_plan(run_dir: Path, plan: Plan, run_id: str, declared: Declared) -> None:
-    header = declared.facts(plan) | {"run_id": run_id}
+def _write_plan(
+    run_dir: Path, plan: Plan, run_id: str, declared: Declared, notices: Iterable[str] = ()
+) -> None:
+    header = declared.facts(plan) | {"run_id": run_id, "notices": [*plan.notices, *notices]}
     text = json.dumps(header, ensure_ascii=False, allow_nan=False, indent=2)
     write_whole(run_dir / "plan.json", [text, "\n"])
 
@@ -354,9 +338,11 @@ class _Folder:
         progress: Progress,
         judged: Judged,
         unsent: Mapping[str, str] = MappingProxyType({}),
+        *,
+        keeps_calls: bool = False,
     ) -> SweepRun:
         """Write the files of a finished run."""
-        _write_plan(self.run_dir, self.plan, self.run_id, self.declared)
+        _write_plan(self.run_dir, self.plan, self.run_id, self.declared, judged.doubts())
         statuses: Counter[str] = Counter()
 
         def counted() -> Iterator[Row]:
@@ -366,7 +352,10 @@ class _Folder:
 
         write_rows(self.run_dir / "results.jsonl", counted())
         names = itertools.chain((cell.fingerprint for cell in self.cells), judged.fingerprints)
-        write_whole(self.run_dir / CALLS_FILE, (state.results.line(n) for n in names if n in state.results))
+        if not keeps_calls:
+            write_whole(
+                self.run_dir / CALLS_FILE, (state.results.line(n) for n in names if n in state.results)
+            )
         if judged.lines is not None:
             write_rows(self.run_dir / "judgements.jsonl", judged.lines)
         return SweepRun(

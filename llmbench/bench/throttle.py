@@ -118,6 +118,12 @@ class Throttle:
             finally:
                 self._leave(began)
 
+    def count(self, requests: int, tokens: int) -> None:
+        """Count requests that a call made beside its first: the policy's retries use up the minute too."""
+        if self._pace is not None:
+            for _ in range(requests):
+                self._pace.count(tokens)
+
     async def _enter(self) -> int:
         """Take a place, in the order of those who wait; returns the decreases until then."""
         if not self._waiting and self._has_room():
@@ -143,13 +149,18 @@ class Throttle:
         is_probe = began == self._decreases and self._fresh == 1
         return self._clock() < self._paused_until or (self._is_probing and not is_probe)
 
-    def answered(self, place: Place, left: RateLeft | None = None) -> None:
-        """Learn that a call was not refused, and what the provider's headers say is left."""
+    def answered(self, place: Place, left: RateLeft | None = None, tokens: int = 0) -> None:
+        """Learn that a call was not refused, and what the provider's headers say is left.
+
+        `tokens` are those of a call like it: fewer are as good as none.
+        """
         self._refusing_since = None
         if place.began == self._decreases:
             self._is_probing, self._pause_s = False, 0.0
             if self.in_flight >= int(self.limit):
                 self.limit = min(self.limit + 1.0 / self.limit, float(self._most))
+        if left is not None and left.tokens_reset_s and (left.tokens or 0) < tokens:
+            self._pause(min(left.tokens_reset_s, LONGEST_PAUSE_S))
         if left is not None and left.reset_s:
             self._keep_to(left, min(left.reset_s, LONGEST_PAUSE_S))
         self._wake()

@@ -88,6 +88,12 @@ class Pace:
                 self._in_flight -= 1
                 self._wake_first()
 
+    def count(self, tokens: int = 0) -> None:
+        """Count a request that was sent without asking: a retry inside of another request's place."""
+        with self._guard:
+            self._sent.append((self._clock(), tokens))
+            self._sent_tokens += tokens
+
     def _admit(self, ticket: _Ticket) -> float | None:
         """0.0 lets the ticket pass; else the seconds to its next try, None for until it is woken."""
         with self._guard:

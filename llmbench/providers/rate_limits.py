@@ -39,7 +39,10 @@ def rate_left(headers: Mapping[str, str], now_s: float | None = None) -> RateLef
     asked = used_up or [each for each in (requests,) if each is not None]  # what is left needs no reset
     known = [wait for _, wait in asked if wait is not None]
     return RateLeft(
-        requests[0] if requests else None, tokens[0] if tokens else None, max(known, default=None)
+        requests=requests[0] if requests else None,
+        tokens=tokens[0] if tokens else None,
+        reset_s=max(known, default=None),
+        tokens_reset_s=tokens[1] if tokens else None,
     )
 
 

@@ -75,6 +75,7 @@ class Call:
             worst_case_s=self.asked.request.deadline_s,
             worst_case_usd=None if None in costs else sum(cost for cost in costs if cost is not None),
             worst_case_tokens=max(self._tokens(item) for item in prepared.values()),
+            output_limits={key: item.max_tokens for key, item in prepared.items()},
         )
 
     def _prepared_all(self, route: Route) -> tuple[dict[str, Prepared], dict[str, LLMBenchError]]:

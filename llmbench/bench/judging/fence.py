@@ -17,9 +17,12 @@ from typing import Final
 QUOTE: Final = "| "
 #: Joiners that emoji and some scripts are written with.
 _KEPT: Final = frozenset("\u200c\u200d")
-#: Marks of chat templates. A server may take them for the real ones, which no fence holds.
+#: Marks of chat templates. A server may take them for the real ones, which no fence holds. Some templates
+#: write the bars of theirs in full width.
 _TOKENS: Final = re.compile(
-    r"<\|[^<>\n]{1,40}?\|>|</?(?:start_of_turn|end_of_turn|bos|eos|s|pad|unused\d+)>|<</?SYS>>|\[/?INST\]"
+    r"<[|｜][^<>\n]{1,40}?[|｜]>"  # the full-width bar is meant
+    r"|</?(?:start_of_turn|end_of_turn|bos|eos|s|pad|unused\d+|think)>|<</?SYS>>"
+    r"|\[/?(?:INST|SYSTEM_PROMPT|AVAILABLE_TOOLS|TOOL_CALLS|TOOL_RESULTS|TOOL_CONTENT|THINK)\]"
 )
 _BRACKETS: Final = str.maketrans("<>[]", "‹›［］")
 

@@ -16,6 +16,8 @@ Strategy = Literal["pairwise", "rubric"]
 Addressed = Literal["withhold", "show"]
 #: The version of the instructions and the fence; another one asks other questions.
 PROMPT_VERSION: Final = 1
+#: Names of OpenAI's language models, which do not all begin with one word.
+_OPENAI: Final = re.compile(r"(?:chat)?gpt(?=[-\d]|\Z)|o[134](?=-|\Z)")
 
 
 class JudgeFile(BaseModel):
@@ -70,10 +72,16 @@ class JudgePlan:
 
 
 def family_of(spec: ModelSpec) -> str:
-    """The first word of a model's declared family, else of its id without the vendor: `gpt`, `gemini`."""
-    name = (spec.family or spec.model_id).rpartition("/")[2].casefold()
+    """A model's declared family whole, else the first word of its id without the vendor: `gemini`, `kimi`.
+
+    Any name of an OpenAI model, declared too, is `gpt`: a deployment declares its model's name as its family.
+    """
+    declared = (spec.family or "").strip().casefold()
+    name = (declared or spec.model_id.casefold()).rpartition("/")[2]
+    if _OPENAI.match(name):
+        return "gpt"
     word = re.match(r"[^\W\d_]+", name)
-    return word[0] if word else name
+    return declared or (word[0] if word else name)
 
 
 def check_independent(

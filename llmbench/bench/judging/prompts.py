@@ -1,8 +1,8 @@
 """What a judge is asked, word for word: the same for the same texts, in English or Japanese by the sample.
 
 Answers are called A and B and nothing names a model. What strangers wrote (the task's prompt, the sample's
-input, the answers) stands fenced and quoted as data; outside the fence is only what is written here, the
-criteria and the code.
+earlier turns and input, the answers) stands fenced and quoted as data; outside the fence is only what is
+written here, the criteria and the code.
 """
 
 from __future__ import annotations
@@ -18,6 +18,8 @@ from llmbench.bench.judging.fence import QUOTE, fenced, nonce_of, plain_text
 from llmbench.bench.judging.plan import JudgePlan
 from llmbench.messages import canonical_json
 
+#: Roles of a chat whose words are the author's orders to the model.
+INSTRUCTIONS: Final = frozenset(("system", "developer"))
 #: Longest reason in characters: enough for a sentence, too short to ramble.
 _REASON: Final = {"type": "string", "maxLength": 160}
 _PAIRWISE_SCHEMA: Final = {
@@ -88,6 +90,29 @@ _NAMES: Final = {
         "alone": "回答",
     },
 }
+#: Only for samples with turns of their own: what their turns are, and the name of each by its role.
+_TURNS: Final = {
+    "en": (
+        "The blocks called turn 1, turn 2, … are the conversation that went before the input, in its order. "
+        "Judge the answers to the input, as the next turn of that conversation."
+    ),
+    "ja": (
+        "「発言1」「発言2」…は入力より前の会話で、順番どおりです。"
+        "その会話の次の発言として、入力への回答を評価してください。"
+    ),
+}
+_TURN_NAMES: Final = {
+    "en": {
+        "user": "Turn {number}, user",
+        "assistant": "Turn {number}, assistant",
+        "instructions": "Turn {number}, instructions",
+    },
+    "ja": {
+        "user": "発言{number}・ユーザー",
+        "assistant": "発言{number}・アシスタント",
+        "instructions": "発言{number}・指示",
+    },
+}
 _CLOSING: Final = {
     "pairwise": {
         "en": "The quoted data has ended. By the criteria, which answer does the task better? JSON only:",
@@ -132,6 +157,8 @@ class Subject:
         target: one good answer as text, or None when it is not shown.
         criteria: what is judged by.
         trusted: what the task's author wrote; what it says itself is not taken out of answers.
+        turns: (role, text) of the turns between the task and the input, in their order; empty where the
+            sample has none of its own.
     """
 
     lang: str
@@ -140,10 +167,15 @@ class Subject:
     target: str | None
     criteria: tuple[str, ...]
     trusted: str = ""
+    turns: tuple[tuple[str, str], ...] = ()
 
 
 def subject_of(
-    plan: JudgePlan, sample: Sample, task: str, schema: Mapping[str, Any] | None = None
+    plan: JudgePlan,
+    sample: Sample,
+    task: str,
+    schema: Mapping[str, Any] | None = None,
+    turns: Sequence[tuple[str, str]] = (),
 ) -> Subject:
     """The subject of a sample.
 
@@ -152,13 +184,17 @@ def subject_of(
         sample: `criteria` among its checks, a list of texts, wins over the plan's.
         task: the system text that the candidates were given.
         schema: JSON Schema of an answer, or None for free text.
+        turns: (role, text) of what stood between the system text and the input. Its instructions are the
+            author's as the system text is; its other turns are strangers' words.
     """
     lang, own = sample.lang, sample.checks.get("criteria")
     named = [each for each in own if isinstance(each, str) and each.strip()] if isinstance(own, list) else []
     criteria = tuple(named) or plan.criteria or _CRITERIA[_spoken(lang)]
     target = sample.target if isinstance(sample.target, str) else canonical_json(sample.target)
-    trusted = "\n".join((task, target, "" if schema is None else canonical_json(schema)))
-    return Subject(lang, task, sample.input, target if plan.show_target else None, criteria, trusted)
+    orders = [text for role, text in turns if role in INSTRUCTIONS]
+    trusted = "\n".join((task, target, "" if schema is None else canonical_json(schema), *orders))
+    shown = target if plan.show_target else None
+    return Subject(lang, task, sample.input, shown, criteria, trusted, tuple(turns))
 
 
 def ask_pairwise(plan: JudgePlan, subject: Subject, first: str, second: str) -> Asked:
@@ -184,13 +220,15 @@ def _ask(plan: JudgePlan, subject: Subject, answers: Mapping[str, str], schema: 
     checked = {name: withhold(text, lang, subject.trusted) for name, text in seen.items()}
     if plan.addressed == "withhold":
         seen = {name: text for name, (text, _) in checked.items()}
-    parts = {"task": plain_text(subject.task), "input": plain_text(subject.input)}
+    parts = {"input": plain_text(subject.input)}
     if subject.target is not None:
         parts["target"] = plain_text(subject.target)
-    blocks = [(names[name], text) for name, text in {**parts, **seen}.items()]
+    blocks = [(names["task"], plain_text(subject.task)), *_turn_blocks(subject, lang)]
+    blocks += [(names[name], text) for name, text in {**parts, **seen}.items()]
     nonce = nonce_of([text for _, text in blocks])
+    data = _DATA[lang].format(nonce=nonce) + (f"\n{_TURNS[lang]}" if subject.turns else "")
     system = {"pairwise": _PAIRWISE, "rubric": _RUBRIC}[plan.strategy][lang].format(
-        criteria=_numbered(subject.criteria), data=_DATA[lang].format(nonce=nonce), scale=plan.scale
+        criteria=_numbered(subject.criteria), data=data, scale=plan.scale
     )
     user = f"{fenced(nonce, blocks)}\n\n{_CLOSING[plan.strategy][lang]}"
     return Asked(
@@ -199,6 +237,16 @@ def _ask(plan: JudgePlan, subject: Subject, answers: Mapping[str, str], schema: 
         criteria=subject.criteria,
         addresses_judge=any(found for _, found in checked.values()),
     )
+
+
+def _turn_blocks(subject: Subject, lang: str) -> list[tuple[str, str]]:
+    """(name, plain text) of each earlier turn, numbered from 1 in the order of the conversation."""
+    names = _TURN_NAMES[lang]
+    kinds = ["instructions" if role in INSTRUCTIONS else role for role, _ in subject.turns]
+    return [
+        (names[kind].format(number=number), plain_text(text))
+        for number, (kind, (_, text)) in enumerate(zip(kinds, subject.turns, strict=True), 1)
+    ]
 
 
 def _spoken(lang: str) -> str:
@@ -226,7 +274,14 @@ def _rubric_schema(criteria: int, scale: int) -> dict[str, Any]:
     }
 
 
-def wording_hash() -> str:
-    """A hash of every instruction text: when it changes, `plan.PROMPT_VERSION` must too."""
-    texts = [_DATA, _PAIRWISE, _RUBRIC, _CRITERIA, _NAMES, _AGAIN, _CLOSING, QUOTE]
+def wording_hash(*, turns: bool = False) -> str:
+    """A hash of every instruction text: when it changes, `plan.PROMPT_VERSION` must too.
+
+    Args:
+        turns: hash the texts that only samples with turns of their own are asked with, instead of the
+            others, so that each kind is held to its version.
+    """
+    texts: list[Any] = [_DATA, _PAIRWISE, _RUBRIC, _CRITERIA, _NAMES, _AGAIN, _CLOSING, QUOTE]
+    if turns:
+        texts = [_TURNS, _TURN_NAMES]
     return hashlib.sha256(canonical_json(texts).encode()).hexdigest()[:12]

@@ -8,11 +8,19 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import takewhile
 from typing import Any, Literal, Protocol
 
 from llmbench.bench.dataset import Dataset, Sample
 from llmbench.bench.judging.plan import JudgePlan
-from llmbench.bench.judging.prompts import Asked, Subject, ask_pairwise, ask_rubric, subject_of
+from llmbench.bench.judging.prompts import (
+    INSTRUCTIONS,
+    Asked,
+    Subject,
+    ask_pairwise,
+    ask_rubric,
+    subject_of,
+)
 
 Order = Literal["AB", "BA", "alone"]
 
@@ -87,8 +95,13 @@ def questions(task: JudgedTask, rows: Iterable[Mapping[str, Any]]) -> list[Quest
 
 
 def _subject(plan: JudgePlan, dataset: Dataset, sample: Sample) -> Subject:
-    system = [each["content"] for each in dataset.messages(sample) if each["role"] == "system"]
-    return subject_of(plan, sample, "\n".join(system), dataset.output_schema)
+    """The subject of a sample; the instructions that open its own chat are its task, the rest its turns."""
+    if sample.turns is None:
+        system = [each["content"] for each in dataset.messages(sample) if each["role"] == "system"]
+        return subject_of(plan, sample, "\n".join(system), dataset.output_schema)
+    opening = list(takewhile(lambda turn: turn[0] in INSTRUCTIONS, sample.turns))
+    task = "\n".join(text for _, text in opening)
+    return subject_of(plan, sample, task, dataset.output_schema, sample.turns[len(opening) :])
 
 
 def _pairwise(
