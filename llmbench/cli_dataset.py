@@ -12,6 +12,7 @@ import typer
 from rich.markup import escape
 
 from llmbench.cli_output import Json, err, out, print_json, print_table
+from llmbench.display.wording import visible
 from llmbench.errors import DatasetError
 
 if TYPE_CHECKING:
@@ -144,7 +145,7 @@ def split(
 ) -> None:
     """Part a dataset by whole clusters into <name>-<part>, for samples that nobody tuned on."""
     from llmbench.bench.dataset import load_dataset
-    from llmbench.bench.datasets.split import Split, parse_shares, split_dataset
+    from llmbench.bench.datasets.split import SHOWN_PAIRS, Split, parse_shares, split_dataset
 
     folder = _found(name, datasets)
     dataset = load_dataset(folder)
@@ -159,12 +160,16 @@ def split(
         }
         for draft in parts.drafts.values()
     ]
+    shown = parts.merged[:SHOWN_PAIRS]
     if as_json:
-        print_json({"parts": rows, "merged": [str(pair) for pair in parts.merged], "written": not dry_run})
+        merged = {"merged": list(map(str, shown)), "merged_pairs": len(parts.merged)}
+        print_json({"parts": rows, **merged, "written": not dry_run})
         return
     print_table(list(rows[0]), [list(row.values()) for row in rows])
-    for pair in parts.merged:
+    for pair in shown:
         err.print(f"note: went together: {escape(str(pair))}")
+    if len(parts.merged) > len(shown):
+        err.print(f"note: {len(parts.merged) - len(shown)} more pairs of clusters went together")
     out.print("nothing written" if dry_run else "a plan names them as `dataset:` of a task")
 
 
@@ -190,7 +195,7 @@ def check(
             f"{review.targets} with a target"
         )
         for finding in review.findings:
-            out.print(f"{finding.level}: {escape(finding.text)}")
+            out.print(f"{finding.level}: {escape(visible(finding.text))}")
         out.print(f"{len(review.faults)} faults, {len(review.findings) - len(review.faults)} notices")
     if review.faults or (strict and review.findings):
         raise typer.Exit(1)
@@ -235,7 +240,9 @@ def _format(name: str | None) -> Format | None:
 
 
 def _scorer(text: str | None) -> dict[str, Any] | None:
-    """`name`, or `name:{"param": value}`."""
+    """`name`, or `name:{"param": value}`, of a scorer that there is."""
+    from llmbench.bench.scorers import check_params
+
     if text is None:
         return None
     name, colon, params = text.partition(":")
@@ -245,18 +252,22 @@ def _scorer(text: str | None) -> dict[str, Any] | None:
         value = None
     if not name or not isinstance(value, dict):
         raise DatasetError(f'--scorer {text!r}: write the name, or name:{{"param": value}}')
+    check_params(name, value)
     return {"name": name, "params": value} if value else {"name": name}
 
 
 def _schema(path: Path | None) -> dict[str, Any] | None:
     if path is None:
         return None
+    from llmbench.bench.card import check_json_schema
+
     try:
         value = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise DatasetError(f"{path}: no JSON that can be read; name a file with a JSON Schema") from error
     if not isinstance(value, dict):
         raise DatasetError(f"{path}:1: a JSON Schema is an object; correct the file")
+    check_json_schema(value, str(path))
     return value
 
 
@@ -267,14 +278,16 @@ def _say_draw(draft: Draft) -> None:
     masked = ", ".join(f"{count} {rule}" for rule, count in source["masked"].items() if count)
     out.print(f"masked: {escape(masked) or 'nothing'}")
     columns = ["channel", "length", "outcome", "prompts", "drawn"]
-    print_table(columns, [[stratum[column] for column in columns] for stratum in source["strata"]])
+    print_table(
+        columns, [[visible(str(stratum[column])) for column in columns] for stratum in source["strata"]]
+    )
 
 
 def _say_import(file: Path, made: Imported) -> None:
     for notice in made.notices:
-        out.print(escape(notice))
+        out.print(escape(visible(notice)))
     for one in made.skipped:
-        err.print(f"{escape(str(file))}:{one.line}: left out: {escape(one.reason)}")
+        err.print(f"{escape(str(file))}:{one.line}: left out: {escape(visible(one.reason))}")
 
 
 def _say_written(draft: Draft, folder: Path, *, dry_run: bool) -> None:

@@ -16,7 +16,7 @@ from typer.testing import CliRunner
 from llmbench.bench.dataset import load_dataset
 from llmbench.bench.datasets.draft import files_of, write_dataset
 from llmbench.bench.datasets.from_log import LogDraw, allocate, draft_from_log
-from llmbench.bench.datasets.texts import NearIndex, folded, shingles
+from llmbench.bench.datasets.texts import ChatText, NearChats, folded, shingles
 from llmbench.bench.scorers import check_dataset
 from llmbench.cli import app
 from llmbench.errors import DatasetError
@@ -163,6 +163,27 @@ def test_a_template_that_all_prompts_share_does_not_make_them_near(tmp_path):
     )
     log = log_of(tmp_path / "log.jsonl", [call(i, template + sentence(i)[:30]) for i in range(60)])
     assert len(drawn(log, n=60).rows) == 60
+
+
+def test_prompts_whose_material_is_in_the_system_text_are_not_one(tmp_path):
+    ask = {"role": "user", "content": "見出しを書いてください"}
+    chats = [[{"role": "system", "content": f"次の記事を読みなさい。{sentence(i)}"}, ask] for i in range(40)]
+    log = log_of(tmp_path / "log.jsonl", [call(i, messages=chat) for i, chat in enumerate(chats)])
+    rows = drawn(log, n=40).rows
+    assert len(rows) == len({row["cluster"] for row in rows}) == 40
+
+
+def test_a_long_system_text_makes_no_two_prompts_near(tmp_path):
+    system = {"role": "system", "content": sentence(1) * 9}
+    chats = [[system, {"role": "user", "content": sentence(i)}] for i in range(2, 8)]
+    log = log_of(tmp_path / "log.jsonl", [call(i, messages=chat) for i, chat in enumerate(chats)])
+    assert len(drawn(log, n=9).rows) == 6
+
+
+def test_a_log_without_prompts_is_answered_with_the_setting_that_the_config_takes(tmp_path):
+    log = log_of(tmp_path / "log.jsonl", [call(1, messages=None)])
+    with pytest.raises(DatasetError, match=r"`defaults: \{log_content: true\}`"):
+        drawn(log)
 
 
 def test_personal_data_is_masked_alike_in_the_whole_dataset_and_counted(tmp_path):
@@ -327,7 +348,7 @@ def test_an_allocation_gives_what_is_asked_and_never_more_than_there_is(sizes, n
 
 @given(st.lists(st.text("abcd 猫犬", min_size=1, max_size=40), max_size=12), st.sampled_from([0.5, 0.8, 1.0]))
 def test_the_index_of_near_texts_finds_what_comparing_all_pairs_finds(texts, threshold):
-    index = NearIndex(threshold)
+    index, groups = NearChats(threshold), []
     for place, text in enumerate(texts):
         own = shingles(text)
         wanted = [
@@ -335,9 +356,12 @@ def test_the_index_of_near_texts_finds_what_comparing_all_pairs_finds(texts, thr
             for other in range(place)
             if len(own & shingles(texts[other])) >= threshold * len(own | shingles(texts[other]))
         ]
-        assert index.near(text) == wanted
-        assert index.has_near(text) == bool(wanted)
-        assert index.add(text) == place
+        assert index.has_near(ChatText(text, text)) == bool(wanted)
+        joined = [group for group in groups if group & set(wanted)]
+        found = index.join(ChatText(text, text))
+        assert set(found) <= set(wanted)
+        assert [len(group & set(found)) for group in joined] == [1] * len(joined) == [1] * len(found)
+        groups = [group for group in groups if group not in joined] + [{place}.union(*joined)]
 
 
 @given(st.text(max_size=80))

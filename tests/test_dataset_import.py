@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from typer.testing import CliRunner
 
+from llmbench.bench.card import read_row, schema_error
 from llmbench.bench.dataset import load_dataset
 from llmbench.bench.datasets.draft import files_of, write_dataset
 from llmbench.bench.datasets.imports import Import, guess_format, import_file
@@ -14,6 +15,8 @@ from llmbench.bench.datasets.tables import Record, Skipped, decode_csv, read_csv
 from llmbench.bench.scorers import check_dataset
 from llmbench.cli import app
 from llmbench.errors import DatasetError
+
+ROW = {"cluster": "c", "input": "i", "target": None}
 
 
 def file(tmp_path, name, content):
@@ -287,6 +290,49 @@ def test_what_a_csv_writer_wrote_is_read_back(tmp_path_factory, rows):
     found = list(read_csv_records(path, decode_csv(path, "utf-8")))
     assert [[one.values["a"], one.values["b"]] for one in found if isinstance(one, Record)] == rows
     assert not [one for one in found if isinstance(one, Skipped)]
+
+
+def test_a_mark_before_the_first_line_of_jsonl_costs_no_sample(tmp_path):
+    text = jsonl({"prompt": "a", "target": "1"}, {"prompt": "b", "target": "2"})
+    imported, _ = made(file(tmp_path, "a.jsonl", text.encode("utf-8-sig")), tmp_path)
+    assert (len(imported.draft.rows), imported.skipped) == (2, ())
+
+
+@pytest.mark.parametrize("ref", ["https://example.invalid/s.json", "other.json", "#/$defs/none"])
+def test_a_schema_that_refers_to_something_else_is_refused_in_one_line_and_scores_nothing(tmp_path, ref):
+    schema = {"type": "object", "properties": {"n": {"$ref": ref}}}
+    path = file(tmp_path, "a.jsonl", jsonl({"prompt": "a", "target": {"n": 1}}))
+    with pytest.raises(DatasetError, match="points to nothing in it") as caught:
+        made(path, tmp_path, output_schema=schema)
+    assert "\n" not in str(caught.value)
+    named = file(tmp_path, "s.json", json.dumps(schema))
+    base = ["dataset", "import", str(path), "--name", "x", "--task", "t", "--datasets", str(tmp_path)]
+    done = CliRunner().invoke(app, [*base, "--schema", str(named)])
+    assert (done.exit_code, "s.json: $ref" in done.output.replace("\n", "")) == (1, True)
+    assert "points to nothing" in schema_error({"n": 1}, schema)
+    assert schema_error([], {"$ref": "#"}) is not None
+    inside = {"$defs": {"n": {"type": "integer"}}, "properties": {"n": {"$ref": "#/$defs/n"}}}
+    made(path, tmp_path, output_schema=inside)
+
+
+def test_an_unknown_scorer_is_refused_before_anything_is_written(tmp_path):
+    path = file(tmp_path, "a.csv", "prompt,target\na,1\n")
+    base = ["dataset", "import", str(path), "--name", "x", "--task", "t", "--datasets", str(tmp_path)]
+    done = CliRunner().invoke(app, [*base, "--scorer", "exakt"])
+    assert (done.exit_code, "exakt" in done.output, (tmp_path / "x").exists()) == (1, True, False)
+
+
+def test_an_id_with_a_control_character_is_left_out_and_never_reaches_the_terminal(tmp_path):
+    rows = [{"prompt": "a", "target": "1", "id": "\x1b[2J"}, {"prompt": "b", "target": "2", "id": "b"}]
+    path = file(tmp_path, "a.jsonl", jsonl(*rows, {"prompt": "c", "target": "3", "id": "b"}))
+    base = ["dataset", "import", str(path), "--name", "x", "--task", "t", "--datasets", str(tmp_path)]
+    done = CliRunner().invoke(app, base)
+    assert done.exit_code == 0, done.output
+    assert "the id has a control character" in done.output.replace("\n", " ")
+    assert "\x1b" not in done.output
+    data = tmp_path / "data.jsonl"
+    with pytest.raises(DatasetError, match="holds a control character"):
+        read_row(data, 1, json.dumps({"id": "a\x1b", "lang": "en"} | ROW).encode())
 
 
 def test_an_import_is_the_same_every_time(tmp_path):

@@ -2,6 +2,7 @@
 
 import json
 import random
+import time
 
 import pytest
 from hypothesis import given
@@ -118,6 +119,22 @@ def test_nearly_the_same_text_in_two_clusters_goes_to_one_part_or_is_refused_wit
         assert all((f"s{n:04}" in ids) == (f"s{40 + n:04}" in ids) for n in range(20))
     with pytest.raises(DatasetError, match=r"s0000 \(cluster doc0\) and s0040 \(cluster copy0\)"):
         parts_of(tmp_path / "near", near="refuse")
+
+
+def test_many_near_repeats_are_linked_by_one_pair_each_and_ten_are_shown(tmp_path):
+    rows = [row(number, f"doc{number}", text_of(1) + f" {number:04}") for number in range(700)]
+    rows += [row(number, f"doc{number}") for number in range(700, 1700)]
+    dataset_of(tmp_path / "many", rows)
+    began = time.process_time()
+    parts = parts_of(tmp_path / "many")
+    assert time.process_time() - began < 10
+    assert len(parts.merged) == 699
+    source = next(iter(parts.drafts.values())).source
+    assert (len(source["merged"]), source["merged_pairs"]) == (10, 699)
+    base = ["dataset", "split", "many", "--dry-run", "--datasets", str(tmp_path)]
+    said = CliRunner().invoke(app, base).output
+    assert said.count("went together: ") == 10
+    assert "689 more pairs" in said
 
 
 def test_a_split_by_channel_keeps_channels_and_clusters_whole(tmp_path):

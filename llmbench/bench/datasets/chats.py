@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
+from llmbench.bench.datasets.texts import ChatText
+
 _ROLES: Final = frozenset({"system", "developer", "user", "assistant"})
 #: Keys of a turn that change nothing of what a model reads.
 _IDLE_KEYS: Final = frozenset({"role", "content", "weight"})
@@ -31,6 +33,18 @@ class Chat:
     def asked(self) -> tuple[str, ...]:
         """What the user said, in order: without instructions and answers."""
         return (*(text for role, text in self.turns if role == "user"), self.input)
+
+    @property
+    def opening(self) -> tuple[str, ...]:
+        """What a conversation begins with: the instructions, and what the user says first."""
+        said = [*self.turns, ("user", self.input)]
+        first = next(place for place, (role, _) in enumerate(said) if role == "user")
+        return tuple(text for _, text in said[: first + 1])
+
+
+def chat_text(chat: Chat) -> ChatText:
+    """What is compared of a chat."""
+    return ChatText("\n".join(chat.asked), "\n".join(chat.texts))
 
 
 def read_chat(messages: Any) -> Chat:

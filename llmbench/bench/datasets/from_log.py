@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, Final, Literal
 
 from llmbench.bench.card import schema_error
-from llmbench.bench.datasets.chats import Chat
+from llmbench.bench.datasets.chats import Chat, chat_text
 from llmbench.bench.datasets.draft import Draft, check_name, default_scorer, shared_prompt, turns_of
 from llmbench.bench.datasets.log_index import (
     Entry,
@@ -28,7 +28,7 @@ from llmbench.bench.datasets.log_index import (
 )
 from llmbench.bench.datasets.mask_rules import mask_rules
 from llmbench.bench.datasets.masking import Masker
-from llmbench.bench.datasets.texts import NEAR, NearIndex, language_of, template_shingles, text_key
+from llmbench.bench.datasets.texts import NEAR, ChatText, NearChats, language_of, text_key
 from llmbench.errors import DatasetError
 from llmbench.structuring import loads_strictly
 
@@ -139,8 +139,8 @@ def _nothing(index: LogIndex, draw: LogDraw) -> str:
         return f"{names}: no call of task {draw.task!r}; its tasks are {tasks}"
     said = ", ".join(f"{count} {name}" for name, count in index.counts.items())
     return (
-        f"{names}: no prompt to draw ({said}); a log holds prompts when the config says "
-        "`log_content: redacted` or `full`"
+        f"{names}: no prompt to draw ({said}); a log holds prompts when llm_router.yaml says "
+        "`defaults: {log_content: true}`"
     )
 
 
@@ -183,7 +183,7 @@ def _draw(
 ) -> list[_Taken]:
     """Prompts of every stratum in a seeded order, each unless it nearly repeats one that was taken."""
     queues = {stratum: deque(_shuffled(entries, draw.seed)) for stratum, entries in strata.items()}
-    near = NearIndex(draw.near, _template(index, masker))
+    near = NearChats(draw.near, _some_chats(index, masker))
     taken: list[_Taken] = []
     while len(taken) < draw.n and any(queues.values()):
         quotas = allocate({stratum: len(queue) for stratum, queue in queues.items()}, draw.n - len(taken))
@@ -200,17 +200,18 @@ def _shuffled(entries: Sequence[Entry], seed: int) -> list[Entry]:
     return sorted(entries, key=lambda entry: hashlib.sha256(f"{seed}\n{entry.key}".encode()).digest())
 
 
-def _template(index: LogIndex, masker: Masker) -> frozenset[int]:
+def _some_chats(index: LogIndex, masker: Masker) -> list[ChatText]:
     some = sorted(index.entries.values(), key=lambda entry: entry.key)[:_TEMPLATE_SAMPLE]
-    return template_shingles([_asked(chat, masker) for _, _, chat in index.read(some)])
+    return [chat_text(_anonymous(chat, masker)) for _, _, chat in index.read(some)]
 
 
-def _asked(chat: Chat, masker: Masker) -> str:
-    return "\n".join(masker.anonymous(text) for text in chat.asked)
+def _anonymous(chat: Chat, masker: Masker) -> Chat:
+    turns = tuple((role, masker.anonymous(said)) for role, said in chat.turns)
+    return Chat(turns, masker.anonymous(chat.input))
 
 
 def _take(
-    index: LogIndex, entry: Entry, stratum: Stratum, draw: LogDraw, masker: Masker, near: NearIndex
+    index: LogIndex, entry: Entry, stratum: Stratum, draw: LogDraw, masker: Masker, near: NearChats
 ) -> _Taken | None:
     """The entry's call, unless it repeats one or its answer breaks the schema; counted either way."""
     ((_, record, chat),) = index.read([entry])
@@ -218,13 +219,13 @@ def _take(
     if (reason := _answer_fault(record, draw)) is not None:
         index.counts[reason] += 1
         return None
-    text = _asked(chat, masker)
+    plain = _anonymous(chat, masker)
+    text = chat_text(plain)
     if near.has_near(text):
         index.counts["nearly the same as one drawn"] += 1
         return None
-    near.add(text)
-    turns = tuple((role, masker.anonymous(said)) for role, said in chat.turns)
-    return _Taken(stratum, entry, record, chat, Chat(turns, masker.anonymous(chat.input)))
+    near.join(text)
+    return _Taken(stratum, entry, record, chat, plain)
 
 
 def _answer_fault(record: Mapping[str, Any], draw: LogDraw) -> str | None:
@@ -254,11 +255,10 @@ def _sample_id(plain: Chat) -> str:
 
 def _row(one: _Taken, chat: Chat, shared: str | None, draw: LogDraw, masker: Masker) -> dict[str, Any]:
     channel, length, outcome = one.stratum
-    source = f"channel\n{channel}" if draw.cluster == "channel" else one.plain.asked[0]
     row = {
         "id": _sample_id(one.plain),
         "lang": draw.lang or language_of(chat.input),
-        "cluster": channel if draw.cluster == "channel" else f"log-{text_key((source,))[:12]}",
+        "cluster": channel if draw.cluster == "channel" else f"log-{text_key(one.plain.opening)[:12]}",
         "input": chat.input,
         "target": _target(one.record, draw, masker),
         "checks": {},

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, Literal
 
-from llmbench.bench.card import schema_error
+from llmbench.bench.card import check_json_schema, has_control, schema_error
 from llmbench.bench.datasets.chats import NotARow, is_writable, read_chat
 from llmbench.bench.datasets.draft import Draft, check_name, default_scorer, shared_prompt, turns_of
 from llmbench.bench.datasets.openai_files import Item, read_batch, read_finetune
@@ -95,6 +95,8 @@ def import_file(path: Path, wanted: Import) -> Imported:
     items = [item for item in found if isinstance(item, Item)]
     skipped = [item for item in found if isinstance(item, Skipped)]
     schema = wanted.output_schema or _agreed(items, "schema")
+    if schema is not None:
+        check_json_schema(schema, f"{path}")
     rows, kept = _rows(items, schema, wanted, skipped)
     if not rows:
         first = f"; line {skipped[0].line}: {skipped[0].reason}" if skipped else ""
@@ -261,7 +263,7 @@ def _row(item: Item, shared: str | None, schema: Mapping[str, Any] | None, wante
     if len(lang) < 2:
         raise NotARow(f"lang {lang!r} is no language's code")
     row = {
-        "id": item.id or f"{wanted.name}-{item.line:05}",
+        "id": _printable(item.id) or f"{wanted.name}-{item.line:05}",
         "lang": lang,
         "cluster": item.cluster or f"text-{text_key(item.chat.texts)[:12]}",
         "input": item.chat.input,
@@ -270,6 +272,12 @@ def _row(item: Item, shared: str | None, schema: Mapping[str, Any] | None, wante
         "tags": [],
     }
     return {**row, **turns_of(item.chat, shared)}
+
+
+def _printable(name: str | None) -> str | None:
+    if name is not None and has_control(name):
+        raise NotARow("the id has a control character")
+    return name
 
 
 def _parsed(target: Any, schema: Mapping[str, Any]) -> Any:

@@ -15,8 +15,13 @@ from urllib.parse import urlsplit
 
 from llmbench.bench.datasets.masking import Rule, Spans
 
+_JAPANESE: Final = "ぁ-んァ-ヶ一-龠々ー"
+#: A name in Japanese letters has no end on its left: the words that it stands against are hidden with it.
 _EMAIL: Final = re.compile(
-    r"(?<![A-Za-z0-9._%+'-])[A-Za-z0-9._%+'-]{1,128}@(?:[A-Za-z0-9-]{1,63}\.){1,8}[A-Za-z]{2,24}", re.ASCII
+    r"(?:(?<![A-Za-z0-9._%+'-])[A-Za-z0-9._%+'-]{1,128}(?:@|%40)"
+    rf"|\"[^\"\n]{{1,64}}\"@|[{_JAPANESE}]{{1,32}}@)"
+    rf"(?:[A-Za-z0-9{_JAPANESE}-]{{1,63}}\.){{1,8}}[A-Za-z]{{2,24}}",
+    re.ASCII,
 )
 _URL: Final = re.compile(
     r"(?i)(?<![a-z0-9])[a-z][a-z0-9+]{1,15}://[^\s<>\"`|\\^「」『』、。）]{1,4000}", re.ASCII
@@ -33,27 +38,36 @@ _KEY: Final = re.compile(
     r"|\bgh[pousr]_\w{20,}|\bgithub_pat_\w{20,}|\bglpat-[\w-]{16,}|\bxox[abeoprs]-[\w-]{10,}"
     r"|\b(?:AKIA|ASIA)[0-9A-Z]{16}\b|\bAIza[\w-]{20,}|(?<![\w-])eyJ[\w-]{10,}+\.[\w-]{10,}+\.[\w-]*"
     r"|(?i:\bbearer\s{1,4})(?P<bearer>[\w.~+/=-]{12,})"
+    r"|(?i:\bauthorization[\"']?\s{0,4}[:=]\s{0,4}[\"']?basic\s{1,4})(?P<basic>[\w+/=-]{4,})"
     r"|(?i:password|passwd|passphrase|api[ _-]?key|secret[ _-]?key|access[ _-]?token|パスワード|暗証番号)"
     r"[\"']?\s{0,4}[:=]\s{0,4}[\"']?(?P<said>(?!\[[A-Z_]+\d*\])[^\s\"',;、。<>]{4,200})",
     re.ASCII,
 )
-_DIGITS: Final = re.compile(r"(?<![\d.])\d+(?:[ -]\d+)*+(?![\d]|\.\d)", re.ASCII)
+#: What follows a decimal point is no number of its own.
+_DIGITS: Final = re.compile(
+    r"(?<!\d)(?<!\d\.)\d+(?:(?: {0,2}[-ーｰ・･_] {0,2}| {1,2})\d+(?!\d|\.\d))*+(?!\d|\.\d)", re.ASCII
+)
 _IPV4: Final = re.compile(r"(?<![\w.])\d{1,3}(?:\.\d{1,3}){3}(?!\w|\.\d)", re.ASCII)
 _IPV6: Final = re.compile(r"(?<![\w:.])[0-9A-Fa-f:]{3,39}+(?:\.\d{1,3}){0,3}(?![\w:])", re.ASCII)
 _JAPANESE_PHONE: Final = re.compile(
-    r"(?<![\w+-])\(?0[1-9]\d{0,3}\)?[-ー. ]?\(?\d{1,4}\)?[-ー. ]?\d{3,4}(?![\w-])", re.ASCII
+    r"(?:(?<![\w+-])|(?<=(?i:tel|fax)))\(?0[1-9]\d{0,3}\)?(?: ?[-ーｰ.・･] ?| )?\(?\d{1,4}\)?"
+    r"(?: ?[-ーｰ.・･] ?| )?\d{3,4}(?![A-Za-z0-9]|[-_][A-Za-z0-9])",
+    re.ASCII,
 )
-_INTERNATIONAL_PHONE: Final = re.compile(r"(?<![\w+])\+[1-9][\d ().ー-]{6,28}", re.ASCII)
+_INTERNATIONAL_PHONE: Final = re.compile(
+    r"(?:(?<![\w+])\+[1-9]|(?<![\w+-])0081[ -])[\d ().ー-]{6,28}", re.ASCII
+)
 _AMERICAN_PHONE: Final = re.compile(
-    r"(?<![\w-])(?:\([2-9]\d\d\) ?|[2-9]\d\d[-.])\d{3}[-.]\d{4}(?![\w-])", re.ASCII
+    r"(?<![\w-])(?:1[-. ])?(?:\([2-9]\d\d\) ?|[2-9]\d\d[-.])\d{3}[-.]\d{4}(?![\w-])", re.ASCII
 )
 _POSTAL: Final = re.compile(
-    r"(?:〒|郵便番号)[:\s]{0,4}\d{3}[-ー ]?\d{4}(?!\d)"
+    r"(?:〒|郵便番号)[:=は\s]{0,4}(?:\d{3}[-ー ]?\d{4}(?!\d)|\(\d{3}[-ー ]?\d{4}\))"
     r"|(?<![\d-])\d{3}-\d{4}(?=\s{0,3}(?:東京都|北海道|大阪府|京都府|[一-龠]{2,3}県))",
     re.ASCII,
 )
 #: How the digits of a card number are grouped, one group apart.
 _CARD_GROUPS: Final = ((4, 4, 4, 4), (4, 6, 5), (4, 6, 4), (4, 4, 4, 4, 3), *((n,) for n in range(13, 20)))
+_YEAR: Final = re.compile(r"(?:19|20)\d\d", re.ASCII)
 _MY_NUMBER_GROUPS: Final = ((12,), (4, 4, 4))
 
 
@@ -82,7 +96,10 @@ def _is_card(digits: str) -> bool:
 
 
 def _grouped(shapes: Sequence[tuple[int, ...]], is_one: Callable[[str], bool]) -> Callable[[str], Spans]:
-    """A finder of numbers whose digits stand in groups of these sizes, a blank or hyphen between them."""
+    """A finder of numbers whose digits stand in groups of these sizes, blanks or a hyphen between them.
+
+    Groups that all read as years are a list of years.
+    """
     shortest = min(map(sum, shapes))
 
     def find(text: str) -> Iterator[tuple[int, int]]:
@@ -97,7 +114,11 @@ def _grouped(shapes: Sequence[tuple[int, ...]], is_one: Callable[[str], bool]) -
                     if sizes[first:last] != shape:
                         continue
                     start, end = groups[first][0] + run.start(), groups[last - 1][1] + run.start()
-                    if is_one(re.sub(r"\D", "", text[start:end])):
+                    is_years = all(
+                        _YEAR.fullmatch(text, at + run.start(), to + run.start())
+                        for at, to in groups[first:last]
+                    )
+                    if not is_years and is_one(re.sub(r"\D", "", text[start:end])):
                         yield start, end
 
     return find
@@ -154,16 +175,18 @@ def _phones(text: str) -> Iterator[tuple[int, int]]:
 
 
 def _number_length(text: str) -> int:
-    """How many characters of a text that begins with `+` are its number; 0 when there are too few digits.
+    """How many characters of a text that begins with `+` or 0081 are its number; 0 with too few digits.
 
     E.164 allows 15 digits; Japan's numbers have at most 12 with the country's 81, and one more for a written
     trunk zero, North America's 11.
     """
-    most = 11 if text.startswith("+1") else 15
-    if text.startswith("+81"):
-        most = 13 if re.match(r"\+81[ -]?\(?0", text) else 12
+    most, least = 11 if text.startswith("+1") else 15, 8
+    if japan := re.match(r"(?:\+|00)81[ -]?(\(?0)?", text):
+        most = 13 if japan[1] else 12
+    if text.startswith("00"):
+        most, least = most + 2, 13
     ends = [match.end() for match in re.finditer(r"\d", text)][:most]
-    return ends[-1] if len(ends) >= 8 else 0
+    return ends[-1] if len(ends) >= least else 0
 
 
 def _digits(value: str) -> str:
@@ -172,8 +195,8 @@ def _digits(value: str) -> str:
 
 def _phone_key(value: str) -> str:
     """The digits of a number as one dials them at home: +81 90… is 090…."""
-    digits = _digits(value)
-    is_abroad = unicodedata.normalize("NFKC", value).lstrip().startswith("+81")
+    digits = _digits(value).removeprefix("00")
+    is_abroad = unicodedata.normalize("NFKC", value).lstrip().startswith(("+81", "0081"))
     return "0" + digits[2:].lstrip("0") if is_abroad else digits
 
 

@@ -15,6 +15,7 @@ from llmbench.bench.datasets.personal import PERSONAL_RULES
 from llmbench.bench.datasets.split import near_pairs
 from llmbench.bench.datasets.texts import text_key
 from llmbench.bench.scorers import check_params, score, target_text
+from llmbench.display.wording import visible
 from llmbench.errors import DatasetError
 
 _EXAMPLES: Final = 5
@@ -75,7 +76,7 @@ def review_dataset(folder: Path, rules: Sequence[Rule] = PERSONAL_RULES) -> Revi
 
 def _some(names: Sequence[str]) -> str:
     more = f" and {len(names) - _EXAMPLES} more" if len(names) > _EXAMPLES else ""
-    return ", ".join(names[:_EXAMPLES]) + more
+    return visible(", ".join(names[:_EXAMPLES])) + more
 
 
 def _scorer_faults(dataset: Dataset) -> Iterator[Finding]:
@@ -152,7 +153,9 @@ def _shared(dataset: Dataset, other: Dataset) -> Iterator[Finding]:
     mine = {id(sample) for sample in dataset.samples}
     pairs = [
         str(pair)
-        for pair in near_pairs((*dataset.samples, *other.samples))
+        for pair in near_pairs(
+            (*dataset.samples, *other.samples), lambda sample: (id(sample) in mine, sample.cluster)
+        )
         if (id(pair.first) in mine) != (id(pair.second) in mine)
     ]
     if pairs:

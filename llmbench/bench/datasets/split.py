@@ -8,18 +8,22 @@ the file; so do clusters that share the value of the tag that was asked for.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Literal
 
 from llmbench.bench.dataset import Dataset, Sample
+from llmbench.bench.datasets.chats import Chat, chat_text
 from llmbench.bench.datasets.draft import LINEAGE_FILE, Draft, check_name
-from llmbench.bench.datasets.texts import NEAR, NearIndex, template_shingles
+from llmbench.bench.datasets.texts import NEAR, NearChats
+from llmbench.display.wording import visible
 from llmbench.errors import DatasetError
 from llmbench.jsonl import read_jsonl
 
 CLUSTER: Final = "cluster"
+#: So many merged pairs are said, and stand on a card; of the rest the count.
+SHOWN_PAIRS: Final = 10
 #: So many prompts tell what the dataset's template is.
 _TEMPLATE_SAMPLE: Final = 256
 _Name = tuple[str, str]
@@ -34,7 +38,7 @@ class Pair:
 
     def __str__(self) -> str:
         one, two = self.first, self.second
-        return f"{one.id} (cluster {one.cluster}) and {two.id} (cluster {two.cluster})"
+        return visible(f"{one.id} (cluster {one.cluster}) and {two.id} (cluster {two.cluster})")
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,26 +95,23 @@ def place_of(cluster: str, shares: Mapping[str, float], seed: int) -> str:
     return list(shares)[-1]
 
 
-def near_pairs(samples: Sequence[Sample]) -> list[Pair]:
-    """Every sample with the first of each other cluster before it whose text it nearly repeats."""
-    texts = [asked_text(sample) for sample in samples]
-    some = sorted(texts, key=lambda text: hashlib.sha256(text.encode("utf-8", "backslashreplace")).digest())
-    index = NearIndex(NEAR, template_shingles(some[:_TEMPLATE_SAMPLE]))
+def near_pairs(
+    samples: Sequence[Sample], cluster: Callable[[Sample], Hashable] = lambda sample: sample.cluster
+) -> list[Pair]:
+    """Pairs of nearly the same text that connect clusters: one for each two that no pair connects yet.
+
+    So there are fewer pairs than clusters, however often a text is repeated.
+    """
+    texts = [chat_text(Chat(tuple(sample.turns or ()), sample.input)) for sample in samples]
+    some = sorted(texts, key=lambda text: hashlib.sha256(repr(text).encode("utf-8", "replace")).digest())
+    index = NearChats(NEAR, some[:_TEMPLATE_SAMPLE])
+    first: dict[Hashable, int] = {}
     pairs: list[Pair] = []
-    for sample, text in zip(samples, texts, strict=True):
-        told = {sample.cluster}
-        for place in index.near(text):
-            other = samples[place]
-            if other.cluster not in told:
-                told.add(other.cluster)
-                pairs.append(Pair(other, sample))
-        index.add(text)
+    for place, (sample, text) in enumerate(zip(samples, texts, strict=True)):
+        near = index.join(text, first.get(cluster(sample)))
+        first.setdefault(cluster(sample), place)
+        pairs += [Pair(samples[other], sample) for other in near]
     return pairs
-
-
-def asked_text(sample: Sample) -> str:
-    """What the user says in a sample: its input, and the user's earlier turns."""
-    return "\n".join((*(text for role, text in sample.turns or () if role == "user"), sample.input))
 
 
 def split_dataset(folder: Path, dataset: Dataset, split: Split) -> Parts:
@@ -189,7 +190,9 @@ def tag_value(dataset: Dataset, sample: Sample, key: str) -> str:
             return tag.removeprefix(f"{key}:")
     known = sorted({tag.partition(":")[0] for tag in sample.tags if ":" in tag})
     choices = ", ".join((CLUSTER, *known))
-    raise DatasetError(f"{dataset.name}: sample {sample.id} has no tag `{key}:…`; --by takes {choices}")
+    raise DatasetError(
+        f"{dataset.name}: sample {visible(sample.id)} has no tag `{key}:…`; --by takes {choices}"
+    )
 
 
 def _joined(names: Sequence[_Name], links: Iterable[tuple[_Name, _Name]]) -> dict[_Name, _Name]:
@@ -240,5 +243,6 @@ def _source(dataset: Dataset, split: Split, name: str, pairs: Sequence[Pair]) ->
         "shares": dict(split.shares),
         "seed": split.seed,
         "by": split.by,
-        "merged": [[pair.first.cluster, pair.second.cluster] for pair in pairs],
+        "merged": [[pair.first.cluster, pair.second.cluster] for pair in pairs[:SHOWN_PAIRS]],
+        "merged_pairs": len(pairs),
     }

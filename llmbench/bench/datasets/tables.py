@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import csv
 import io
 from collections.abc import Iterator, Mapping
@@ -11,6 +12,7 @@ from typing import Any, Final
 
 from llmbench.errors import DatasetError
 from llmbench.jsonl import read_jsonl
+from llmbench.structuring import loads_strictly
 
 #: Python's own limit is 128 KiB a field; a document in a prompt is longer.
 _LONGEST_FIELD: Final = 1 << 26
@@ -50,12 +52,22 @@ def read_json_records(path: Path) -> Iterator[Record | Skipped]:
     """
     try:
         for line in read_jsonl(path):
-            if line.record is None:
+            record = _unmarked(line.raw) if line.offset == 0 and line.record is None else line.record
+            if record is None:
                 yield Skipped(line.number, f"not a JSON object ({line.reason})")
             else:
-                yield Record(line.number, line.record)
+                yield Record(line.number, record)
     except OSError as error:
         raise unreadable(path, error) from error
+
+
+def _unmarked(raw: bytes) -> dict[str, Any] | None:
+    """The object of a line that begins with UTF-8's mark, as some editors write it; None without one."""
+    try:
+        value = loads_strictly(raw.removeprefix(codecs.BOM_UTF8).decode())
+    except ValueError:
+        return None
+    return value if isinstance(value, dict) else None
 
 
 def decode_csv(path: Path, encoding: str | None = None) -> CsvText:

@@ -9,7 +9,8 @@ import unicodedata
 import zlib
 from array import array
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Final
 
 #: Characters a shingle: long enough that English words differ, short enough for Japanese ones.
@@ -66,53 +67,102 @@ def template_shingles(texts: Sequence[str]) -> frozenset[int]:
     return frozenset(run for run, count in held.items() if count > _TEMPLATE_SHARE * len(texts))
 
 
-class NearIndex:
-    """Texts that were taken so far, and which of them a new one nearly repeats.
+@dataclass(frozen=True, slots=True)
+class ChatText:
+    """A chat as it is compared: what the user says in it (`asked`), and all of it (`whole`)."""
+
+    asked: str
+    whole: str
+
+
+class NearChats:
+    """Chats that were taken so far. Two are near when both what the user says and the whole chat are.
+
+    The whole alone would not do: long instructions that many prompts share are most of each. What the user
+    says alone would not do either: a pipeline may put all of its material into the instructions.
 
     Exact, not approximate: with all shingles in one order, two sets of a Jaccard index of t or more share one
     of the first |S| - ceil(t |S|) + 1 of each (prefix filtering: Chaudhuri, Ganti and Kaushik, 2006). Only
-    texts that do are compared, so that a text costs its own length and its few rivals.
+    chats that do are compared, and of those none that is in the chat's own group already.
     """
 
-    def __init__(self, threshold: float = NEAR, template: frozenset[int] = frozenset()) -> None:
+    def __init__(self, threshold: float = NEAR, sample: Sequence[ChatText] = ()) -> None:
         self._threshold = threshold
-        self._template = template
-        self._texts: list[array[int]] = []
-        self._by_prefix: dict[int, list[int]] = {}
+        self._templates = (
+            template_shingles([text.asked for text in sample]),
+            template_shingles([text.whole for text in sample]),
+        )
+        self._groups: list[int] = []
+        self._contents: list[tuple[array[int], array[int]]] = []
+        self._by_prefix: dict[int, dict[int, list[int]]] = {}
 
-    def near(self, text: str) -> list[int]:
-        """The places of the taken texts that this one nearly repeats, in the order they were taken."""
+    def has_near(self, text: ChatText) -> bool:
+        """Whether the chat nearly repeats a taken one."""
+        return next(self._found(self._content(text), -1), None) is not None
+
+    def join(self, text: ChatText, group: int | None = None) -> list[int]:
+        """Take a chat into a group, and join it with every group that holds one it nearly repeats.
+
+        Args:
+            text: the chat.
+            group: the place of a chat that it belongs with anyway.
+
+        Returns:
+            The place of one near chat of each group that it was not connected with before.
+        """
         own = self._content(text)
-        return sorted(place for place in self._rivals(own) if self._is_near(own, self._texts[place]))
+        place = len(self._groups)
+        self._groups.append(place if group is None else self._root(group))
+        near: list[int] = []
+        for other in self._found(own, place):
+            near.append(other)
+            self._groups[self._root(place)] = self._root(other)
+        self._contents.append((array("I", own[0]), array("I", own[1])))
+        for run in _prefix(sorted(own[1]), self._threshold):
+            self._by_prefix.setdefault(run, {}).setdefault(self._root(place), []).append(place)
+        return near
 
-    def has_near(self, text: str) -> bool:
-        """Whether the text nearly repeats a taken one."""
-        own = self._content(text)
-        return any(self._is_near(own, self._texts[place]) for place in self._rivals(own))
+    def _found(self, own: tuple[set[int], set[int]], place: int) -> Iterator[int]:
+        """Near chats of other groups than the place's; groups may be joined between two of them."""
+        compared: set[int] = set()
+        for run in _prefix(sorted(own[1]), self._threshold):
+            for group, places in list(self._by_group(run).items()):
+                for other in places:
+                    if place >= 0 and self._root(group) == self._root(place):
+                        break
+                    if other not in compared:
+                        compared.add(other)
+                        if self._is_near(own, self._contents[other]):
+                            yield other
 
-    def _rivals(self, own: set[int]) -> set[int]:
-        return {place for run in self._prefix(sorted(own)) for place in self._by_prefix.get(run, ())}
+    def _by_group(self, run: int) -> dict[int, list[int]]:
+        """The chats with a shingle in their prefix, by the group that they are in now."""
+        held = self._by_prefix.get(run, {})
+        for group in [group for group in held if self._root(group) != group]:
+            held.setdefault(self._root(group), []).extend(held.pop(group))
+        return held
 
-    def add(self, text: str) -> int:
-        """Take a text; its place, counted from 0."""
-        runs = sorted(self._content(text))
-        place = len(self._texts)
-        self._texts.append(array("I", runs))
-        for run in self._prefix(runs):
-            self._by_prefix.setdefault(run, []).append(place)
+    def _root(self, place: int) -> int:
+        while self._groups[place] != place:
+            self._groups[place] = self._groups[self._groups[place]]
+            place = self._groups[place]
         return place
 
-    def _content(self, text: str) -> set[int]:
-        """A text's shingles without the template's; all of them where nothing else is left."""
-        runs = shingles(text)
-        return runs - self._template or runs
+    def _content(self, text: ChatText) -> tuple[set[int], set[int]]:
+        asked, whole = shingles(text.asked), shingles(text.whole)
+        return asked - self._templates[0] or asked, whole - self._templates[1] or whole
 
-    def _prefix(self, runs: list[int]) -> list[int]:
-        return runs[: len(runs) - math.ceil(self._threshold * len(runs)) + 1]
+    def _is_near(self, own: tuple[set[int], set[int]], other: tuple[array[int], array[int]]) -> bool:
+        return all(_are_near(one, two, self._threshold) for one, two in zip(own, other, strict=True))
 
-    def _is_near(self, own: set[int], other: array[int]) -> bool:
-        least, most = sorted((len(own), len(other)))
-        if least < self._threshold * most:
-            return False
-        shared = len(own.intersection(other))
-        return shared >= self._threshold * (len(own) + len(other) - shared)
+
+def _prefix(runs: list[int], threshold: float) -> list[int]:
+    return runs[: len(runs) - math.ceil(threshold * len(runs)) + 1]
+
+
+def _are_near(own: set[int], other: array[int], threshold: float) -> bool:
+    least, most = sorted((len(own), len(other)))
+    if least < threshold * most:
+        return False
+    shared = len(own.intersection(other))
+    return shared >= threshold * (len(own) + len(other) - shared)
