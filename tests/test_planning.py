@@ -14,6 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from typer.testing import CliRunner
 
+from llmbench.bench.bounds import most_usd
 from llmbench.bench.evidence import Evidence, fewest_units
 from llmbench.bench.forecast_calls import Span
 from llmbench.bench.planning import FACTORS, forecast_sweep
@@ -203,7 +204,7 @@ def test_the_most_dollars_are_no_less_than_the_routes_may_hold_back(unsent):
         dataset = plan.tasks[0].dataset
         asked = {"response_format": dataset.output_schema, "models": ["beta"], **dataset.options}
         worst = [
-            client.explain("labels", dataset.messages(sample), **asked).worst_case_usd
+            most_usd(client, "beta", client.explain("labels", dataset.messages(sample), **asked))
             for sample in plan.tasks[0].samples
         ]
     now = task.pools[0]
@@ -240,11 +241,7 @@ def test_nothing_is_sent_and_nothing_is_written(unsent):
 
 
 def test_a_model_without_a_price_has_no_dollars_rather_than_zero(tmp_path):
-    project = write_project(tmp_path, closed_port(), samples=texts(12))
-    registry = project.configs / "llm_model_registry.yaml"
-    text = registry.read_text(encoding="utf-8")
-    start = text.index("    price:")
-    registry.write_text(text[:start] + text[text.index("    capabilities:") :], encoding="utf-8")
+    project = write_project(tmp_path, closed_port(), samples=texts(12), price=None)
     found = forecast(project)
     assert found.rows()[0]["expected_usd"] is None
     assert found.rows()[0]["most_usd"] is None
