@@ -12,19 +12,14 @@ import math
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import Final
 from urllib.parse import urlsplit
 
 from llmbench.bench.plan import Budget
 from llmbench.catalog import Policy
 from llmbench.messages import Attempt
 from llmbench.providers.hosts import is_loopback
+from llmbench.routing.budget import UNITS, is_uncharged, units
 from llmbench.routing.client import LLMClient
-
-#: Money is counted in whole units of 1e-12 USD: sums of floats drift, and a cap is a cap.
-_UNITS: Final = 10**12
-#: Failures without an HTTP status for which nobody charges.
-_UNCHARGED: Final = frozenset({"connect", "circuit_open", "auth"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,9 +37,9 @@ class Account:
     """
 
     def __init__(self, budget: Budget, spent_usd: float = 0.0, calls: int = 0) -> None:
-        self._limit = None if budget.usd is None else _units(budget.usd)
+        self._limit = None if budget.usd is None else units(budget.usd)
         self._most_calls = budget.calls
-        self._spent = _units(spent_usd)
+        self._spent = units(spent_usd)
         self._held = 0
         self._in_flight = 0
         self._waiting: deque[asyncio.Future[None]] = deque()
@@ -53,7 +48,7 @@ class Account:
     @property
     def spent_usd(self) -> float:
         """What the run has spent, earlier parts too; worst cases where nobody knows better."""
-        return self._spent / _UNITS
+        return self._spent / UNITS
 
     @property
     def has_limit(self) -> bool:
@@ -69,7 +64,7 @@ class Account:
                 "the most that a call can cost is not known: give the model a price and the call max_tokens"
             )
         else:
-            worst = _units(worst_usd)
+            worst = units(worst_usd)
         while (refusal := self._refusal(worst)) is not None:
             if not self._in_flight or "calls" in refusal:
                 return refusal
@@ -85,7 +80,7 @@ class Account:
         """Replace what is held by what was charged, in USD."""
         self._held -= hold.units
         self._in_flight -= 1
-        self._spent += _units(charged_usd)
+        self._spent += units(charged_usd)
         waiting, self._waiting = self._waiting, deque()
         for future in waiting:
             if not future.done():
@@ -101,9 +96,9 @@ class Account:
             return f"the budget of {self._most_calls} calls is used up"
         if self._limit is None or worst <= self._limit - self._spent - self._held:
             return None
-        left, whole = (max(units, 0) / _UNITS for units in (self._limit - self._spent, self._limit))
+        left, whole = (max(units, 0) / UNITS for units in (self._limit - self._spent, self._limit))
         return (
-            f"a call may cost {worst / _UNITS:.6f} USD, and {left:.6f} of the budget of {whole:g} USD is left"
+            f"a call may cost {worst / UNITS:.6f} USD, and {left:.6f} of the budget of {whole:g} USD is left"
         )
 
 
@@ -145,12 +140,5 @@ def charged(attempts: Sequence[Attempt], request_usd: float | None) -> float:
 def _known(attempt: Attempt) -> float | None:
     if attempt.cost_usd is not None and math.isfinite(attempt.cost_usd):
         return attempt.cost_usd
-    if attempt.error_kind is None or attempt.error_kind == "timeout":
-        return None
-    if attempt.status_code is not None:
-        return 0.0 if attempt.status_code >= 400 else None
-    return 0.0 if attempt.error_kind in _UNCHARGED else None
-
-
-def _units(usd: float) -> int:
-    return round(usd * _UNITS)
+    is_free = attempt.error_kind is not None and is_uncharged(attempt.error_kind, attempt.status_code)
+    return 0.0 if is_free else None

@@ -77,7 +77,7 @@ class Cells(Sequence[Cell]):
             SweepError: the same, and its registry entry names a model to fall back on.
         """
         self._plan = plan
-        self._lanes = {key: _lane(client, variant.base) for key, variant in plan.variants.items()}
+        self._lanes = {key: lane_of(client, variant.base) for key, variant in plan.variants.items()}
         self.fingerprints: list[str] = []
         self._worst_usd = array("d")  # of each question; nan where nobody knows
         self._tokens = array("L")
@@ -156,8 +156,8 @@ def make_cells(plan: Plan, client: LLMClient) -> Cells:
     return Cells(plan, client)
 
 
-def _lane(client: LLMClient, base: str) -> str:
-    """A provider; of a local one the model, whose server is its own."""
+def lane_of(client: LLMClient, base: str) -> str:
+    """Where calls to a model queue: its provider; of a local one the model, whose server is its own."""
     spec = client.config.models[base]
     is_local = client.config.endpoints[spec.provider].managed is not None
     return f"{spec.provider}/{spec.model_id}" if is_local else spec.provider

@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 from llmbench.bench.account import is_paid
-from llmbench.bench.cells import Cell
+from llmbench.bench.cells import Cell, lane_of
 from llmbench.bench.forecast_calls import CallForecast, Span, base_model
 from llmbench.bench.plan import Budget, Plan
 from llmbench.bench.throttle import FIRST_CONCURRENCY, MOST_CONCURRENCY
@@ -169,7 +169,6 @@ def forecast_row(
     )
     most = [calls[cell.fingerprint] for cell in left]
     spec = client.config.models[base_model(first)]
-    endpoint = client.config.endpoints[spec.provider]
     priced = [(call.usd or Span(), call.unknown) for call in most]
     unknown = next((reason for _, reason in priced if reason), "")
     basis = dict.fromkeys(text for cell in cells for text in calls[cell.fingerprint].basis)
@@ -177,7 +176,7 @@ def forecast_row(
         task=first.task.task,
         model=first.model,
         provider=spec.provider,
-        lane=spec.provider if endpoint.managed is None else f"{spec.provider}/{spec.model_id}",
+        lane=lane_of(client, spec.key),
         planned=len(cells),
         in_ledger=len(cells) - len(left),
         calls=Span(len(fewest), len(expected), len(most)),

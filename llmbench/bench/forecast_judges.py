@@ -12,6 +12,7 @@ from typing import Any, Final
 
 from llmbench.bench.account import is_paid, worst_of_call
 from llmbench.bench.bounds import most_usd
+from llmbench.bench.cells import lane_of
 from llmbench.bench.forecast import ForecastRow
 from llmbench.bench.forecast_calls import SPEED_S, Span
 from llmbench.bench.judging.cells import judge_cells
@@ -60,7 +61,7 @@ def judge_row(plan: Plan, task: TaskPlan, client: LLMClient) -> ForecastRow | No
         task=task.task,
         model=judge.model,
         provider=spec.provider,
-        lane=spec.provider if endpoint.managed is None else f"{spec.provider}/{spec.model_id}",
+        lane=lane_of(client, judge.model),
         planned=asked,
         in_ledger=0,
         calls=Span(0, asked, 2 * asked),

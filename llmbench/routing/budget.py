@@ -23,7 +23,7 @@ from llmbench.errors import BudgetExceeded, ConfigError, ErrorKind, ParamError, 
 from llmbench.messages import Route
 
 #: Money is counted in whole units of 1e-12 USD: sums of floats drift, and a limit is a limit.
-_UNITS: Final = 10**12
+UNITS: Final = 10**12
 #: Failures without an HTTP status that count nothing. A connection that breaks while the answer is read has
 #: the status of the answer, and counts: the host may charge for it.
 _UNCHARGED: Final[frozenset[ErrorKind]] = frozenset({"connect", "circuit_open", "auth"})
@@ -96,14 +96,14 @@ class Budgets:
         accounts: list[_Limited] = []
         with self.guard():
             if given:
-                accounts.append(_Limited(_Account(), _units(min(given)), "the call's budget"))
+                accounts.append(_Limited(_Account(), units(min(given)), "the call's budget"))
             if limits.run_usd is not None:
                 account = self._runs.setdefault(run_id, _Account())
-                accounts.append(_Limited(account, _units(limits.run_usd), f"the budget of {_run(run_id)}"))
+                accounts.append(_Limited(account, units(limits.run_usd), f"the budget of {_run(run_id)}"))
             if limits.routing_key_usd is not None:
                 account = self._keys.setdefault(routing_key, _Account())
                 name = f"the budget of {_key(routing_key)}"
-                accounts.append(_Limited(account, _units(limits.routing_key_usd), name))
+                accounts.append(_Limited(account, units(limits.routing_key_usd), name))
         return Purse(self, tuple(accounts))
 
 
@@ -126,7 +126,7 @@ class Purse:
         if worst_usd is None or not math.isfinite(worst_usd):
             return _UNKNOWN
         with self._budgets.guard():
-            return self._refusal(_units(worst_usd))
+            return self._refusal(units(worst_usd))
 
     def reserve(self, model: str, worst_usd: float | None) -> Reservation:
         """Hold the worst case of one request; to be used as a context manager around sending it.
@@ -138,7 +138,7 @@ class Purse:
             return Reservation(self._budgets, (), 0)
         if worst_usd is None or not math.isfinite(worst_usd):
             raise BudgetExceeded(f"{model}: {_UNKNOWN}")
-        worst = _units(worst_usd)
+        worst = units(worst_usd)
         with self._budgets.guard():
             problem = self._refusal(worst)
             if problem is not None:
@@ -170,7 +170,7 @@ class Reservation:
         if not self._accounts or self._pid != os.getpid():
             return
         is_known = actual_usd is not None and math.isfinite(actual_usd) and actual_usd >= 0
-        actual = _units(actual_usd) if is_known and actual_usd is not None else self._worst
+        actual = units(actual_usd) if is_known and actual_usd is not None else self._worst
         with self._budgets.guard():
             if not self._is_open:
                 return
@@ -190,11 +190,14 @@ class Reservation:
 
 def is_free(error: BaseException) -> bool:
     """Whether a request that failed like this counts nothing."""
-    if not isinstance(error, ProviderError) or error.kind == "timeout":
+    return isinstance(error, ProviderError) and is_uncharged(error.kind, error.status_code)
+
+
+def is_uncharged(kind: ErrorKind, status_code: int | None) -> bool:
+    """Whether nobody charges for a request that failed with this kind and HTTP status."""
+    if kind == "timeout":
         return False
-    if error.status_code is not None:
-        return error.status_code >= 400
-    return error.kind in _UNCHARGED
+    return kind in _UNCHARGED if status_code is None else status_code >= 400
 
 
 def within_budget(route: Route, purse: Purse, worst_usd: Callable[[str], float | None]) -> Route:
@@ -230,11 +233,12 @@ def _said(purse: Purse, key: str, worst_usd: Callable[[str], float | None]) -> s
 
 
 def _shown(units: int) -> str:
-    return f"${units / _UNITS:.6f}"
+    return f"${units / UNITS:.6f}"
 
 
-def _units(usd: float) -> int:
-    return round(usd * _UNITS)
+def units(usd: float) -> int:
+    """US dollars in whole units: sums of floats drift, and a limit is a limit."""
+    return round(usd * UNITS)
 
 
 def _run(run_id: str | None) -> str:

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+from llmbench.bench.cells import lane_of
 from llmbench.bench.judging.prompts import Asked, ask_again
 from llmbench.bench.judging.questions import Question
 from llmbench.bench.judging.verdicts import Points, Preference, read_points, read_preference
@@ -103,13 +104,11 @@ def _cell(question: Question, asked: Asked, client: LLMClient, version: str, rep
     if model not in route.bodies:
         reasons = "; ".join(f"{key}: {reason}" for key, reason in route.excluded)
         raise SweepError(f"{question.name}: the judge {model} cannot take this question ({reasons})")
-    spec = client.config.models[model]
-    is_local = client.config.endpoints[spec.provider].managed is not None
     return JudgeCell(
         question=question,
         asked=asked,
         model=model,
-        lane=f"{spec.provider}/{spec.model_id}" if is_local else spec.provider,
+        lane=lane_of(client, model),
         fingerprint=fingerprint(
             task=JUDGE_TASK,
             sample_sha256="",
