@@ -10,10 +10,12 @@ import errno
 import fcntl
 import json
 import os
+import re
 import threading
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
@@ -22,6 +24,12 @@ from llmbench.structuring import loads_strictly
 #: Seconds between two tries for the file's lock: the first, and the longest.
 _FIRST_PAUSE_S: Final = 0.0002
 _LONGEST_PAUSE_S: Final = 0.002
+#: Seconds until a rotation that failed is tried again: each try costs a look at the folder.
+_ROTATION_PAUSE_S: Final = 1.0
+#: What a part's name has behind the log's name: the time in UTC, a number, and how it was compressed since.
+_PART: Final = re.compile(r"\.([0-9]{8}T[0-9]{6}Z)-([1-9][0-9]{0,8})(\.gz|\.zst)?")
+#: Held while a forked child leaves its parent's file and lock.
+_AFTER_FORK: Final = threading.Lock()
 
 #: Made once: an encoder a call would cost a tenth of the line.
 _AS_LINE: Final = json.JSONEncoder(
@@ -37,11 +45,22 @@ class JsonlWriter:
 
     `wait_s` limits the wait for a lock that another process holds, in seconds; None waits until it is free.
     After a wait in vain the next records ask for the lock once and do not wait, until one gets it.
+
+    `rotate_bytes` is the size that a file is not to pass; None never rotates. A record that would take the
+    file beyond it goes into a new file, and the old one becomes a part: `rotated_parts` says how parts are
+    named. Under the lock of the old file it is renamed, so that nobody writes to a part, and every other
+    writer notices. A record larger than the limit has a file of its own. Where renaming fails, records go on
+    into the same file, `rotation_error` says why, and it is tried again every second.
     """
 
-    def __init__(self, path: str | Path, wait_s: float | None = None) -> None:
+    def __init__(
+        self, path: str | Path, wait_s: float | None = None, *, rotate_bytes: int | None = None
+    ) -> None:
         self.path = Path(path)
+        self.rotation_error: OSError | None = None
         self._wait_s = wait_s
+        self._rotate_bytes = rotate_bytes
+        self._rotate_after = 0.0  # on the monotonic clock, in seconds
         self._is_held_up = False
         self._name = os.fspath(self.path)
         self._thread_lock = threading.Lock()
@@ -63,8 +82,12 @@ class JsonlWriter:
         except (TypeError, RecursionError) as error:
             raise ValueError(f"not a JSON record: {error}") from error
         data = line.encode("utf-8", "backslashreplace") + b"\n"  # a lone surrogate becomes a JSON escape
+        if self._pid != os.getpid():
+            self._leave_parents_file()
         with self._thread_lock:
             fd, end = self._locked()
+            if self._rotate_bytes is not None:
+                fd, end = self._with_room(len(data), fd, end)
             begin = end
             try:
                 if end != self._whole_to and end and os.pread(fd, 1, end - 1) != b"\n":
@@ -82,10 +105,6 @@ class JsonlWriter:
 
         One look at the path under the lock says both whether it is still this file and where it ends.
         """
-        if self._pid != os.getpid():  # a forked child shares the parent's lock: it needs a file of its own
-            if self._fd is not None:
-                os.close(self._fd)
-            self._fd, self._pid = None, os.getpid()
         while True:
             if self._fd is None:
                 self.path.parent.mkdir(parents=True, exist_ok=True)
@@ -100,8 +119,39 @@ class JsonlWriter:
                     return self._fd, found.st_size
             except FileNotFoundError:
                 pass
-            os.close(self._fd)  # ends the lock too
-            self._fd = None
+            except OSError:  # the folder cannot be looked into any more: nobody shall wait for this lock
+                self._leave_file()
+                raise
+            self._leave_file()
+
+    def _with_room(self, size: int, fd: int, end: int) -> tuple[int, int]:
+        """The open and locked file and its size, after a file that has no room became a part."""
+        limit = self._rotate_bytes
+        while limit is not None and end and end + size > limit and time.monotonic() >= self._rotate_after:
+            try:
+                _make_part(self.path)
+                self.rotation_error = None
+            except FileNotFoundError:
+                pass  # removed since it was looked at: the next file is empty
+            except OSError as error:
+                self.rotation_error, self._rotate_after = error, time.monotonic() + _ROTATION_PAUSE_S
+                break
+            self._leave_file()
+            fd, end = self._locked()  # by now another writer may have filled this one too
+        return fd, end
+
+    def _leave_file(self) -> None:
+        """Close the file, which ends its lock too."""
+        fd, self._fd = self._fd, None
+        if fd is not None:
+            os.close(fd)
+
+    def _leave_parents_file(self) -> None:
+        """A forked child shares its parent's locks: it needs a file and a thread lock of its own."""
+        with _AFTER_FORK:
+            if self._pid != os.getpid():
+                self._leave_file()
+                self._thread_lock, self._pid = threading.Lock(), os.getpid()
 
     def _lock(self, fd: int) -> None:
         if self._wait_s is None:
@@ -126,15 +176,59 @@ class JsonlWriter:
 
     def close(self) -> None:
         """Close the file; the next append opens it again."""
+        if self._pid != os.getpid():
+            self._leave_parents_file()
         with self._thread_lock:
-            if self._fd is not None:
-                os.close(self._fd)
-                self._fd = None
+            self._leave_file()
 
     def __del__(self) -> None:
         if getattr(self, "_fd", None) is not None:
             with contextlib.suppress(OSError):
                 self.close()
+
+
+def rotated_parts(path: str | Path) -> list[Path]:
+    """The parts that a rotated log left behind, oldest first, without the file that is written to.
+
+    A part is named `<name>.<time of the rotation, UTC>-<number>`, such as
+    `llm_usage.jsonl.20261128T213000Z-1`, and lies beside the log (where that is a symbolic link, beside what
+    it leads to). It is never written to, and keeps its name, but that one may compress it: a further `.gz` or
+    `.zst` is known. A part that is there in both forms is named once, as it was written.
+
+    A reader that must miss nothing opens the log first, then asks for its parts, and leaves out the part
+    that is the file it opened (by `st_dev` and `st_ino`): a rotation may come in between.
+
+    Raises:
+        OSError: the folder is there and cannot be listed.
+    """
+    live = Path(os.path.realpath(path))
+    found: dict[tuple[str, int], Path] = {}
+    for stamp, number, part in sorted(_named_as_parts(live)):
+        if part.is_file():
+            found.setdefault((stamp, number), part)
+    return list(found.values())
+
+
+def _named_as_parts(live: Path) -> Iterator[tuple[str, int, Path]]:
+    """Time, number and place of everything that is named like a part of the log."""
+    with contextlib.suppress(FileNotFoundError), os.scandir(live.parent) as entries:
+        for entry in entries:
+            match = _PART.fullmatch(entry.name.removeprefix(live.name))
+            if match and entry.name.startswith(live.name):
+                yield match[1], int(match[2]), live.parent / entry.name
+
+
+def _make_part(path: Path) -> None:
+    """Rename the file at the path, whose lock is held, to the name of its next part.
+
+    Only the holder of that lock renames, so the name is still free when it is taken. It sorts behind all
+    parts that are there, also where the clock was set back.
+    """
+    live = Path(os.path.realpath(path))
+    now = datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
+    last, number = max((named[:2] for named in _named_as_parts(live)), default=("", 0))
+    stamp, number = (now, 1) if now > last else (last, number + 1)
+    live.rename(live.with_name(f"{live.name}.{stamp}-{number}"))
 
 
 @dataclass(frozen=True, slots=True)

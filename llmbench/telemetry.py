@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import re
 import threading
 import warnings
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
@@ -17,6 +18,7 @@ from urllib.parse import quote
 from llmbench.errors import ErrorKind, FallbackExhausted, LLMBenchError, ProviderError, RouteError
 from llmbench.jsonl import JsonlWriter
 from llmbench.messages import Adjustment, Attempt, Message, Request, Response, Route, Usage
+from llmbench.quotation import without_prompt
 
 SCHEMA: Final = 1
 DEFAULT_LOG_PATH: Final = Path("workspaces/logs/llm_usage.jsonl")
@@ -30,8 +32,6 @@ _AFTER_CUT: Final = "'\"`.\u2026)]}> \n"
 #: A lock that another process holds longer costs a line, not a call. Writers hold it for microseconds: eight
 #: that do nothing else lose no line (tests/test_jsonl.py).
 LOCK_WAIT_S: Final = 1.0
-#: So many characters in a row, the same in an error and in a message, are a quotation.
-_QUOTATION: Final = 20
 #: Parameters whose values are words of the interface, not texts of the caller.
 _WORDED: Final = frozenset({"reasoning", "reasoning_effort", "verbosity", "tool_choice", "service_tier"})
 _LONGEST_WORD: Final = 20
@@ -110,10 +110,22 @@ def _without_head(text: str, secret: str) -> str:
 
 
 class TelemetryLog:
-    """The log of calls. A disk that fails never fails a call: dropped lines are counted, warned of once."""
+    """The log of calls. A disk that fails never fails a call: dropped lines are counted, warned of once.
 
-    def __init__(self, path: str | Path | None) -> None:
-        self._writer = None if path is None else JsonlWriter(path, LOCK_WAIT_S)
+    Every line is tried on its own, so writing goes on by itself when the trouble is over. The first line
+    written then has `dropped_before`: how many lines of this process are missing before it. What a process
+    drops and writes no line after is told by the warning alone.
+
+    `rotate_mb` is the size in MiB that the file is not to pass (see `JsonlWriter`); None never rotates.
+    """
+
+    def __init__(self, path: str | Path | None, *, rotate_mb: float | None = None) -> None:
+        limit = None if rotate_mb is None else max(1, int(rotate_mb * 2**20))
+        self._writer = None if path is None else JsonlWriter(path, LOCK_WAIT_S, rotate_bytes=limit)
+        self._guard = threading.Lock()
+        self._missing = 0  # lines that no written line has told of yet
+        self._pid = os.getpid()
+        self._is_stuck = False
         self.dropped = 0
 
     @property
@@ -125,12 +137,35 @@ class TelemetryLog:
         """Append one telemetry line, or count it as dropped."""
         if self._writer is None:
             return
+        missing = self._taken() if self._missing else 0
         try:
-            self._writer.append(line)
+            self._writer.append({**line, "dropped_before": missing} if missing else line)
         except (OSError, ValueError) as error:
+            if self._drop(missing + 1):
+                _warn_of_drop(self._writer.path, error)
+        if self._writer.rotation_error is not None and not self._is_stuck:
+            self._is_stuck = True
+            _warn_of_size(self._writer.path, self._writer.rotation_error)
+
+    def _taken(self) -> int:
+        """The lines to be told of, which one line alone tells."""
+        self._leave_parents_lines()
+        with self._guard:
+            missing, self._missing = self._missing, 0
+            return missing
+
+    def _drop(self, missing: int) -> bool:
+        """Count a line as dropped, and all that it should have told of; returns whether it is the first."""
+        self._leave_parents_lines()
+        with self._guard:
+            self._missing += missing
             self.dropped += 1
-            if self.dropped == 1:
-                _warn(self._writer.path, error)
+            return self.dropped == 1
+
+    def _leave_parents_lines(self) -> None:
+        """What a forked child's parent dropped is told by the parent."""
+        if self._pid != os.getpid():
+            self._guard, self._missing, self._pid = threading.Lock(), 0, os.getpid()
 
     def close(self) -> None:
         """Close the file."""
@@ -138,16 +173,29 @@ class TelemetryLog:
             self._writer.close()
 
 
-def _warn(path: Path, error: Exception) -> None:
-    """One line: the place named is no file, so that Python quotes no source line below it."""
-    reason = str(error)
-    if isinstance(error, OSError) and error.strerror:
-        is_other = error.filename not in (None, str(path))
-        reason = f"{error.strerror}: {error.filename}" if is_other else error.strerror
-    message = (
-        f"telemetry cannot be written to {path}: {reason}; calls go on without it "
+def _warn_of_drop(path: Path, error: Exception) -> None:
+    _warn(
+        f"telemetry cannot be written to {path}: {_reason(path, error)}; calls go on without it "
         "(set LLM_ROUTER_LOG_PATH to another file, or LLM_ROUTER_LOG_DISABLE=1)"
     )
+
+
+def _warn_of_size(path: Path, error: OSError) -> None:
+    _warn(
+        f"the telemetry file {path} is as large as log_rotate_mb and cannot be renamed: "
+        f"{_reason(path, error)}; it grows on (let this user write to its folder)"
+    )
+
+
+def _reason(path: Path, error: Exception) -> str:
+    if not isinstance(error, OSError) or not error.strerror:
+        return str(error)
+    is_other = error.filename not in (None, str(path))
+    return f"{error.strerror}: {error.filename}" if is_other else error.strerror
+
+
+def _warn(message: str) -> None:
+    """One line: the place named is no file, so that Python quotes no source line below it."""
     with contextlib.suppress(RuntimeWarning):  # also under -W error a call must not fail
         warnings.warn_explicit(message, RuntimeWarning, "<llmbench telemetry>", 1, module=__name__)
 
@@ -234,7 +282,7 @@ def failure_line(
         "wasted_cost_usd": _wasted_cost(attempts),
         "finish_reason": None,
         "request_id": last.request_id if isinstance(last, ProviderError) else None,
-        "error": redact(str(last) if content else _without_prompt(str(last), request.messages)),
+        "error": redact(str(last) if content else without_prompt(str(last), request.messages)),
         "error_class": type(error).__name__,
         "error_kind": kind or ("model_not_found" if isinstance(error, RouteError) else "bad_request"),
         "status_code": status_code,
@@ -256,7 +304,7 @@ def _common(
     if not content:
         for attempt in tried:
             if attempt.get("error"):
-                attempt["error"] = _without_prompt(attempt["error"], request.messages)
+                attempt["error"] = without_prompt(attempt["error"], request.messages)
         changes = [_without_texts(change, request.messages) for change in changes]
     return {
         "schema": SCHEMA,
@@ -283,7 +331,7 @@ def _without_texts(change: dict[str, Any], messages: Sequence[Message]) -> dict[
 
     What was renamed or moved holds names; a rule may quote the host that refused the parameter.
     """
-    change["rule"] = _without_prompt(change["rule"], messages)
+    change["rule"] = without_prompt(change["rule"], messages)
     if change["action"] not in ("renamed", "moved"):
         worded = change["param"] in _WORDED
         change |= {side: _measured(change[side], worded=worded) for side in ("from", "to")}
@@ -297,54 +345,6 @@ def _measured(value: Any, *, worded: bool) -> Any:
         return value if worded and len(value) <= _LONGEST_WORD else f"{len(value)} characters"
     name = "mapping" if isinstance(value, Mapping) else type(value).__name__
     return f"{name} of {len(value)}" if hasattr(value, "__len__") else name
-
-
-def _without_prompt(text: str, messages: Sequence[Message]) -> str:
-    """An error's text without what it quotes of the messages, in time linear in both.
-
-    A quotation of twice `_QUOTATION` characters is found wherever it begins, as is every message of
-    `_QUOTATION` characters; shorter pieces of a message may stay.
-    """
-    places: dict[str, list[int]] = {}
-    for at in range(len(text) - _QUOTATION + 1):
-        places.setdefault(text[at : at + _QUOTATION], []).append(at)
-    marks = 0  # a byte a character; each spelling has marks of its own, since another may reach further
-    for known in _quotable(messages) if places else ():
-        quoted, found = bytearray(len(text)), set[str]()
-        for start in range(0, len(known) - _QUOTATION + 1, _QUOTATION):
-            piece = known[start : start + _QUOTATION]
-            if piece not in found:
-                found.add(piece)
-                for at in places.get(piece, ()):
-                    _mark(quoted, text, at, known, start)
-        marks |= int.from_bytes(quoted)
-    kept, end = [], 0
-    for run in re.finditer(rb"\x01+", marks.to_bytes(len(text))):
-        kept += [text[end : run.start()], "(prompt text)"]
-        end = run.end()
-    return "".join((*kept, text[end:]))
-
-
-def _quotable(messages: Sequence[Message]) -> Iterator[str]:
-    """Each text of the messages as an error may spell it: as it is, on one line, and within JSON."""
-    for message in messages:
-        parts = ({"text": message.content},) if isinstance(message.content, str) else message.content
-        for text in (part.get("text") for part in parts):
-            if isinstance(text, str) and len(text) >= _QUOTATION:
-                spelt = (text, json.dumps(text)[1:-1], json.dumps(text, ensure_ascii=False)[1:-1])
-                yield from {form for one in spelt for form in (one, " ".join(one.split()))}
-
-
-def _mark(quoted: bytearray, text: str, at: int, known: str, start: int) -> None:
-    """Mark what the text has of the known one around these places; each place is marked once."""
-    first, last = at, at + _QUOTATION
-    shift = start - at
-    while first > max(0, -shift) and not quoted[first - 1] and text[first - 1] == known[first - 1 + shift]:
-        first -= 1
-    until = min(len(text), len(known) - shift)
-    while last < until and not quoted[last] and text[last] == known[last + shift]:
-        last += 1
-    quoted[first:last] = b"\x01" * (last - first)
 
 
 def _content(request: Request, output: str | None, redact: Redactor | None) -> dict[str, Any]:

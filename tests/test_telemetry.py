@@ -64,7 +64,7 @@ def test_a_line_that_is_no_json_is_dropped_and_the_next_one_written(tmp_path):
         log.write({"x": object()})
     log.write({"n": 1})
     assert log.dropped == 1
-    assert [line.record for line in read_jsonl(tmp_path / "log.jsonl")] == [{"n": 1}]
+    assert [line.record for line in read_jsonl(tmp_path / "log.jsonl")] == [{"n": 1, "dropped_before": 1}]
 
 
 def test_not_even_warnings_as_errors_fail_a_call():
@@ -240,7 +240,7 @@ def test_a_log_whose_lock_is_never_given_back_drops_the_line(tmp_path):
     os.close(fd)
     log.write({"n": 3})
     assert (log.dropped, len(caught)) == (3, 1)
-    assert [line.record for line in read_jsonl(path)] == [{"n": 3}]
+    assert [line.record for line in read_jsonl(path)] == [{"n": 3, "dropped_before": 3}]
 
 
 CHANGES = (

@@ -170,6 +170,7 @@ def _assemble(root: Path, sources: Mapping[str, YamlSource], findings: list[Find
         unknown_task=router.defaults.unknown_task,
         log_path=router.defaults.log_path,
         log_content=router.defaults.log_content,
+        log_rotate_mb=router.defaults.log_rotate_mb,
         reload=router.defaults.reload,
         budgets=build.build_budgets(router.defaults.budgets),
         media=media,

@@ -126,6 +126,7 @@ class Config:
     `router_*` comes from `llm_router.yaml`, `tiers` and `tier_defaults` from
     `llm_tier_candidates.yaml`, `mapping` and the overrides from `llm_tier_mapping.yaml`.
     `hash` identifies the merged content. `log_content` puts prompt and reply texts into telemetry,
+    `log_rotate_mb` is the size in MiB beyond which its file is rotated (None: never),
     `reload` takes up changed files without a restart. `budgets` are the limits that every call keeps.
     `media` are the image and speech files, apart from all text models.
     """
@@ -150,6 +151,7 @@ class Config:
     unknown_task: Literal["standard", "error"]
     log_path: str | None
     log_content: bool = False
+    log_rotate_mb: float | None = None
     reload: bool = False
     budgets: BudgetLimits = field(default_factory=BudgetLimits)
     media: Mapping[MediaModality, Media] = field(default_factory=dict)

@@ -6,6 +6,7 @@ nearest known key. Types are strict where YAML guesses (a key `no` is not the te
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping
 from datetime import date
@@ -81,6 +82,19 @@ VariableNames = Annotated[
 ]
 HeaderText = Annotated[StrictStr, Field(pattern=r"^[\x20-\x7e]*$")]
 Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+
+
+def _size(value: object) -> float:
+    if isinstance(value, (int, float)) and not isinstance(value, bool) and 0 < value < math.inf:
+        return value
+    message = "must be a number above 0, of MiB, such as 64; without the key the file is never rotated"
+    raise PydanticCustomError("no_size", message)
+
+
+#: A size of a file. `true` and `"64"` are none, though pydantic would read them as numbers.
+MebiBytes = Annotated[
+    float, BeforeValidator(_size, json_schema_input_type=Annotated[float, Field(gt=0, allow_inf_nan=False)])
+]
 
 
 class Shape(BaseModel):
@@ -321,5 +335,6 @@ class RouterDefaultsShape(Shape):
     unknown_task: Literal["standard", "error"] = "standard"
     log_path: StrictStr | None = None
     log_content: StrictBool = False
+    log_rotate_mb: MebiBytes | None = None
     reload: StrictBool = False
     budgets: BudgetsShape = BudgetsShape()

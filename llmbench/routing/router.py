@@ -70,7 +70,8 @@ class LLMRouter:
         self._transports: dict[asyncio.AbstractEventLoop, Transport] = {}
         self._transports_guard = threading.Lock()
         path = log_path or self.environment.log_path or config.log_path or DEFAULT_LOG_PATH
-        self.log = TelemetryLog(None if self.environment.log_disabled else path)
+        is_off = self.environment.log_disabled
+        self.log = TelemetryLog(None if is_off else path, rotate_mb=config.log_rotate_mb)
 
     @property
     def config(self) -> Config:
