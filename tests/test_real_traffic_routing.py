@@ -197,31 +197,50 @@ def test_attempts_have_the_servers_counts_kinds_and_quantiles(calls):
     assert all(row["share"] is None for row in rows if row["ended"] == "circuit_open")
 
 
+USAGE = """
+    select task, model, sum(calls - failures)::bigint as answers, sum(input_tokens)::bigint as input_tokens,
+        sum(output_tokens)::bigint as output_tokens, sum(cost_usd) as cost_usd
+    from mart_usage
+    group by all
+    having answers > 0
+"""
+FALLEN = "select sum(calls - failures)::bigint as calls from mart_fallbacks"
+
+
 def test_usage_has_the_servers_calls_fallbacks_tokens_money_and_the_time_that_callers_waited(calls):
     want: dict[tuple[str, str], list[pd.DataFrame]] = defaultdict(list)
     spans: dict[tuple[str, str], list[float]] = defaultdict(list)
     with open_warehouse(telemetry=[calls.log]) as warehouse:
-        rows = {(row["task"], row["model"]): row for row in warehouse.rows("from mart_usage")}
+        rows = {(row["task"], row["model"]): row for row in warehouse.rows(USAGE)}
+        [fallen] = warehouse.rows(FALLEN)
+        [totals] = warehouse.rows(
+            "select sum(calls)::bigint as calls, sum(failures)::bigint as failures from mart_usage"
+        )
+        latency = {(row["task"], row["model"]): row for row in warehouse.rows("from mart_call_latency")}
+        timeouts = warehouse.rows("from mart_call_errors where error_kind = 'timeout'")
         queued = dict(warehouse.query(BEFORE_FIRST).itertuples(index=False))
     for number, group in by_call(calls).items():
         call_id, model = calls.ends[number]
         key = (calls.arrivals[number][1], model or "(none)")
         want[key].append(group)
         spans[key].append(1000 * (group["ended"].iloc[-1] - group["arrived"].iloc[0]) + queued[call_id])
+    failures = sum(len(groups) for (_, model), groups in want.items() if model == "(none)")
+    assert totals == {"calls": sum(map(len, want.values())), "failures": failures}
+    assert timeouts == []
+    want = {key: groups for key, groups in want.items() if key[1] != "(none)"}
     assert rows.keys() == want.keys()
+    fell_back = 0
     for (task, model), groups in want.items():
         row, first = rows[task, model], TIERS[TASKS[task]][0]
-        assert row["calls"] == len(groups)
-        assert row["failures"] == (len(groups) if model == "(none)" else 0)
-        if model == "(none)":
-            continue
-        assert row["fell_back"] == sum(model != first or group["model"].nunique() > 1 for group in groups)
+        assert row["answers"] == latency[task, model]["n"] == len(groups)
+        fell_back += sum(model != first or group["model"].nunique() > 1 for group in groups)
         answers = pd.concat([group.tail(1) for group in groups])
         for name in ("input_tokens", "output_tokens"):
             assert row[name] == answers[name].sum()
         dollars = (PRICE_IN * row["input_tokens"] + PRICE_OUT * row["output_tokens"]) / 1e6
         assert row["cost_usd"] == pytest.approx(dollars, rel=1e-9)
-        check_quantiles(row, spans[task, model], f"{task} {model}", calls.stalls)
+        check_quantiles(latency[task, model], spans[task, model], f"{task} {model}", calls.stalls)
+    assert fallen["calls"] == fell_back
 
 
 # ---- the published figures
@@ -259,7 +278,11 @@ def test_the_marts_give_the_figures_that_were_published_of_the_same_calls(tmp_pa
         assert warehouse.rows("select * from quarantine") == []
         latency = {row["model"]: row for row in warehouse.rows("from mart_latency")}
         candidates = {row["model"]: row for row in warehouse.rows("from mart_candidates")}
-        usage_rows = {row["model"]: row for row in warehouse.rows("from mart_usage")}
+        call_latency = {row["model"]: row for row in warehouse.rows("from mart_call_latency")}
+        answers = (
+            "select model, avg(output_tokens) as mean from stg_calls where model is not null group by all"
+        )
+        means = {row["model"]: row["mean"] for row in warehouse.rows(answers)}
         answered = {
             row["model"]: row for row in warehouse.rows("from mart_attempts where ended = 'answered'")
         }
@@ -269,12 +292,11 @@ def test_the_marts_give_the_figures_that_were_published_of_the_same_calls(tmp_pa
         model = row["file"].replace("_", "-")
         for share in (50, 95, 99):
             want = 1000 * row[f"results_end_to_end_latency_s_quantiles_p{share}"]
-            for mart in (latency, candidates, usage_rows, answered):
+            for mart in (latency, candidates, call_latency, answered):
                 assert mart[model][f"p{share}_ms"] == pytest.approx(want, rel=1e-9), (model, share)
         assert latency[model]["n"] == row["results_num_completed_requests"]
         assert latency[model]["errors"] == candidates[model]["failures"] == row["results_number_errors"]
         assert candidates[model]["failure_rate"] == pytest.approx(row["results_error_rate"])
         assert 1 - answered[model]["share"] == pytest.approx(row["results_error_rate"])
         mean = row["results_number_output_tokens_mean"]
-        n = usage_rows[model]["calls"]
-        assert usage_rows[model]["output_tokens"] == pytest.approx(n * mean, rel=1e-9), model
+        assert means[model] == pytest.approx(mean, rel=1e-9), model

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal
@@ -32,17 +32,22 @@ select * from read_json(
     $path, format = 'newline_delimited', columns = $columns, ignore_errors = true,
     compression = 'none', maximum_object_size = $longest)
 """
-_COLUMNS: Final = """
-select column_name, data_type from duckdb_columns()
-where table_name = $table and column_name not in ('file', 'line_no') order by column_index
-"""
+_COLUMNS: Final[dict[Kind, str]] = {
+    "results": "select column_name, column_type from (describe raw_results)",
+    "ledger": "select column_name, column_type from (describe raw_ledger)",
+    "telemetry": "select column_name, column_type from (describe raw_telemetry)",
+    "judgements": "select column_name, column_type from (describe raw_judgements)",
+    "labels": "select column_name, column_type from (describe raw_labels)",
+}
+#: Columns of these tables that are no keys of a line.
+_OUR_COLUMNS: Final = ("file", "line_no")
 _INSERT: Final[dict[Kind, str]] = {
     "results": """insert into raw_results by name select $file as file, l.line_no, i.* from incoming as i
         join places as l on l.n = i.rowid join verdicts as v on v.n = i.rowid where v.reason is null""",
     "ledger": """insert into raw_ledger by name select $file as file, l.line_no, i.* from incoming as i
         join places as l on l.n = i.rowid join verdicts as v on v.n = i.rowid where v.reason is null""",
-    "telemetry": """insert into raw_telemetry by name select $file as file, l.line_no, i.* from incoming as i
-        join places as l on l.n = i.rowid join verdicts as v on v.n = i.rowid where v.reason is null""",
+    "telemetry": "insert into sound_calls by name "
+    + (SQL_DIR / "loading" / "each_line.sql").read_text("utf-8"),
     "judgements": """insert into raw_judgements by name select $file as file, l.line_no, i.*
         from incoming as i join places as l on l.n = i.rowid
         join verdicts as v on v.n = i.rowid where v.reason is null""",
@@ -105,8 +110,28 @@ def find_lines(path: Path) -> Lines:
     return Lines(data, starts, ends, np.flatnonzero(certain))
 
 
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """The lines of a file, and those of them that are no rows."""
+
+    lines: Lines
+    rejected: list[Rejected]
+
+
 def load_file(con: duckdb.DuckDBPyConnection, kind: Kind, path: Path) -> None:
     """Load one file into raw_<kind>; bad lines go to `quarantine`, the counts to `loads`.
+
+    Raises:
+        WarehouseError: the file cannot be read.
+    """
+    taken = take_file(con, kind, path, {"file": str(path)})
+    _record(con, kind, path, taken.lines, taken.rejected)
+
+
+def take_file(con: duckdb.DuckDBPyConnection, kind: Kind, path: Path, facts: Mapping[str, object]) -> Taken:
+    """Insert the sound lines of a file into raw_<kind>, and return where the others are.
+
+    Sound lines of telemetry go into `sound_calls`. `facts` are the values that the insertion needs.
 
     Raises:
         WarehouseError: the file cannot be read.
@@ -114,7 +139,7 @@ def load_file(con: duckdb.DuckDBPyConnection, kind: Kind, path: Path) -> None:
     lines = find_lines(path)
     rejected: list[Rejected] = []
     if len(lines.filled):
-        suspects = _load_block(con, kind, path, path, lines.filled, lines.longest)
+        suspects = _load_block(con, kind, path, lines.filled, lines.longest, facts)
         again: list[tuple[int, dict[str, Any]]] = []
         for index, reason in suspects:
             found = _reread(lines, index, reason)
@@ -122,19 +147,19 @@ def load_file(con: duckdb.DuckDBPyConnection, kind: Kind, path: Path) -> None:
                 again.append((index, found))
             else:
                 rejected.append(Rejected(index, found))
-        rejected += _load_mended(con, kind, path, again)
-    _record(con, kind, path, lines, rejected)
+        rejected += _load_mended(con, kind, again, facts)
+    return Taken(lines, rejected)
 
 
 def _load_block(
     con: duckdb.DuckDBPyConnection,
     kind: Kind,
-    name: Path,
     source: Path,
     indices: npt.NDArray[np.int64],
     longest: int,
+    facts: Mapping[str, object],
 ) -> list[tuple[int, str]]:
-    """Read `source`, whose non-blank lines are lines `indices` of `name`; insert the sound ones.
+    """Read `source`, whose non-blank lines are lines `indices` of the file; insert the sound ones.
 
     Returns (line index, reason) of the others. When DuckDB sees another number of rows than there are lines
     (the file is being written to, say), every line is a suspect and is read again one by one.
@@ -142,10 +167,11 @@ def _load_block(
     import duckdb
     import pandas as pd
 
-    columns = dict(con.execute(_COLUMNS, {"table": f"raw_{kind}"}).fetchall())
+    described = con.execute(_COLUMNS[kind]).fetchall()
+    columns = {name: type_ for name, type_ in described if name not in _OUR_COLUMNS}
     limit = max(_SMALLEST_OBJECT_LIMIT, 2 * longest)
     try:
-        con.execute(_READ, {"path": _literal_glob(source), "columns": columns, "longest": limit})
+        con.execute(_READ, {"path": literal_glob(source), "columns": columns, "longest": limit})
         seen = con.execute("select count(*) from incoming").fetchall()
     except duckdb.Error:
         seen = []
@@ -155,7 +181,7 @@ def _load_block(
     con.register("places", places)
     check = (SQL_DIR / "checks" / f"{kind}.sql").read_text(encoding="utf-8")
     con.execute("create or replace temp table verdicts as " + check)
-    con.execute(_INSERT[kind], {"file": str(name)})
+    con.execute(_INSERT[kind], facts)
     bad = con.execute("select n, reason from verdicts where reason is not null order by n, reason").fetchall()
     con.unregister("places")
     return [(int(indices[n]), reason) for n, reason in dict(bad).items()]
@@ -177,7 +203,10 @@ def _reread(lines: Lines, index: int, reason: str) -> str | dict[str, Any]:
 
 
 def _load_mended(
-    con: duckdb.DuckDBPyConnection, kind: Kind, name: Path, again: Sequence[tuple[int, dict[str, Any]]]
+    con: duckdb.DuckDBPyConnection,
+    kind: Kind,
+    again: Sequence[tuple[int, dict[str, Any]]],
+    facts: Mapping[str, object],
 ) -> Iterator[Rejected]:
     """Load objects that Python reads and DuckDB does not: half of a surrogate pair becomes U+FFFD."""
     if not again:
@@ -198,7 +227,7 @@ def _load_mended(
                 longest = max(longest, len(data))
                 kept.append(index)
         if kept:
-            for index, reason in _load_block(con, kind, name, source, np.array(kept), longest):
+            for index, reason in _load_block(con, kind, source, np.array(kept), longest, facts):
                 yield Rejected(index, "missing_required" if reason == "not_a_row" else reason)
 
 
@@ -209,16 +238,16 @@ def _record(
     for bad in sorted(rejected, key=lambda each: each.index):
         raw = lines.text(bad.index).decode("utf-8", "replace")
         con.execute(
-            "insert into quarantine values (?, ?, ?, ?, ?)",
+            "insert into file_quarantine values (?, ?, ?, ?, ?)",
             [str(path), bad.index + 1, int(lines.starts[bad.index]), bad.reason, raw],
         )
     total, filled = len(lines.starts), len(lines.filled)
     con.execute(
-        "insert into loads values (?, ?, ?, ?, ?, ?)",
+        "insert into file_loads values (?, ?, ?, ?, ?, ?)",
         [str(path), kind, total, filled - len(rejected), len(rejected), total - filled],
     )
 
 
-def _literal_glob(path: Path) -> str:
+def literal_glob(path: Path) -> str:
     """Spell a path so that DuckDB takes it as that one file and not as a pattern."""
     return "".join(f"[{char}]" if char in "*?[" else char for char in str(path.absolute()))

@@ -9,18 +9,25 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from datetime import UTC, datetime, time, timedelta
 from graphlib import CycleError, TopologicalSorter
+from importlib.util import find_spec
 from pathlib import Path
 from threading import Lock
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, Self
 
-from llmbench.analytics.ingest import SQL_DIR, Kind, load_file
+from llmbench.analytics.ingest import SQL_DIR, Kind, literal_glob, load_file
+from llmbench.analytics.telemetry_store import load_logs, make_tables
 from llmbench.errors import WarehouseError
 
 if TYPE_CHECKING:
     import duckdb
     import pandas as pd
+
+    from llmbench.analytics.traffic_prices import CandidatePrice
+    from llmbench.catalog import BudgetLimits
 
 Params = Sequence[object] | Mapping[str, object]
 
@@ -38,6 +45,32 @@ _LOCK: Final = """
 set enable_external_access = false;
 set lock_configuration = true;
 """
+
+
+_PRICE: Final = """
+insert into candidate_prices by name
+select
+    $tier as tier, $model as model, $input_usd as input_usd, $cached_input_usd as cached_input_usd,
+    $output_usd as output_usd, $reasoning_usd as reasoning_usd, $source as source, $as_of as as_of
+"""
+_LIMIT: Final = "insert into budget_limits values ($scope, $usd)"
+_ATTACH: Final = "attach $store as store (read_only)"
+#: Where calls can be: in memory, in a store on disk, in an archive.
+_CALLS: Final = {
+    "memory": "select * from loaded_calls",
+    "store": "select * from store.loaded_calls",
+    "archive": """
+        select * exclude (day)
+        from read_parquet(getvariable('archive'), hive_partitioning = true, union_by_name = true)""",
+}
+_LOG_VIEWS: Final = {
+    "memory": """
+        create view all_log_files as select * from log_files;
+        create view all_log_quarantine as select * from log_quarantine""",
+    "store": """
+        create view all_log_files as select * from store.log_files;
+        create view all_log_quarantine as select * from store.log_quarantine""",
+}
 
 
 class Warehouse:
@@ -85,6 +118,25 @@ class Warehouse:
             finally:
                 self._end()
 
+    def arrow(self, sql: str, params: Params | None = None) -> Any:
+        """Run one reading statement and return its rows as a `pyarrow.Table`.
+
+        Raises:
+            WarehouseError: as in `query`; also when the package pyarrow is missing.
+        """
+        import duckdb
+
+        if find_spec("pyarrow") is None:
+            raise WarehouseError('an Arrow table needs the package pyarrow: pip install "llmbench[arrow]"')
+        with self._lock:
+            try:
+                self._check(sql)
+                return self._con.sql(sql, params=params).to_arrow_table()
+            except duckdb.Error as error:
+                raise WarehouseError(_one_line(error)) from error
+            finally:
+                self._end()
+
     def close(self) -> None:
         """Close the database. Closing twice is fine."""
         self._con.close()
@@ -98,7 +150,11 @@ class Warehouse:
         self.close()
 
     def _read(self, sql: str, params: Params | None) -> duckdb.DuckDBPyConnection:
-        """Execute inside a read-only transaction: a data-changing CTE counts as a select to the parser."""
+        self._check(sql)
+        return self._con.execute(sql, params)
+
+    def _check(self, sql: str) -> None:
+        """Begin a read-only transaction for one select: a data-changing CTE counts as one to the parser."""
         import duckdb
 
         statements = self._con.extract_statements(sql)
@@ -110,7 +166,6 @@ class Warehouse:
             verb = sql.split(maxsplit=1)[0].lower()
             raise WarehouseError(f"the warehouse is read-only: {verb!r} is refused; write a select")
         self._con.execute("begin transaction read only")
-        return self._con.execute(sql, params)
 
     def _end(self) -> None:
         import duckdb
@@ -126,7 +181,12 @@ def open_warehouse(
     run_dirs: Sequence[Path] = (),
     ledgers: Sequence[Path] = (),
     telemetry: Sequence[Path] = (),
-    database: Path | None = None,
+    store: Path | None = None,
+    archive: Path | None = None,
+    since: datetime | None = None,
+    days: int | None = None,
+    prices: Sequence[CandidatePrice] = (),
+    budgets: BudgetLimits | None = None,
 ) -> Warehouse:
     """Load files and build every view.
 
@@ -134,11 +194,18 @@ def open_warehouse(
         run_dirs: folders holding results.jsonl, and judgements.jsonl and labels.jsonl where a judge or a
             person compared answers; the same folder named twice is read once.
         ledgers: ledger.jsonl files.
-        telemetry: telemetry JSON lines files.
-        database: a .duckdb file to keep the tables in (rebuilt from the files each time); default: memory.
+        telemetry: telemetry JSON lines files, read into memory.
+        store: a file of telemetry that was loaded before (telemetry_store.py); only read here.
+        archive: a folder of telemetry as Parquet, in folders named by day.
+        since: the first moment whose calls are seen, UTC; all when None. What was loaded and what was
+            quarantined is told of whole files all the same.
+        days: the same, as so many days (UTC) up to that of the newest call.
+        prices: what the candidates of the tiers ask, for mart_what_if (traffic_prices.py).
+        budgets: what may be spent on one run and for one routing key, for mart_budget.
 
     Raises:
-        WarehouseError: a file is missing or unreadable, or the database file cannot be opened.
+        WarehouseError: a file is missing or unreadable, the store cannot be opened, or `since` and `days`
+            are both given.
     """
     import duckdb
 
@@ -146,11 +213,7 @@ def open_warehouse(
     sources += [("results", path / "results.jsonl") for path in run_dirs]
     sources += [(kind, path / f"{kind}.jsonl") for kind in _OPTIONAL for path in run_dirs if _has(path, kind)]
     sources += [("ledger", path) for path in ledgers]
-    sources += [("telemetry", path) for path in telemetry]
-    try:
-        con = duckdb.connect(str(database) if database else ":memory:")
-    except duckdb.Error as error:
-        raise WarehouseError(_one_line(error)) from error
+    con = duckdb.connect(":memory:")
     try:
         con.execute(_SESSION)
         con.execute((SQL_DIR / "raw_tables.sql").read_text(encoding="utf-8"))
@@ -159,6 +222,11 @@ def open_warehouse(
             if (kind, path.resolve()) not in seen:
                 seen.add((kind, path.resolve()))
                 load_file(con, kind, path)
+        make_tables(con)
+        _fill_settings(con, prices, budgets)
+        load_logs(con, telemetry)
+        _join_telemetry(con, telemetry, store, archive)
+        _see_from(con, since, days)
         con.execute("drop table if exists temp.incoming; drop table if exists temp.verdicts")
         views = build_views(con, find_views(SQL_DIR))
         con.execute(_LOCK)
@@ -169,6 +237,71 @@ def open_warehouse(
         con.close()
         raise
     return Warehouse(con, views)
+
+
+def _join_telemetry(
+    con: duckdb.DuckDBPyConnection, logs: Sequence[Path], store: Path | None, archive: Path | None
+) -> None:
+    """Make one view of the calls in logs, in a store and in an archive.
+
+    Raises:
+        WarehouseError: the store or the archive is not there, or logs and a store are asked for together.
+    """
+    if logs and store is not None:
+        raise WarehouseError("give logs or a store, not both: a log is loaded into the store first")
+    places = ["memory"] if logs or (store is None and archive is None) else []
+    if store is not None:
+        if not store.is_file():
+            raise WarehouseError(f"{store}: no such store; make it with `llmbench telemetry load LOG`")
+        con.execute(_ATTACH, {"store": str(store)})
+        places.append("store")
+    if archive is not None:
+        if not any(archive.glob("day=*/*.parquet")):
+            raise WarehouseError(
+                f"{archive}: no telemetry archive; make it with `llmbench telemetry archive`"
+            )
+        con.execute("set variable archive = $files", {"files": f"{literal_glob(archive)}/day=*/*.parquet"})
+        con.execute("set allowed_directories = $folders", {"folders": [str(archive.absolute())]})
+        if store is not None and con.execute("select count(*) from store.archiving").fetchall() != [(0,)]:
+            raise WarehouseError(
+                f"{archive}: moving a day there was cut off; run `llmbench telemetry archive` again"
+            )
+        places.append("archive")
+    con.execute("create view every_call as " + " union all by name ".join(_CALLS[place] for place in places))
+    con.execute(_LOG_VIEWS["memory" if store is None else "store"])
+
+
+def _see_from(con: duckdb.DuckDBPyConnection, since: datetime | None, days: int | None) -> None:
+    """Make the view of the calls that are seen: all, or those from a moment on.
+
+    Raises:
+        WarehouseError: `since` and `days` are both given, or days is below one.
+    """
+    if since is not None and days is not None:
+        raise WarehouseError("give since or days, not both")
+    if days is not None and days < 1:
+        raise WarehouseError(f"days={days}: give the number of days to look at, one or more")
+    if days is not None:
+        newest = con.execute("select max(called_at)::date from every_call").fetchall()[0][0]
+        since = None if newest is None else datetime.combine(newest, time()) - timedelta(days=days - 1)
+    if since is None:
+        con.execute("create view all_calls as select * from every_call")
+        return
+    start = since.astimezone(UTC).replace(tzinfo=None) if since.tzinfo else since
+    con.execute("set variable since = $start::timestamp", {"start": start})
+    con.execute("create view all_calls as select * from every_call where called_at >= getvariable('since')")
+
+
+def _fill_settings(
+    con: duckdb.DuckDBPyConnection, prices: Sequence[CandidatePrice], budgets: BudgetLimits | None
+) -> None:
+    """Put today's prices and limits into the tables that the marts read."""
+    for price in prices:
+        con.execute(_PRICE, asdict(price))
+    limits = {} if budgets is None else asdict(budgets)
+    for name, usd in limits.items():
+        if usd is not None:
+            con.execute(_LIMIT, {"scope": name.removesuffix("_usd"), "usd": usd})
 
 
 def find_views(folder: Path) -> dict[str, str]:

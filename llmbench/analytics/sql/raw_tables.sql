@@ -16,17 +16,6 @@ create or replace table raw_ledger (
     status varchar, error_kind varchar, latency_ms varchar, input_tokens varchar, output_tokens varchar,
     cost_usd varchar, call_id varchar
 );
-create or replace table raw_telemetry (
-    file varchar, line_no bigint,
-    schema varchar, status varchar, timestamp varchar, ts varchar, call_id varchar, task varchar,
-    tier varchar, channel varchar, env varchar, slot varchar, model varchar, selected_model varchar,
-    model_id varchar, provider varchar, fallback_chain json, chain json, reason varchar,
-    latency_ms varchar, ttft_ms varchar, queued_ms varchar, usage json, cost_usd varchar,
-    cost_source varchar, wasted_ms varchar, wasted_cost_usd varchar, cpu_s varchar, load json,
-    finish_reason varchar, request_id varchar, error varchar, error_class varchar, error_kind varchar,
-    status_code varchar, attempts json, adjustments json, routing_key varchar, config_hash varchar,
-    prompt_sha256 varchar, run_id varchar, cell varchar
-);
 create or replace table raw_judgements (
     file varchar, line_no bigint,
     schema varchar, run_id varchar, task varchar, sample_id varchar, cluster varchar, lang varchar,
@@ -39,9 +28,9 @@ create or replace table raw_labels (
     schema varchar, run_id varchar, task varchar, sample_id varchar, model varchar, other varchar,
     label varchar, timestamp varchar
 );
-create or replace table quarantine (
+create or replace table file_quarantine (
     file varchar, line_no bigint, byte_offset bigint, reason varchar, raw varchar
 );
-create or replace table loads (
+create or replace table file_loads (
     file varchar, kind varchar, lines bigint, good bigint, quarantined bigint, blank bigint
 );

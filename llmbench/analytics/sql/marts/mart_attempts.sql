@@ -24,9 +24,7 @@ with ended as (
         coalesce(error_kind, 'answered') as ended,
         is_failure,
         count(*) as n,
-        quantile_cont(latency_ms, 0.5) as p50_ms,
-        quantile_cont(latency_ms, 0.95) as p95_ms,
-        quantile_cont(latency_ms, 0.99) as p99_ms
+        quantile_cont(latency_ms, [0.5, 0.95, 0.99]) as latencies
     from stg_attempts
     group by all
 ),
@@ -44,9 +42,9 @@ final as (
         is_failure,
         n,
         case when ended <> 'circuit_open' then n / nullif(sent, 0) end as share,
-        p50_ms,
-        p95_ms,
-        p99_ms
+        latencies[1] as p50_ms,
+        latencies[2] as p95_ms,
+        latencies[3] as p99_ms
     from totals
 )
 select * from final

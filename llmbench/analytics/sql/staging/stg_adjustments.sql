@@ -1,10 +1,9 @@
 -- grain: one parameter not sent verbatim, of one result row or one call
--- key: source, file, line_no, position
+-- key: source, origin, position
 -- reads: stg_results, stg_calls
 -- columns:
 --   source: 'result' (a run's row) or 'call' (a telemetry line)
---   file: the file it came from
---   line_no: 1-based line in that file
+--   origin: 'file:line' of the row, or the call's id
 --   position: 1-based place in the line's list
 --   run_id: the run, null outside one
 --   task: the caller's kind of work
@@ -15,36 +14,35 @@
 --   to_value: as sent, JSON text
 --   rule: why
 with lines as (
-    select 'result' as source, file, line_no, run_id, task, model, adjustments from stg_results
-    union all
-    select 'call' as source, file, line_no, run_id, task, model, adjustments from stg_calls
-),
-listed as (
     select
-        *,
+        'result' as source,
+        file || ':' || line_no as origin,
+        run_id,
+        task,
+        model,
         json_transform(adjustments, '[{
             "param": "VARCHAR", "action": "VARCHAR", "from": "JSON", "to": "JSON", "rule": "VARCHAR"}]')
             as changes
-    from lines
+    from stg_results
+    union all
+    select 'call' as source, call_id as origin, run_id, task, model, adjustments as changes from stg_calls
 ),
 unnested as (
     select
         source,
-        file,
-        line_no,
+        origin,
         run_id,
         task,
         model,
         unnest(range(1, len(changes) + 1)) as position,
         unnest(changes) as change
-    from listed
+    from lines
     where len(changes) > 0
 ),
 final as (
     select
         source,
-        file,
-        line_no,
+        origin,
         position,
         run_id,
         task,

@@ -1,10 +1,9 @@
 -- grain: one attempt of one call
--- key: file, line_no, attempt
+-- key: call_id, attempt
 -- reads: stg_calls
 -- columns:
---   file: the telemetry file
---   line_no: 1-based line in that file
 --   call_id: the call
+--   called_at: when the call ended, UTC
 --   run_id: the run, when the call belonged to one
 --   task: the caller's kind of work
 --   tier: tier as routed
@@ -16,38 +15,23 @@
 --   latency_ms: of this attempt, milliseconds
 --   waited_ms: waited before it, milliseconds
 --   queued_ms: waited for a place after that, milliseconds
-with listed as (
+--   cost_usd: US dollars of an attempt that failed, where known
+with unnested as (
     select
-        file,
-        line_no,
         call_id,
+        called_at,
         run_id,
         task,
         tier,
-        json_transform(attempts, '[{
-            "model": "VARCHAR", "error_kind": "VARCHAR", "status_code": "INTEGER",
-            "latency_ms": "DOUBLE", "waited_ms": "DOUBLE",
-            "queued_ms": "DOUBLE"}]') as tries
+        unnest(range(1, len(attempts) + 1)) as attempt,
+        unnest(attempts) as try
     from stg_calls
-),
-unnested as (
-    select
-        file,
-        line_no,
-        call_id,
-        run_id,
-        task,
-        tier,
-        unnest(range(1, len(tries) + 1)) as attempt,
-        unnest(tries) as try
-    from listed
-    where len(tries) > 0
+    where len(attempts) > 0
 ),
 final as (
     select
-        file,
-        line_no,
         call_id,
+        called_at,
         run_id,
         task,
         tier,
@@ -58,7 +42,8 @@ final as (
         try.status_code as status_code,
         try.latency_ms as latency_ms,
         try.waited_ms as waited_ms,
-        try.queued_ms as queued_ms
+        try.queued_ms as queued_ms,
+        try.cost_usd as cost_usd
     from unnested
 )
 select * from final

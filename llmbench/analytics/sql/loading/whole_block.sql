@@ -1,0 +1,63 @@
+-- grain: one line of a block in which every line is as today's writer spells it
+-- key: call_id
+-- reads: read_json
+-- A line of another form raises an error, or is one that `missed_calls` finds: the block is then read line by line.
+with lines as (
+    select
+        *,
+        lower(coalesce(status, if(error is null, 'success', 'fail'))) in ('success', 'ok') as is_success,
+        list_filter(
+            coalesce(fallback_chain, chain, [coalesce(model, selected_model)]),
+            lambda each: each is not null) as models_tried
+    from read_json(
+        $path, format = 'newline_delimited', columns = $columns, ignore_errors = false, compression = 'none')
+),
+final as (
+    select
+        call_id,
+        make_timestamp(epoch_us(timestamp)) as called_at,
+        case when coalesce(schema, 1) = 1 then if(is_success, 'success', 'fail') end as status,
+        task,
+        coalesce(tier, 'unknown') as tier,
+        channel,
+        env,
+        slot,
+        if(is_success, coalesce(model, selected_model, models_tried[-1]), null) as model,
+        model_id,
+        model_version,
+        provider,
+        models_tried as chain,
+        greatest(len(models_tried) - 1, 0) as hops,
+        coalesce(if(is_success, coalesce(model, selected_model), null), models_tried[-1], '(none)') as last_model,
+        reason,
+        latency_ms,
+        ttft_ms,
+        queued_ms,
+        coalesce(usage.input_tokens, usage.prompt_tokens) as input_tokens,
+        coalesce(usage.output_tokens, usage.completion_tokens) as output_tokens,
+        usage.cached_tokens as cached_tokens,
+        usage.reasoning_tokens as reasoning_tokens,
+        cost_usd,
+        cost_source,
+        wasted_ms,
+        wasted_cost_usd,
+        cpu_s,
+        finish_reason,
+        request_id,
+        error,
+        error_class,
+        error_kind,
+        status_code,
+        attempts,
+        adjustments,
+        routing_key,
+        config_hash,
+        prompt_sha256,
+        run_id,
+        cell,
+        dropped_before,
+        $file_no::integer as file_no,
+        $block_no::integer as block_no
+    from lines
+)
+select * from final

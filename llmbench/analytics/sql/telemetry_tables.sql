@@ -1,0 +1,67 @@
+-- What telemetry is loaded into. A store on disk keeps these tables; without one they live in memory.
+create table if not exists loaded_calls (
+    call_id varchar, called_at timestamp, status varchar, task varchar, tier varchar, channel varchar,
+    env varchar, slot varchar, model varchar, model_id varchar, model_version varchar, provider varchar,
+    chain varchar[], hops integer, last_model varchar, reason varchar,
+    latency_ms double, ttft_ms double, queued_ms double,
+    input_tokens bigint, output_tokens bigint, cached_tokens bigint, reasoning_tokens bigint,
+    cost_usd double, cost_source varchar, wasted_ms double, wasted_cost_usd double, cpu_s double,
+    finish_reason varchar, request_id varchar, error varchar, error_class varchar, error_kind varchar,
+    status_code integer,
+    attempts struct(
+        model varchar, error_kind varchar, status_code integer, error varchar,
+        latency_ms double, waited_ms double, queued_ms double, cost_usd double)[],
+    adjustments struct(param varchar, "action" varchar, "from" json, "to" json, "rule" varchar)[],
+    routing_key varchar, config_hash varchar, prompt_sha256 varchar, run_id varchar, cell varchar,
+    dropped_before bigint, file_no integer, block_no integer
+);
+-- A file is known by the hash of its beginning and of the bytes before `taken_to`, whatever it is called now.
+-- Offsets count bytes of the text, after decompression; `size` is the file's own, as it lies on the disk.
+create table if not exists log_files (
+    file_no integer, file varchar, device bigint, inode bigint, size bigint, mtime_ns bigint,
+    head_bytes integer, head_sha256 varchar, tail_bytes integer, tail_sha256 varchar,
+    taken_to bigint, line_count bigint, call_count bigint, blank_count bigint, block_count integer
+);
+create table if not exists log_quarantine (
+    file_no integer, line_no bigint, byte_offset bigint, reason varchar, raw varchar
+);
+-- Days that are being moved to an archive (archive.py): a row stands here while a day may be in both places.
+create table if not exists archiving (day date, file varchar);
+-- What the config says today, given when a warehouse is opened: prices per million tokens, and limits.
+create or replace temp table candidate_prices (
+    tier varchar, model varchar, input_usd double, cached_input_usd double, output_usd double,
+    reasoning_usd double, source varchar, as_of varchar
+);
+create or replace temp table budget_limits (scope varchar, limit_usd double);
+-- One line as today's writer spells it: the types that a block is read with. Older names are here too.
+create or replace temp table telemetry_line (
+    schema integer, status varchar, timestamp timestamptz, call_id varchar, task varchar, tier varchar,
+    channel varchar, env varchar, slot varchar, model varchar, selected_model varchar, model_id varchar,
+    model_version varchar, provider varchar, fallback_chain varchar[], chain varchar[], reason varchar,
+    latency_ms double, ttft_ms double, queued_ms double,
+    usage struct(
+        input_tokens bigint, output_tokens bigint, cached_tokens bigint, reasoning_tokens bigint,
+        prompt_tokens bigint, completion_tokens bigint),
+    cost_usd double, cost_source varchar, wasted_ms double, wasted_cost_usd double, cpu_s double,
+    finish_reason varchar, request_id varchar, error varchar, error_class varchar, error_kind varchar,
+    status_code integer,
+    attempts struct(
+        model varchar, error_kind varchar, status_code integer, error varchar,
+        latency_ms double, waited_ms double, queued_ms double, cost_usd double)[],
+    adjustments struct(param varchar, "action" varchar, "from" json, "to" json, "rule" varchar)[],
+    routing_key varchar, config_hash varchar, prompt_sha256 varchar, run_id varchar, cell varchar,
+    dropped_before bigint
+);
+-- The same line where something in its block is of another form: every scalar as text, every nested value as JSON.
+create or replace temp table raw_telemetry (
+    schema varchar, status varchar, timestamp varchar, ts varchar, call_id varchar, task varchar,
+    tier varchar, channel varchar, env varchar, slot varchar, model varchar, selected_model varchar,
+    model_id varchar, model_version varchar, provider varchar, fallback_chain json, chain json, reason varchar,
+    latency_ms varchar, ttft_ms varchar, queued_ms varchar, usage json, cost_usd varchar,
+    cost_source varchar, wasted_ms varchar, wasted_cost_usd varchar, cpu_s varchar, load json,
+    finish_reason varchar, request_id varchar, error varchar, error_class varchar, error_kind varchar,
+    status_code varchar, attempts json, adjustments json, routing_key varchar, config_hash varchar,
+    prompt_sha256 varchar, run_id varchar, cell varchar, dropped_before varchar
+);
+-- The calls of a block that was read line by line, before they are committed with what was wrong in it.
+create or replace temp table sound_calls as from loaded_calls limit 0;

@@ -1,0 +1,343 @@
+"""Load telemetry logs into DuckDB: only what is new, block by block, and every line that is none kept apart.
+
+A block in which every line has today's form is taken whole, at the speed of DuckDB's own reader in its strict
+mode. Any other block is rolled back and read line by line (ingest.py), which says for each line what is wrong
+with it. The rows, the quarantined lines and the place up to which the log was read are committed together, so
+that a loader killed at any moment has loaded each line once or not at all.
+"""
+
+from __future__ import annotations
+
+import itertools
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from llmbench.analytics.ingest import SQL_DIR, literal_glob, take_file
+from llmbench.analytics.known_logs import (
+    KnownLog,
+    candidates,
+    find_logs,
+    keep_name,
+    known_logs,
+    new_log,
+    stat_of,
+)
+from llmbench.analytics.log_text import Block, LogText, Mark, mark
+from llmbench.errors import WarehouseError
+
+if TYPE_CHECKING:
+    import duckdb
+
+DEFAULT_STORE: Final = Path("workspaces/telemetry.duckdb")
+#: Blocks that are tried together. DuckDB reads them in parallel, which it does not do within one small file.
+_TOGETHER: Final = 48
+#: DuckDB's own memory while it loads; the blocks' text takes twice 200 MB beside it.
+_MEMORY: Final = "700MB"
+#: Rows wait in the write-ahead log until there are so many: a checkpoint after each block costs a third more.
+_WAL: Final = "256MB"
+#: So many bytes of that log may stay: readers go through it, and a small load need not rewrite the tables.
+_WAL_KEPT: Final = 1 << 24
+_LOCK_WAIT_S: Final = 10.0
+_SHARED_MEMORY: Final = Path("/dev/shm")  # noqa: S108 -- a tmpfs where there is one; names are made by tempfile
+_PROGRESS: Final = """
+update log_files set
+    taken_to = $taken_to, head_bytes = $head_bytes, head_sha256 = $head_sha256, tail_bytes = $tail_bytes,
+    tail_sha256 = $tail_sha256, line_count = $line_count, call_count = call_count + $calls,
+    blank_count = blank_count + $blank, block_count = $block_no
+where file_no = $file_no
+"""
+_QUARANTINE: Final = """
+insert into log_quarantine
+select $file_no, unnest($line_no), unnest($offset), unnest($reason), unnest($raw)
+"""
+_KEPT: Final = """
+select file_no, file, list(line_no order by byte_offset), list(byte_offset order by byte_offset),
+    list(raw order by byte_offset), any_value(block_count)
+from log_quarantine join log_files using (file_no)
+where reason not in ('torn_tail', 'unreadable', 'duplicate', 'not_utf8')
+group by file_no, file order by file_no
+"""
+_RELEASE: Final = """
+delete from log_quarantine where file_no = $file_no and byte_offset in (select unnest($offsets))
+"""
+_RELEASED: Final = """
+update log_files set call_count = call_count + $calls, block_count = $block_no where file_no = $file_no
+"""
+#: What lay behind the last whole line is read again, whatever it is now.
+_FORGET_TAIL: Final = """
+delete from log_quarantine where file_no = $file_no and byte_offset >= $taken_to
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """What one load brought in. `lines` = `calls` + `quarantined`; blank lines are not counted.
+
+    A line that was taken up again from quarantine counts 1 in `calls` and -1 in `quarantined`.
+    """
+
+    files: int
+    calls: int
+    quarantined: int
+    blank: int
+
+    @property
+    def lines(self) -> int:
+        """Lines that were read."""
+        return self.calls + self.quarantined
+
+
+def load_store(store: Path, names: Sequence[str | Path]) -> Load:
+    """Load what is new in logs into a store on disk, which is made where there is none.
+
+    Raises:
+        WarehouseError: a log is missing, the store is no DuckDB file, or another process has it open.
+    """
+    logs = find_logs(names)
+    with open_store(store) as con:
+        return load_logs(con, logs)
+
+
+@contextmanager
+def open_store(store: Path) -> Iterator[duckdb.DuckDBPyConnection]:
+    """A store on disk, open for writing, with its tables made.
+
+    Raises:
+        WarehouseError: the file is no DuckDB file, or another process keeps it open for ten seconds.
+    """
+    import duckdb
+
+    store.parent.mkdir(parents=True, exist_ok=True)
+    until = time.monotonic() + _LOCK_WAIT_S
+    while True:
+        try:
+            con = duckdb.connect(str(store), config={"memory_limit": _MEMORY, "checkpoint_threshold": _WAL})
+            break
+        except duckdb.Error as error:
+            if "lock" not in str(error).lower() or time.monotonic() > until:
+                raise WarehouseError(f"{store} cannot be opened: {' '.join(str(error).split())}") from error
+            time.sleep(0.1)
+    try:
+        con.execute("pragma disable_checkpoint_on_shutdown")
+        make_tables(con)
+        yield con
+        if _size(store.with_name(store.name + ".wal")) > _WAL_KEPT:
+            con.execute("checkpoint")
+    except duckdb.Error as error:
+        raise WarehouseError(f"{store}: {' '.join(str(error).split())}") from error
+    finally:
+        con.close()
+
+
+def make_tables(con: duckdb.DuckDBPyConnection) -> None:
+    """Make the tables that telemetry is loaded into, where they are not there yet."""
+    con.execute("set timezone = 'UTC'")
+    con.execute((SQL_DIR / "telemetry_tables.sql").read_text(encoding="utf-8"))
+
+
+def load_logs(con: duckdb.DuckDBPyConnection, logs: Sequence[Path]) -> Load:
+    """Load what is new in logs into the tables of a connection.
+
+    Raises:
+        WarehouseError: a log cannot be read.
+    """
+    before = _totals(con)
+    folder = _SHARED_MEMORY if _SHARED_MEMORY.is_dir() else None
+    con.execute("set preserve_insertion_order = false")
+    with tempfile.TemporaryDirectory(prefix="llmbench-", dir=folder) as copies:
+        for path in logs:
+            _load_log(con, path, Path(copies))
+    con.execute("reset preserve_insertion_order")
+    after = _totals(con)
+    calls, quarantined, blank = (now - was for now, was in zip(after, before, strict=True))
+    return Load(len(logs), calls, quarantined, blank)
+
+
+def retry_quarantine(con: duckdb.DuckDBPyConnection) -> int:
+    """Judge the quarantined lines again, and take up those that are calls by now; returns how many.
+
+    It is for the day on which a newer version reads what an older one did not, a schema of tomorrow say. The
+    end of a file needs it not: each load reads it again.
+    """
+    taken_up = 0
+    with tempfile.TemporaryDirectory(prefix="llmbench-") as folder:
+        for file_no, name, numbers, offsets, texts, blocks in con.execute(_KEPT).fetchall():
+            again = Path(folder) / "again.jsonl"
+            again.write_bytes(b"".join(text.replace("\n", " ").encode() + b"\n" for text in texts))
+            con.execute("truncate sound_calls")
+            facts = {"file": f"{name}@{numbers[0]}", "lines_before": 0}
+            facts |= {"file_no": file_no, "block_no": blocks + 1}
+            taken = take_file(con, "telemetry", again, facts)
+            bad = {each.index for each in taken.rejected} | (set(range(len(texts))) - set(taken.lines.filled))
+            sound = [offset for index, offset in enumerate(offsets) if index not in bad]
+            con.execute("begin")
+            con.execute("insert into loaded_calls from sound_calls")
+            con.execute(_RELEASE, {"file_no": file_no, "offsets": sound})
+            con.execute(_RELEASED, {"file_no": file_no, "calls": len(sound), "block_no": blocks + 1})
+            con.execute("commit")
+            taken_up += len(sound)
+    return taken_up
+
+
+def _totals(con: duckdb.DuckDBPyConnection) -> tuple[int, int, int]:
+    found = con.execute("""
+        select coalesce(sum(call_count), 0)::bigint, (select count(*) from log_quarantine),
+            coalesce(sum(blank_count), 0)::bigint from log_files""").fetchall()
+    return (int(found[0][0]), int(found[0][1]), int(found[0][2]))
+
+
+def _load_log(con: duckdb.DuckDBPyConnection, path: Path, copies: Path) -> None:
+    known = known_logs(con)
+    with LogText(path) as text:
+        if any(log.stat == stat_of(text) for log in known):
+            return
+        same = candidates(known, text)
+    for log in (*same, None):
+        with LogText(path) as text:
+            if log is None or (log.mark is not None and text.skip_to(log.mark)):
+                _read_on(con, path, text, log or new_log(con, path, len(known)), copies)
+                return
+
+
+def _read_on(
+    con: duckdb.DuckDBPyConnection,
+    path: Path,
+    text: LogText,
+    file: KnownLog,
+    copies: Path,
+) -> None:
+    """Take the blocks of a log from where it was read to; a rest that is no whole line goes to quarantine."""
+    for batch in _ahead(text.blocks(copies, 2 * _TOGETHER)):
+        _take(con, path, text, file, batch)
+    keep_name(con, file, path, stat_of(text))
+
+
+def _take(
+    con: duckdb.DuckDBPyConnection, path: Path, text: LogText, file: KnownLog, blocks: Sequence[Block]
+) -> None:
+    """Load blocks whole where that can be done, else each half; a single one line by line."""
+    if _take_whole(con, text, file, blocks):
+        return
+    if len(blocks) == 1:
+        _take_lines(con, path, text, file, blocks[0])
+        return
+    half = len(blocks) // 2
+    _take(con, path, text, file, blocks[:half])
+    _take(con, path, text, file, blocks[half:])
+
+
+def _ahead(blocks: Iterator[Block]) -> Iterator[list[Block]]:
+    """Blocks in batches; the next batch is read while this one is loaded."""
+
+    def read() -> list[Block]:
+        return list(itertools.islice(blocks, _TOGETHER))
+
+    with ThreadPoolExecutor(1) as reader:
+        coming = reader.submit(read)
+        while batch := coming.result():
+            coming = reader.submit(read)
+            yield batch
+
+
+def _take_whole(
+    con: duckdb.DuckDBPyConnection, text: LogText, file: KnownLog, blocks: Sequence[Block]
+) -> bool:
+    """Load blocks in which every line is a sound and new call of today's form; else load nothing."""
+    import duckdb
+
+    number = {"file_no": file.file_no, "block_no": file.blocks + 1}
+    columns = dict(con.execute("select column_name, column_type from (describe telemetry_line)").fetchall())
+    paths = [literal_glob(block.path) for block in blocks if block.size]
+    con.execute("begin")
+    try:
+        inserted, missed = 0, 0
+        if paths:
+            found = con.execute(
+                "insert into loaded_calls by name " + _sql("loading/whole_block"),
+                {"path": paths, "columns": columns, **number},
+            ).fetchall()
+            inserted = int(found[0][0])
+            missed = int(con.execute(_sql("loading/missed_calls"), number).fetchall()[0][0])
+    except duckdb.InvalidInputException:
+        missed = 1
+    if missed:
+        con.execute("rollback")
+        return False
+    newlines = sum(block.newlines for block in blocks)
+    _move_on(con, text, file, blocks, calls=inserted, blank=newlines - inserted)
+    con.execute("commit")
+    return True
+
+
+def _take_lines(
+    con: duckdb.DuckDBPyConnection, path: Path, text: LogText, file: KnownLog, block: Block
+) -> None:
+    """Read a block line by line: sound lines become calls, the others go to quarantine."""
+    con.execute("truncate sound_calls")
+    con.execute("set preserve_insertion_order = true")
+    facts = {"file_no": file.file_no, "block_no": file.blocks + 1, "lines_before": file.lines}
+    taken = take_file(con, "telemetry", block.path, {"file": str(path), **facts})
+    con.execute("set preserve_insertion_order = false")
+    bad = sorted(taken.rejected, key=lambda each: each.index)
+    filled = len(taken.lines.filled)
+    kept = {
+        "file_no": file.file_no,
+        "line_no": [file.lines + each.index + 1 for each in bad],
+        "offset": [block.offset + int(taken.lines.starts[each.index]) for each in bad],
+        "reason": [each.reason for each in bad],
+        "raw": [taken.lines.text(each.index).decode("utf-8", "replace") for each in bad],
+    }
+    con.execute("begin")
+    con.execute("insert into loaded_calls from sound_calls")
+    _move_on(con, text, file, [block], calls=filled - len(bad), blank=block.newlines - filled)
+    if bad:
+        con.execute(_QUARANTINE, kept)
+    con.execute("commit")
+
+
+def _move_on(
+    con: duckdb.DuckDBPyConnection,
+    text: LogText,
+    file: KnownLog,
+    blocks: Sequence[Block],
+    *,
+    calls: int,
+    blank: int,
+) -> None:
+    """Note up to where a log was read, and what lies behind its last whole line."""
+    first, last = blocks[0], blocks[-1]
+    con.execute(_FORGET_TAIL, {"file_no": file.file_no, "taken_to": first.offset})
+    now = mark(text, last.offset + last.size, last.tail)
+    file.lines, file.blocks = file.lines + sum(block.newlines for block in blocks), file.blocks + 1
+    facts = {name: getattr(now, name) for name in Mark.__slots__}
+    facts |= {"file_no": file.file_no, "block_no": file.blocks, "calls": calls, "blank": blank}
+    con.execute(_PROGRESS, {**facts, "line_count": file.lines})
+    _keep_tail(con, file, last)
+
+
+def _keep_tail(con: duckdb.DuckDBPyConnection, file: KnownLog, block: Block) -> None:
+    """Quarantine what lies behind the last whole line; the next load reads it again."""
+    offset, bad = block.offset + block.size, list[tuple[int, str, str]]()
+    if block.rest.strip():
+        bad.append((offset, "torn_tail", block.rest.decode("utf-8", "replace")))
+    if block.broken:
+        bad.append((offset + len(block.rest), "unreadable", block.broken))
+    if bad:
+        offsets, reasons, texts = (list(each) for each in zip(*bad, strict=True))
+        numbers = [file.lines + 1 + at for at in range(len(bad))]
+        facts = {"line_no": numbers, "offset": offsets, "reason": reasons, "raw": texts}
+        con.execute(_QUARANTINE, {"file_no": file.file_no, **facts})
+
+
+def _size(path: Path) -> int:
+    return path.stat().st_size if path.exists() else 0
+
+
+def _sql(name: str) -> str:
+    return (SQL_DIR / f"{name}.sql").read_text(encoding="utf-8")
