@@ -1,0 +1,112 @@
+"""`llmbench telemetry report`: run the telemetry notebook and write what it says as one HTML page.
+
+It joins the notebook wrapper (bench) and the page (analytics), which do not know each other. A line for cron,
+every Monday at 6:15; what is new is loaded first, and a run that fails leaves the last page as it was:
+
+    15 6 * * 1  cd my-project && llmbench telemetry load LOG && llmbench telemetry report --days 28
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.markup import escape
+
+from llmbench.cli_output import out
+from llmbench.errors import NotebookError
+
+PAGE: str = "telemetry.html"
+
+
+def report_verb(
+    log: Annotated[str | None, typer.Option(help="A log file, or a glob in quotes.")] = None,
+    store: Annotated[Path | None, typer.Option(help="A store made by `llmbench telemetry load`.")] = None,
+    archive: Annotated[Path | None, typer.Option(help="A folder of Parquet, read beside the others.")] = None,
+    to: Annotated[
+        Path, typer.Option("--out", help="Folder of the page and of the executed notebook.")
+    ] = Path("reports/telemetry"),
+    days: Annotated[int, typer.Option(min=1, help="Days (UTC) up to that of the newest call.")] = 28,
+    configs: Annotated[Path | None, typer.Option(help="Config folder with the candidates' prices.")] = None,
+    notebook: Annotated[Path, typer.Option(help="The notebook; it is never written to.")] = Path(
+        "notebooks/05_telemetry.ipynb"
+    ),
+    timeout: Annotated[float, typer.Option(help="Most seconds for the whole run.")] = 1800,
+) -> None:
+    """Write the telemetry report as one HTML page, from a log or a store.
+
+    A run that fails leaves the last page as it was, so that cron can call it.
+    """
+    page = telemetry_report(
+        to,
+        log=log,
+        store=store,
+        archive=archive,
+        days=days,
+        configs=configs,
+        notebook=notebook,
+        timeout_s=timeout,
+    )
+    out.print(escape(f"{page} is written; open it in a browser"), highlight=False)
+
+
+def telemetry_report(
+    out_dir: Path,
+    *,
+    log: str | None = None,
+    store: Path | None = None,
+    archive: Path | None = None,
+    days: int = 28,
+    configs: Path | None = None,
+    notebook: Path = Path("notebooks/05_telemetry.ipynb"),
+    timeout_s: float = 1800,
+) -> Path:
+    """Run the notebook with these parameters and write `telemetry.html` beside the executed copy.
+
+    Args:
+        out_dir: Folder of both; it is made.
+        log: A log file or a glob.
+        store: A store on disk; where neither log, store nor archive is named, the usual one.
+        archive: A folder of Parquet.
+        days: Days (UTC) up to that of the newest call.
+        configs: Config folder with prices and budgets; the project's own where there is one.
+        notebook: The notebook to run.
+        timeout_s: Most seconds for the whole run.
+
+    Returns:
+        The page.
+
+    Raises:
+        NotebookError: there is no notebook or no telemetry, or the notebook did not run to its end. A page of
+            an earlier run is then left as it was.
+        WarehouseError: the page cannot be written.
+    """
+    from llmbench.analytics.telemetry_store import DEFAULT_STORE
+    from llmbench.analytics.traffic_report import write_page
+    from llmbench.bench.notebooks import run_notebook
+
+    if not notebook.is_file():
+        raise NotebookError(f"{notebook} is missing; run this in the project's folder, or give --notebook")
+    if log and store:
+        raise NotebookError("give --log or --store, not both: a log is loaded into the store first")
+    if not (log or store or archive):
+        if not DEFAULT_STORE.is_file():
+            raise NotebookError(
+                f"no telemetry named and no store at {DEFAULT_STORE}; give --log, "
+                "or run `llmbench telemetry load LOG`"
+            )
+        store = DEFAULT_STORE
+    if configs is None:
+        own = notebook.absolute().parent.parent / "configs"
+        configs = own if own.is_dir() else None
+    parameters = {
+        "log_path": str(Path(log).absolute()) if log else "",
+        "store_path": str(store.absolute()) if store else "",
+        "archive_path": str(archive.absolute()) if archive else "",
+        "days": days,
+        "configs": str(configs.absolute()) if configs else "",
+    }
+    copy = out_dir / notebook.name
+    run_notebook(notebook, copy, parameters, cwd=notebook.absolute().parent, timeout_s=timeout_s)
+    return write_page(copy, out_dir / PAGE)
