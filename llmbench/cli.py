@@ -18,6 +18,8 @@ from llmbench.cli_dataset import dataset_app
 from llmbench.cli_models import models_app
 from llmbench.cli_notebook import Jobs, Matrix, notebook, sweep_matrix
 from llmbench.cli_output import Configs, Json, err, out, print_json, print_table
+from llmbench.cli_query import query, usage
+from llmbench.cli_telemetry import telemetry_app
 from llmbench.errors import ConfigError, FallbackExhausted, LLMBenchError
 
 if TYPE_CHECKING:
@@ -25,8 +27,8 @@ if TYPE_CHECKING:
 
 #: Packages of the extra `lab`, as they are imported.
 _LAB: Final = frozenset(
-    {"duckdb", "evalica", "ipykernel", "jinja2", "jupyter_client", "jupyter_core", "nbclient", "nbformat"}
-    | {"numpy", "pandas", "papermill", "scipy", "statsmodels"}
+    {"bleach", "duckdb", "evalica", "ipykernel", "jinja2", "jupyter_client", "jupyter_core", "nbclient"}
+    | {"nbconvert", "nbformat", "numpy", "pandas", "papermill", "scipy", "statsmodels"}
 )
 
 
@@ -63,11 +65,10 @@ app = typer.Typer(
 )
 app.add_typer(models_app, name="models")
 app.add_typer(dataset_app, name="dataset")
+app.add_typer(telemetry_app, name="telemetry")
 app.command("notebook")(notebook)
-
-_BAD_LINES = """
-    select file, count(*) as lines, min(line_no) as first from quarantine group by file order by file
-"""
+app.command("query")(query)
+app.command("usage")(usage)
 
 Root = Annotated[Path, typer.Option("--project", help="Folder with configs/, datasets/ and notebooks/.")]
 Channel = Annotated[str | None, typer.Option(help="Channel whose overrides apply.")]
@@ -290,34 +291,6 @@ def call(
     out.print(escape(reply.text))
     cost = reply.cost_source if reply.cost_usd is None else f"${reply.cost_usd:.6f}"
     err.print(f"{reply.model} · {reply.tier} · {reply.latency_ms:.0f} ms · {escape(cost)}", style="dim")
-
-
-@app.command()
-def query(
-    sql: Annotated[
-        str, typer.Argument(help="One select statement over the views; `show tables` lists them.")
-    ],
-    run: Annotated[list[str] | None, typer.Option(help="Run id or folder; all of reports/ if none.")] = None,
-    log: Annotated[list[Path] | None, typer.Option(help="Telemetry file; the default log if none.")] = None,
-    project: Root = Path(),
-    as_json: Json = False,
-) -> None:
-    """Ask the warehouse: results, ledger and telemetry as SQL views, read-only."""
-    from llmbench.analytics.warehouse import open_warehouse
-    from llmbench.bench.chain import Project, warehouse_sources
-
-    sources = warehouse_sources(Project(project), run or (), log or ())
-    with open_warehouse(
-        run_dirs=sources.run_dirs, ledgers=sources.ledgers, telemetry=sources.telemetry
-    ) as warehouse:
-        frame = warehouse.query(sql)
-        for bad in warehouse.rows(_BAD_LINES):
-            note = f"{bad['file']}: {bad['lines']} lines are no records (first: line {bad['first']})"
-            err.print(f"note: {escape(note)}; they are in the table quarantine")
-    if as_json:
-        out.print_json(frame.to_json(orient="records", force_ascii=False, date_format="iso"))
-        return
-    print_table(list(frame.columns), frame.astype(object).itertuples(index=False))
 
 
 @app.command()

@@ -212,25 +212,23 @@ def test_the_warehouse_reads_all_runs_or_those_named(project):
     everything = chain.warehouse_sources(project)
     assert set(everything.run_dirs) == {first.run_dir, second.run_dir}
     assert everything.ledgers == (project.ledger,)
-    assert everything.telemetry == (project.root / "workspaces" / "logs" / "llm_usage.jsonl",)
     assert chain.warehouse_sources(project, ["second"]).run_dirs == (second.run_dir,)
     assert chain.warehouse_sources(project, [str(first.run_dir)]).run_dirs == (first.run_dir,)
-    for runs, logs in ((["nope"], []), ([], [project.root / "nope.jsonl"])):
-        with pytest.raises(SweepError, match=r"nope.* does not exist"):
-            chain.warehouse_sources(project, runs, logs)
+    with pytest.raises(SweepError, match=r"nope.* does not exist"):
+        chain.warehouse_sources(project, ["nope"])
 
 
 def test_the_warehouse_and_the_servers_count_agree(tmp_path):
     from llmbench.analytics.warehouse import open_warehouse
+    from llmbench.telemetry import DEFAULT_LOG_PATH
 
     with stub_provider(tmp_path) as stub:
         project = write_project(tmp_path, stub.port, samples=["a", "b", "#401", "#500"])
         sweep(project)
         sweep(project)
         sources = chain.warehouse_sources(project)
-        with open_warehouse(
-            run_dirs=sources.run_dirs, ledgers=sources.ledgers, telemetry=sources.telemetry
-        ) as warehouse:
+        log = project.root / DEFAULT_LOG_PATH
+        with open_warehouse(run_dirs=sources.run_dirs, ledgers=sources.ledgers, telemetry=[log]) as warehouse:
             (books,) = warehouse.rows("select * from mart_reconciliation")
         assert books["intents"] == books["telemetry_lines"] == stub.count == 10
         assert (books["results"], books["given_back"], books["orphans"], books["unannounced"]) == (6, 4, 0, 0)

@@ -268,24 +268,21 @@ class Sources:
 
     run_dirs: tuple[Path, ...]
     ledgers: tuple[Path, ...]
-    telemetry: tuple[Path, ...]
 
 
-def warehouse_sources(project: Project, runs: Sequence[str] = (), logs: Sequence[Path] = ()) -> Sources:
-    """The files behind `llmbench query`: the runs named, or all; the ledger; the telemetry log.
+def warehouse_sources(project: Project, runs: Sequence[str] = ()) -> Sources:
+    """The files of runs behind `llmbench query`: the runs named, or all; the ledger.
 
     Raises:
-        SweepError: a named run or log does not exist.
+        SweepError: a named run does not exist.
     """
     run_dirs = [Path(run) if Path(run).is_dir() else project.reports / run for run in runs]
     if not run_dirs and project.reports.is_dir():
         run_dirs = sorted(path.parent for path in project.reports.glob("*/results.jsonl"))
-    telemetry = list(logs) or [project.root / DEFAULT_LOG_PATH]
-    for path in (*run_dirs, *logs):
+    for path in run_dirs:
         if not path.exists():
             raise SweepError(f"{path} does not exist; give a run id of {project.reports}/ or a path")
     return Sources(
         run_dirs=tuple(run_dirs),
         ledgers=tuple(path for path in (project.ledger,) if path.exists()),
-        telemetry=tuple(path for path in telemetry if path.exists()),
     )

@@ -1,0 +1,186 @@
+"""`llmbench usage` and `llmbench query`: what the calls add up to, and any question in SQL."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.markup import escape
+
+from llmbench.cli_output import Json, err, out, print_json, print_table
+from llmbench.display.wording import count, duration, money, share, visible
+
+if TYPE_CHECKING:
+    from llmbench.analytics.usage import UsageReport
+    from llmbench.analytics.warehouse import Warehouse
+
+_BAD_LINES = """
+    select file, count(*) as lines, min(line_no) as first from quarantine group by file order by file
+"""
+
+Project = Annotated[Path, typer.Option("--project", help="Folder with configs/, reports/ and workspaces/.")]
+Log = Annotated[
+    list[str] | None, typer.Option(help="Log or glob, read afresh and not from the store; may be repeated.")
+]
+Store = Annotated[
+    Path | None, typer.Option(help="The store; workspaces/telemetry.duckdb of the project if it is there.")
+]
+Archive = Annotated[Path | None, typer.Option(help="Folder of archived telemetry, read beside the store.")]
+
+
+def query(
+    sql: Annotated[
+        str, typer.Argument(help="One select statement over the views; `show tables` lists them.")
+    ],
+    run: Annotated[list[str] | None, typer.Option(help="Run id or folder; all of reports/ if none.")] = None,
+    log: Log = None,
+    store: Store = None,
+    archive: Archive = None,
+    project: Project = Path(),
+    as_json: Json = False,
+) -> None:
+    """Ask the warehouse: results, ledger and telemetry as SQL views, read-only."""
+    from llmbench.bench import chain
+
+    sources = chain.warehouse_sources(chain.Project(project), run or ())
+    options = {"run_dirs": sources.run_dirs, "ledgers": sources.ledgers, **_settings(project / "configs")}
+    with telemetry_warehouse(log or [], store, archive, project, is_needed=False, **options) as warehouse:
+        frame = warehouse.query(sql)
+        for bad in warehouse.rows(_BAD_LINES):
+            note = f"{bad['file']}: {bad['lines']} lines are no records (first: line {bad['first']})"
+            err.print(f"note: {escape(note)}; they are in the table quarantine")
+    if as_json:
+        out.print_json(frame.to_json(orient="records", force_ascii=False, date_format="iso"))
+        return
+    print_table(list(frame.columns), frame.astype(object).itertuples(index=False))
+
+
+def _settings(configs: Path) -> dict[str, Any]:
+    """Prices and limits of a config folder; none where there is no folder."""
+    if not configs.is_dir():
+        return {}
+    from llmbench.analytics.traffic_prices import candidate_prices
+    from llmbench.config import load_config
+
+    config = load_config(configs)
+    return {"prices": candidate_prices(config)[0], "budgets": config.budgets}
+
+
+def usage(
+    log: Annotated[list[str] | None, typer.Option(help="Log or glob, read afresh; may be repeated.")] = None,
+    store: Store = None,
+    archive: Archive = None,
+    days: Annotated[int | None, typer.Option(min=1, help="Only so many days up to the newest call.")] = None,
+    top: Annotated[int, typer.Option(min=1, help="Rows of each table.")] = 10,
+    project: Project = Path(),
+    as_json: Json = False,
+) -> None:
+    """What tasks and models cost, how slow and how flaky they are, and which fallbacks fired."""
+    from llmbench.analytics.usage import usage_report
+
+    with telemetry_warehouse(log or [], store, archive, project, days=days) as warehouse:
+        found = usage_report(warehouse)
+    if as_json:
+        print_json(found.to_dict(top))
+    else:
+        _print_usage(found, top)
+
+
+@contextmanager
+def telemetry_warehouse(
+    logs: list[str],
+    store: Path | None,
+    archive: Path | None,
+    project: Path,
+    *,
+    is_needed: bool = True,
+    **options: Any,
+) -> Iterator[Warehouse]:
+    """The telemetry that a verb asks for: logs, else the store, else the project's own log.
+
+    Logs go through a store of their own that is removed afterwards: a large one does not fill the memory.
+
+    Raises:
+        WarehouseError: nothing is there to be read, and it is needed.
+    """
+    from llmbench.analytics.telemetry_store import DEFAULT_STORE, load_store
+    from llmbench.analytics.warehouse import open_warehouse
+    from llmbench.telemetry import DEFAULT_LOG_PATH
+
+    kept = store
+    if not logs and store is None and archive is None:
+        kept = next((path for path in (project / DEFAULT_STORE,) if path.exists()), None)
+        if kept is None and (is_needed or (project / DEFAULT_LOG_PATH).exists()):
+            logs = [str(project / DEFAULT_LOG_PATH)]
+    if not logs:
+        with open_warehouse(store=kept, archive=archive, **options) as warehouse:
+            yield warehouse
+        return
+    with tempfile.TemporaryDirectory(prefix="llmbench-") as folder:
+        read = Path(folder) / "usage.duckdb"
+        load_store(read, logs)
+        with open_warehouse(store=read, archive=archive, **options) as warehouse:
+            yield warehouse
+
+
+def _print_usage(found: UsageReport, top: int) -> None:
+    whole = found.whole
+    calls, first, last = whole["calls"], whole["first_at"], whole["last_at"]
+    period = "" if first is None else f", {first:%Y-%m-%d} to {last:%Y-%m-%d}"
+    out.print(
+        escape(
+            f"{count(calls, 'call')} of {count(found.files, 'file')}{period}: {whole['failures']} failed, "
+            f"{whole['fell_back']} fell back; mean {duration(whole['mean_ms'])}, "
+            f"p95 {duration(whole['p95_ms'])}; {money(whole['cost_usd'])} "
+            f"({calls - whole['priced']} calls of unknown cost, {money(whole['wasted_cost_usd'])} wasted)"
+        ),
+        highlight=False,
+    )
+    head = ["calls", "failed", "fell back", "mean", "p95", "cost", "unpriced", "tokens in", "tokens out"]
+    for kind, rows in (("model", found.by_model), ("task", found.by_task)):
+        print_table([kind, *head], [_cells(row) for row in rows[:top]])
+        _say_rest(len(rows) - top, f"{kind}s")
+    if found.chains:
+        print_table(
+            ["fallback chain", "calls", "failed", "mean wasted"],
+            [
+                [visible(row["chain"]), row["calls"], row["failures"], duration(row["mean_wasted_ms"])]
+                for row in found.chains[:top]
+            ],
+        )
+        _say_rest(len(found.chains) - top, "chains")
+    if found.failures:
+        print_table(
+            ["failure", "status", "calls", "share"],
+            [
+                [
+                    visible(row["error_kind"]),
+                    row["status_code"],
+                    row["calls"],
+                    share(row["calls"] / whole["calls"]),
+                ]
+                for row in found.failures[:top]
+            ],
+        )
+    if found.quarantined:
+        err.print(f"note: {found.quarantined} lines are no records; they are in the table quarantine")
+    if whole["dropped"]:
+        err.print(f"note: writers lost {whole['dropped']} lines to a full or missing disk")
+
+
+def _cells(row: dict[str, Any]) -> list[object]:
+    figures = [duration(row["mean_ms"]), duration(row["p95_ms"]), money(row["cost_usd"])]
+    tokens = [row["input_tokens"], row["output_tokens"]]
+    return [
+        visible(row["name"]), row["calls"], row["failures"], row["fell_back"], *figures,
+        row["calls"] - row["priced"], *tokens,
+    ]  # fmt: skip
+
+
+def _say_rest(left: int, noun: str) -> None:
+    if left > 0:
+        out.print(f"and {left} more {noun}; --top shows more", style="dim")
