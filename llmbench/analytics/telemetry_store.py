@@ -1,6 +1,6 @@
 """Load telemetry logs into DuckDB: only what is new, block by block, and every line that is none kept apart.
 
-A block in which every line has today's form is taken whole, at the speed of DuckDB's own reader in its strict
+A block in which every line is sound is taken whole, at the speed of DuckDB's own reader in its strict
 mode. Any other block is rolled back and read line by line (ingest.py), which says for each line what is wrong
 with it. The rows, the quarantined lines and the place up to which the log was read are committed together, so
 that a loader killed at any moment has loaded each line once or not at all.
@@ -57,11 +57,10 @@ insert into log_quarantine
 select $file_no, unnest($line_no), unnest($offset), unnest($reason), unnest($raw)
 """
 _KEPT: Final = """
-select file_no, file, list(line_no order by byte_offset), list(byte_offset order by byte_offset),
-    list(raw order by byte_offset), any_value(block_count)
+select file_no, list(byte_offset order by byte_offset), list(raw order by byte_offset), any_value(block_count)
 from log_quarantine join log_files using (file_no)
 where reason not in ('torn_tail', 'unreadable', 'duplicate', 'not_utf8')
-group by file_no, file order by file_no
+group by file_no order by file_no
 """
 _RELEASE: Final = """
 delete from log_quarantine where file_no = $file_no and byte_offset in (select unnest($offsets))
@@ -167,13 +166,11 @@ def retry_quarantine(con: duckdb.DuckDBPyConnection) -> int:
     """
     taken_up = 0
     with tempfile.TemporaryDirectory(prefix="llmbench-") as folder:
-        for file_no, name, numbers, offsets, texts, blocks in con.execute(_KEPT).fetchall():
+        for file_no, offsets, texts, blocks in con.execute(_KEPT).fetchall():
             again = Path(folder) / "again.jsonl"
             again.write_bytes(b"".join(text.replace("\n", " ").encode() + b"\n" for text in texts))
             con.execute("truncate sound_calls")
-            facts = {"file": f"{name}@{numbers[0]}", "lines_before": 0}
-            facts |= {"file_no": file_no, "block_no": blocks + 1}
-            taken = take_file(con, "telemetry", again, facts)
+            taken = take_file(con, "telemetry", again, {"file_no": file_no, "block_no": blocks + 1})
             bad = {each.index for each in taken.rejected} | (set(range(len(texts))) - set(taken.lines.filled))
             sound = [offset for index, offset in enumerate(offsets) if index not in bad]
             con.execute("begin")
@@ -214,22 +211,20 @@ def _read_on(
 ) -> None:
     """Take the blocks of a log from where it was read to; a rest that is no whole line goes to quarantine."""
     for batch in _ahead(text.blocks(copies, 2 * _TOGETHER)):
-        _take(con, path, text, file, batch)
+        _take(con, text, file, batch)
     keep_name(con, file, path, stat_of(text))
 
 
-def _take(
-    con: duckdb.DuckDBPyConnection, path: Path, text: LogText, file: KnownLog, blocks: Sequence[Block]
-) -> None:
+def _take(con: duckdb.DuckDBPyConnection, text: LogText, file: KnownLog, blocks: Sequence[Block]) -> None:
     """Load blocks whole where that can be done, else each half; a single one line by line."""
     if _take_whole(con, text, file, blocks):
         return
     if len(blocks) == 1:
-        _take_lines(con, path, text, file, blocks[0])
+        _take_lines(con, text, file, blocks[0])
         return
     half = len(blocks) // 2
-    _take(con, path, text, file, blocks[:half])
-    _take(con, path, text, file, blocks[half:])
+    _take(con, text, file, blocks[:half])
+    _take(con, text, file, blocks[half:])
 
 
 def _ahead(blocks: Iterator[Block]) -> Iterator[list[Block]]:
@@ -248,7 +243,7 @@ def _ahead(blocks: Iterator[Block]) -> Iterator[list[Block]]:
 def _take_whole(
     con: duckdb.DuckDBPyConnection, text: LogText, file: KnownLog, blocks: Sequence[Block]
 ) -> bool:
-    """Load blocks in which every line is a sound and new call of today's form; else load nothing."""
+    """Load blocks in which every line is a sound and new call; else load nothing."""
     import duckdb
 
     number = {"file_no": file.file_no, "block_no": file.blocks + 1}
@@ -275,14 +270,12 @@ def _take_whole(
     return True
 
 
-def _take_lines(
-    con: duckdb.DuckDBPyConnection, path: Path, text: LogText, file: KnownLog, block: Block
-) -> None:
+def _take_lines(con: duckdb.DuckDBPyConnection, text: LogText, file: KnownLog, block: Block) -> None:
     """Read a block line by line: sound lines become calls, the others go to quarantine."""
     con.execute("truncate sound_calls")
     con.execute("set preserve_insertion_order = true")
-    facts = {"file_no": file.file_no, "block_no": file.blocks + 1, "lines_before": file.lines}
-    taken = take_file(con, "telemetry", block.path, {"file": str(path), **facts})
+    number = {"file_no": file.file_no, "block_no": file.blocks + 1}
+    taken = take_file(con, "telemetry", block.path, number)
     con.execute("set preserve_insertion_order = false")
     bad = sorted(taken.rejected, key=lambda each: each.index)
     filled = len(taken.lines.filled)

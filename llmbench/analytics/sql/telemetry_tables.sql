@@ -33,9 +33,9 @@ create or replace temp table candidate_prices (
     reasoning_usd double, source varchar, as_of varchar
 );
 create or replace temp table budget_limits (scope varchar, limit_usd double);
--- One line as today's writer spells it: the types that a block is read with. Older names are here too.
+-- One sound line, of today's and of older writers: the types that a block is read with.
 create or replace temp table telemetry_line (
-    schema integer, status varchar, timestamp timestamptz, call_id varchar, task varchar, tier varchar,
+    schema integer, status varchar, timestamp varchar, ts varchar, call_id varchar, task varchar, tier varchar,
     channel varchar, env varchar, slot varchar, model varchar, selected_model varchar, model_id varchar,
     model_version varchar, provider varchar, fallback_chain varchar[], chain varchar[], reason varchar,
     latency_ms double, ttft_ms double, queued_ms double,

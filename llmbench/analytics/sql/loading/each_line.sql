@@ -1,10 +1,9 @@
 -- grain: one sound line of a block that was read line by line; older spellings become today's names
 -- key: call_id
--- reads: incoming, places, verdicts
+-- reads: incoming, verdicts
 with sound as (
-    select i.*, l.line_no
+    select i.*
     from incoming as i
-    join places as l on l.n = i.rowid
     join verdicts as v on v.n = i.rowid
     where v.reason is null
 ),
@@ -22,7 +21,7 @@ spelled as (
 ),
 final as (
     select
-        coalesce(call_id, $file || '#' || $file_no || ':' || ($lines_before + line_no)) as call_id,
+        coalesce(call_id, 'unnamed-' || uuid()) as call_id,
         coalesce(
             make_timestamp(epoch_us(try_cast(stamp as timestamptz))),
             make_timestamp(try_cast(

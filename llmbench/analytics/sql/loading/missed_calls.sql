@@ -11,7 +11,7 @@ span as (
 unsound as (
     select count(*) as n
     from fresh
-    where call_id is null or task is null or called_at is null or status is null
+    where task is null or called_at is null or status is null
         or not coalesce(isfinite(latency_ms) and latency_ms >= 0, true)
         or not coalesce(isfinite(ttft_ms) and ttft_ms >= 0, true)
         or not coalesce(isfinite(queued_ms) and queued_ms >= 0, true)

@@ -1,10 +1,12 @@
--- grain: one line of a block in which every line is as today's writer spells it
+-- grain: one line of a block in which every line is sound
 -- key: call_id
 -- reads: read_json
--- A line of another form raises an error, or is one that `missed_calls` finds: the block is then read line by line.
+-- A line that is no record raises an error, or is one that `missed_calls` finds: the block is then read line by line.
+-- A time of today's form is told by its shape and cast at once; the others cost a cast more.
 with lines as (
     select
         *,
+        coalesce(timestamp, ts) as stamp,
         lower(coalesce(status, if(error is null, 'success', 'fail'))) in ('success', 'ok') as is_success,
         list_filter(
             coalesce(fallback_chain, chain, [coalesce(model, selected_model)]),
@@ -14,8 +16,14 @@ with lines as (
 ),
 final as (
     select
-        call_id,
-        make_timestamp(epoch_us(timestamp)) as called_at,
+        coalesce(call_id, 'unnamed-' || uuid()) as call_id,
+        case
+            when timestamp like '____-__-__T%' then make_timestamp(epoch_us(try_cast(timestamp as timestamptz)))
+            else coalesce(
+                make_timestamp(epoch_us(try_cast(stamp as timestamptz))),
+                make_timestamp(try_cast(
+                    try_cast(stamp as double) * if(try_cast(stamp as double) > 1e11, 1e3, 1e6) as bigint)))
+        end as called_at,
         case when coalesce(schema, 1) = 1 then if(is_success, 'success', 'fail') end as status,
         task,
         coalesce(tier, 'unknown') as tier,

@@ -2,7 +2,7 @@
 -- key: call_id
 -- reads: all_calls
 -- columns:
---   call_id: the call; 'file:line' where an older line names none
+--   call_id: the call; one made up ('unnamed-…') where an older line names none
 --   called_at: when it ended, UTC
 --   status: success or fail
 --   is_failure: true where no model answered
