@@ -21,9 +21,10 @@ test: $(VENV)/.dev               ## lint, types, tests, notebooks
 test-all: test                   ## the same, and the slow suites
 	$(BIN)/python -m pytest -m slow
 
-bench: $(VENV)/.dev .venv-bench/.litellm  ## what calls and sweeps cost, in ratios; error rates of decisions (45 minutes)
+bench: $(VENV)/.dev .venv-bench/.litellm  ## what calls, sweeps and telemetry cost, in ratios; error rates (50 minutes)
 	$(BIN)/python benchmarks/router.py --litellm .venv-bench/bin/python
 	$(BIN)/python benchmarks/sweep.py
+	$(BIN)/python benchmarks/telemetry.py
 	$(BIN)/python benchmarks/decisions.py
 
 lab: $(VENV)/.dev                ## JupyterLab on the tour

@@ -15,12 +15,11 @@ from llmbench.analytics.warehouse import Warehouse
 
 Row = dict[str, Any]
 
-#: Sums, from which those of a model, a task and a tier are made; one pass over the calls.
+#: Sums, from which those of a model and of a task are made; one pass over the calls.
 _SUMS: Final = """
 select
     last_model as model,
     task,
-    tier,
     count(*) as calls,
     count(*) filter (where is_failure) as failures,
     count(*) filter (where hops > 0) as fell_back,
@@ -84,7 +83,6 @@ class UsageReport:
         whole: one row over all calls.
         by_model: a row a model, most calls first; mean_ms and p95_ms are milliseconds of whole calls.
         by_task: the same a task.
-        by_tier: the same a tier, without p95_ms.
         chains: the fallback chains that were gone through, with how often.
         failures: calls without an answer by error kind and HTTP status.
         quarantined: lines that are no records.
@@ -94,7 +92,6 @@ class UsageReport:
     whole: Row
     by_model: Sequence[Row]
     by_task: Sequence[Row]
-    by_tier: Sequence[Row]
     chains: Sequence[Row]
     failures: Sequence[Row]
     quarantined: int
@@ -112,7 +109,6 @@ class UsageReport:
             "dropped": self.whole["dropped"],
             "by_model": {row["name"]: _figures(row) for row in self.by_model[:top]},
             "by_task": {row["name"]: _figures(row) for row in self.by_task[:top]},
-            "by_tier": {row["name"]: _figures(row) for row in self.by_tier[:top]},
             "fallback_chains": {row["chain"]: _figures(row) for row in self.chains[:top]},
             "failures": self.whole["failures"],
             "failures_by_kind": [dict(row) for row in self.failures[:top]],
@@ -135,7 +131,6 @@ def usage_report(warehouse: Warehouse) -> UsageReport:
         whole={**_added(sums), "p95_ms": p95["whole"].get(None)},
         by_model=_grouped(sums, "model", p95["model"]),
         by_task=_grouped(sums, "task", p95["task"]),
-        by_tier=_grouped(sums, "tier", None),
         chains=warehouse.rows(_CHAINS),
         failures=warehouse.rows(_FAILURES),
         quarantined=books["quarantined"],
@@ -143,14 +138,12 @@ def usage_report(warehouse: Warehouse) -> UsageReport:
     )
 
 
-def _grouped(sums: Sequence[Row], key: str, p95: Row | None) -> list[Row]:
+def _grouped(sums: Sequence[Row], key: str, p95: Row) -> list[Row]:
     """The sums of each value of `key`, most calls first."""
     parts: dict[str, list[Row]] = {}
     for row in sums:
         parts.setdefault(row[key], []).append(row)
-    found = [{"name": name, **_added(rows)} for name, rows in parts.items()]
-    if p95 is not None:
-        found = [{**row, "p95_ms": p95.get(row["name"])} for row in found]
+    found = [{"name": name, **_added(rows), "p95_ms": p95.get(name)} for name, rows in parts.items()]
     return sorted(found, key=lambda row: (-row["calls"], row["name"]))
 
 
