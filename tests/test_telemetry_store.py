@@ -219,6 +219,8 @@ def test_of_two_lines_with_one_call_id_the_first_counts(tmp_path, store):
         (a_line(9, task=None), "missing_required"),
         (a_line(9, timestamp=None), "missing_required"),
         (a_line(9, timestamp="soon"), "type_mismatch"),
+        (a_line(9, timestamp=1e30), "type_mismatch"),
+        (a_line(9, timestamp="nan"), "type_mismatch"),
         (a_line(9, latency_ms="fast"), "type_mismatch"),
         (a_line(9, ttft_ms={"a": 1}), "type_mismatch"),
         (a_line(9, usage={"input_tokens": "many"}), "type_mismatch"),

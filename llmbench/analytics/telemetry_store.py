@@ -259,7 +259,7 @@ def _take_whole(
             ).fetchall()
             inserted = int(found[0][0])
             missed = int(con.execute(_sql("loading/missed_calls"), number).fetchall()[0][0])
-    except duckdb.InvalidInputException:
+    except (duckdb.InvalidInputException, duckdb.ConversionException):
         missed = 1
     if missed:
         con.execute("rollback")

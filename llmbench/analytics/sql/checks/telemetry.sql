@@ -8,8 +8,10 @@ with typed as (
         rowid as n,
         *,
         coalesce(timestamp, ts) as stamp,
-        try_cast(coalesce(timestamp, ts) as timestamptz) as called_at,
         try_cast(coalesce(timestamp, ts) as double) as epoch,
+        coalesce(
+            make_timestamp(epoch_us(try_cast(coalesce(timestamp, ts) as timestamptz))),
+            make_timestamp(try_cast(epoch * if(epoch > 1e11, 1e3, 1e6) as bigint))) as called_at,
         try_cast(latency_ms as double) as latency,
         try_cast(ttft_ms as double) as ttft,
         try_cast(queued_ms as double) as queued,
@@ -23,13 +25,12 @@ judged as (
     select
         n,
         call_id,
-        coalesce(make_timestamp(epoch_us(called_at)), make_timestamp(try_cast(
-            epoch * if(epoch > 1e11, 1e3, 1e6) as bigint))) as called_at,
+        called_at,
         case
             when coalesce(status, task, model, selected_model, timestamp, call_id) is null then 'not_a_row'
             when schema is not null and schema <> '1' then 'unknown_schema'
             when task is null or stamp is null then 'missing_required'
-            when called_at is null and not coalesce(isfinite(epoch), false) then 'type_mismatch'
+            when called_at is null then 'type_mismatch'
             when (latency_ms is not null and latency is null)
                 or (ttft_ms is not null and ttft is null)
                 or (queued_ms is not null and queued is null)
