@@ -26,17 +26,27 @@ select
     0 as block_count
 """
 _NAME: Final = """
-update log_files set file = $file, device = $device, inode = $inode, size = $size, mtime_ns = $mtime_ns
-where file_no = $file_no
+update log_files set file = $file, device = $device, inode = $inode where file_no = $file_no
 """
+_FORGET_SEEN: Final = "delete from log_seen where device = $device and inode = $inode"
+_SEEN: Final = "insert into log_seen values ($device, $inode, $size, $mtime_ns)"
+_ALL_SEEN: Final = "select device, inode, size, mtime_ns from log_seen"
+#: A file that had no text yet when it was first seen, and has that of a known log now.
+_EMPTY: Final = """
+select file_no from log_files
+where device = $device and inode = $inode and taken_to = 0 and file_no <> $file_no
+"""
+_DROP_QUARANTINE: Final = "delete from log_quarantine where file_no = $file_no"
+_DROP_FILE: Final = "delete from log_files where file_no = $file_no"
 
 
 @dataclass(slots=True)
 class KnownLog:
-    """A log as the store knows it; `mark` is None before its first block."""
+    """A log as the store knows it, with its last name and place; `mark` is None before its first block."""
 
     file_no: int
-    stat: Stat
+    path: Path
+    inode: tuple[int, int]  # device and inode
     mark: Mark | None
     lines: int
     blocks: int
@@ -53,7 +63,7 @@ def find_logs(names: Sequence[str | Path]) -> list[Path]:
         path = Path(name)
         # A glob may be absolute, and pathlib takes relative ones only.
         globbed = [] if path.exists() else glob.glob(str(name), recursive=True)  # noqa: PTH207
-        matches = [path] if path.exists() else [Path(each) for each in sorted(globbed)]
+        matches = [path] if path.exists() else [each for each in map(Path, sorted(globbed)) if each.is_file()]
         parts = rotated_parts(path)
         if not matches and not parts:
             raise WarehouseError(
@@ -70,24 +80,51 @@ def stat_of(text: LogText) -> Stat:
     return text.state.st_dev, text.state.st_ino, text.state.st_size, text.state.st_mtime_ns
 
 
+def is_seen(con: duckdb.DuckDBPyConnection, text: LogText) -> bool:
+    """Whether the file is as it was when it was read last."""
+    return stat_of(text) in con.execute(_ALL_SEEN).fetchall()
+
+
 def candidates(known: Sequence[KnownLog], text: LogText) -> list[KnownLog]:
     """The known logs that a log begins as: that of its inode first, then the one that was read furthest.
 
-    Of one without a whole line only the inode is known.
+    Of one without a whole line only the inode is known; it comes last.
     """
-    stat = stat_of(text)
-    same = [
-        log
+    inode = stat_of(text)[:2]
+    marked = [
+        (log, log.mark)
         for log in known
-        if log.mark and text.begins_as(log.mark) and (log.mark.taken_to > 0 or log.stat[:2] == stat[:2])
+        if log.mark and text.begins_as(log.mark) and (log.mark.taken_to > 0 or log.inode == inode)
     ]
-    return sorted(same, key=lambda log: (log.stat[:2] != stat[:2], -(log.mark.taken_to if log.mark else 0)))
+    marked.sort(key=lambda each: (each[1].taken_to == 0, each[0].inode != inode, -each[1].taken_to))
+    return [log for log, _ in marked]
+
+
+def is_older_copy(path: Path, known: Sequence[KnownLog]) -> bool:
+    """Whether a file is the beginning of a known log that is still where it was."""
+    for log in known:
+        if log.mark and log.mark.taken_to > 0 and log.path.is_file() and not log.path.samefile(path):
+            with LogText(log.path) as whole, LogText(path) as part:
+                if whole.continues(part):
+                    return True
+    return False
 
 
 def keep_name(con: duckdb.DuckDBPyConnection, log: KnownLog, path: Path, stat: Stat) -> None:
     """Note what a log that was read is called now."""
+    place = {"device": stat[0], "inode": stat[1], "file_no": log.file_no}
+    for (empty,) in con.execute(_EMPTY, place).fetchall():
+        con.execute(_DROP_QUARANTINE, {"file_no": empty})
+        con.execute(_DROP_FILE, {"file_no": empty})
+    con.execute(_NAME, {"file": str(path), **place})
+    keep_seen(con, stat)
+
+
+def keep_seen(con: duckdb.DuckDBPyConnection, stat: Stat) -> None:
+    """Note that a file was read as it is now."""
     facts = dict(zip(("device", "inode", "size", "mtime_ns"), stat, strict=True))
-    con.execute(_NAME, {"file": str(path), "file_no": log.file_no, **facts})
+    con.execute(_FORGET_SEEN, {"device": stat[0], "inode": stat[1]})
+    con.execute(_SEEN, facts)
 
 
 def known_logs(con: duckdb.DuckDBPyConnection) -> list[KnownLog]:
@@ -103,11 +140,12 @@ def _as_file(row: dict[str, Any]) -> KnownLog:
         found = Mark(
             *(row[n] for n in ("taken_to", "head_bytes", "head_sha256", "tail_bytes", "tail_sha256"))
         )
-    stat = (row["device"], row["inode"], row["size"], row["mtime_ns"])
-    return KnownLog(row["file_no"], stat, found, row["line_count"], row["block_count"])
+    inode = (row["device"], row["inode"])
+    return KnownLog(row["file_no"], Path(row["file"]), inode, found, row["line_count"], row["block_count"])
 
 
-def new_log(con: duckdb.DuckDBPyConnection, path: Path, file_no: int) -> KnownLog:
+def new_log(con: duckdb.DuckDBPyConnection, path: Path, known: Sequence[KnownLog]) -> KnownLog:
     """Note a log that continues none that is known."""
+    file_no = max((log.file_no for log in known), default=-1) + 1
     con.execute(_FILE, {"file_no": file_no, "file": str(path)})
-    return KnownLog(file_no, (0, 0, 0, 0), None, 0, 0)
+    return KnownLog(file_no, path, (0, 0), None, 0, 0)

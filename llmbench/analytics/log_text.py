@@ -9,7 +9,6 @@ from __future__ import annotations
 import gzip
 import hashlib
 import io
-import itertools
 import json
 import os
 import zlib
@@ -123,11 +122,28 @@ class LogText:
                 return False
             tail += piece
         self._before = tail
-        if (
-            tail and not tail.endswith(b"\n") and self._take(1) not in (b"\n", b"")
-        ):  # the end of a line that was whole
-            return False
+        if tail and not tail.endswith(b"\n"):
+            self._end_line()
         return hashlib.sha256(tail).hexdigest() == mark.tail_sha256
+
+    def _end_line(self) -> None:
+        """Go beyond the end of a line that was taken before it had one; other text is a line of its own."""
+        piece = self._take(16)
+        behind = piece.lstrip(b" \t\r")
+        rest = behind[1:] if behind.startswith(b"\n") else piece
+        self._left, self._at = rest + self._left, self._at - len(rest)
+
+    def continues(self, other: LogText) -> bool:
+        """Whether the other log's whole text is the beginning of this one. Both are read."""
+        size = 0
+        while piece := other._take(_PIECE_BYTES):
+            mine = b""
+            while len(mine) < len(piece) and (more := self._take(len(piece) - len(mine))):
+                mine += more
+            if mine != piece:
+                return False
+            size += len(piece)
+        return size > 0
 
     def blocks(self, folder: Path, kept: int) -> Iterator[Block]:
         """The rest of the log in blocks, up to the size that the file had when it was opened.
@@ -135,8 +151,8 @@ class LogText:
         The last `kept` blocks have their copies in `folder`, which should lie in memory (a tmpfs); an older
         one is overwritten. The last block may be empty.
         """
-        buffer, filled = bytearray(_BLOCK_BYTES), 0
-        for number in itertools.count():
+        buffer, filled, number = bytearray(_BLOCK_BYTES), 0, 0
+        while True:
             begin, got = self._at - filled, 1
             while filled < len(buffer) and got:
                 got = self._into(memoryview(buffer)[filled:])
@@ -147,6 +163,7 @@ class LogText:
                 continue
             is_record = not got and _is_record(buffer[cut:filled])
             size = filled if is_record else cut
+            number += 1  # of blocks, not of turns: a copy is overwritten `kept` blocks later
             with _rewritten(folder / f"{number % kept}.jsonl") as out:
                 out.write(memoryview(buffer)[:size])
                 out.write(b"\n" if is_record else b"")
@@ -159,6 +176,7 @@ class LogText:
                 return
             buffer[: filled - size] = buffer[size:filled]
             filled -= size
+            del buffer[max(filled, _BLOCK_BYTES) :]
 
     def _into(self, view: memoryview) -> int:
         """Read on into a buffer, a plain file to the size that it had; returns the number of bytes."""

@@ -9,30 +9,37 @@ that a loader killed at any moment has loaded each line once or not at all.
 from __future__ import annotations
 
 import itertools
+import re
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeVar
 
+from llmbench.analytics.block_copies import copies_folder
 from llmbench.analytics.ingest import SQL_DIR, literal_glob, take_file
 from llmbench.analytics.known_logs import (
     KnownLog,
     candidates,
     find_logs,
+    is_older_copy,
+    is_seen,
     keep_name,
+    keep_seen,
     known_logs,
     new_log,
     stat_of,
 )
-from llmbench.analytics.log_text import Block, LogText, Mark, mark
+from llmbench.analytics.log_text import HEAD_BYTES, Block, LogText, Mark, mark
 from llmbench.errors import WarehouseError
 
 if TYPE_CHECKING:
     import duckdb
+
+Taken = TypeVar("Taken")
 
 DEFAULT_STORE: Final = Path("workspaces/telemetry.duckdb")
 #: Blocks that are tried together. DuckDB reads them in parallel, which it does not do within one small file.
@@ -44,7 +51,11 @@ _WAL: Final = "256MB"
 #: So many bytes of that log may stay: readers go through it, and a small load need not rewrite the tables.
 _WAL_KEPT: Final = 1 << 24
 _LOCK_WAIT_S: Final = 10.0
-_SHARED_MEMORY: Final = Path("/dev/shm")  # noqa: S108 -- a tmpfs where there is one; names are made by tempfile
+#: What DuckDB says on Linux and macOS, and on Windows, of a file that another process has open.
+_LOCKED: Final = ("Could not set lock", "used by another process")
+#: A DuckDB file begins with a checksum of eight bytes and these.
+_MAGIC: Final = bytes(8) + b"DUCK"
+_FIRST_BYTES_S: Final = 1.0
 _PROGRESS: Final = """
 update log_files set
     taken_to = $taken_to, head_bytes = $head_bytes, head_sha256 = $head_sha256, tail_bytes = $tail_bytes,
@@ -113,15 +124,12 @@ def open_store(store: Path) -> Iterator[duckdb.DuckDBPyConnection]:
     import duckdb
 
     store.parent.mkdir(parents=True, exist_ok=True)
-    until = time.monotonic() + _LOCK_WAIT_S
-    while True:
-        try:
-            con = duckdb.connect(str(store), config={"memory_limit": _MEMORY, "checkpoint_threshold": _WAL})
-            break
-        except duckdb.Error as error:
-            if "lock" not in str(error).lower() or time.monotonic() > until:
-                raise WarehouseError(f"{store} cannot be opened: {' '.join(str(error).split())}") from error
-            time.sleep(0.1)
+    con = when_free(
+        store,
+        lambda: duckdb.connect(
+            str(store.absolute()), config={"memory_limit": _MEMORY, "checkpoint_threshold": _WAL}
+        ),
+    )
     try:
         con.execute("pragma disable_checkpoint_on_shutdown")
         make_tables(con)
@@ -134,6 +142,44 @@ def open_store(store: Path) -> Iterator[duckdb.DuckDBPyConnection]:
         con.close()
 
 
+def when_free(store: Path, take: Callable[[], Taken]) -> Taken:
+    """Open a store's file with `take`, after a wait of up to ten seconds where another process has it open.
+
+    Raises:
+        WarehouseError: the file is no DuckDB file, cannot be opened, or is still open elsewhere.
+    """
+    import duckdb
+
+    _check_file(store)
+    until = time.monotonic() + _LOCK_WAIT_S
+    while True:
+        try:
+            return take()
+        except duckdb.Error as error:
+            said = " ".join(str(error).split())
+            if not any(words in said for words in _LOCKED):
+                raise WarehouseError(f"{store} cannot be opened: {said}") from error
+            if time.monotonic() > until:
+                holder = re.search(r"\(PID \d+\)", said)
+                raise WarehouseError(
+                    f"{store} is locked: another process{f' {holder[0]}' if holder else ''} has it open; "
+                    "run this again when that is done"
+                ) from error
+            time.sleep(0.1)
+
+
+def _check_file(store: Path) -> None:
+    """Refuse what is no DuckDB file: DuckDB 2 opens a log, say, in memory, and a load into it is lost."""
+    until = time.monotonic() + _FIRST_BYTES_S
+    head = b"" if store.exists() else _MAGIC
+    while not head and time.monotonic() < until:
+        with store.open("rb") as file:
+            head = file.read(len(_MAGIC))
+        time.sleep(0 if head else 0.1)  # another loader may be about to write the first bytes
+    if head[8:] != _MAGIC[8:]:
+        raise WarehouseError(f"{store} is no store (no DuckDB file); name one, or a new file to make one")
+
+
 def make_tables(con: duckdb.DuckDBPyConnection) -> None:
     """Make the tables that telemetry is loaded into, where they are not there yet."""
     con.execute("set timezone = 'UTC'")
@@ -144,15 +190,19 @@ def load_logs(con: duckdb.DuckDBPyConnection, logs: Sequence[Path]) -> Load:
     """Load what is new in logs into the tables of a connection.
 
     Raises:
-        WarehouseError: a log cannot be read.
+        WarehouseError: a log cannot be read; the others are loaded.
     """
-    before = _totals(con)
-    folder = _SHARED_MEMORY if _SHARED_MEMORY.is_dir() else None
+    before, failed = _totals(con), list[str]()
     con.execute("set preserve_insertion_order = false")
-    with tempfile.TemporaryDirectory(prefix="llmbench-", dir=folder) as copies:
+    with copies_folder() as copies:
         for path in logs:
-            _load_log(con, path, Path(copies))
+            try:
+                _load_log(con, path, copies)
+            except WarehouseError as error:  # the other logs are loaded all the same
+                failed.append(str(error))
     con.execute("reset preserve_insertion_order")
+    if failed:
+        raise WarehouseError("; ".join(failed))
     after = _totals(con)
     calls, quarantined, blank = (now - was for now, was in zip(after, before, strict=True))
     return Load(len(logs), calls, quarantined, blank)
@@ -192,14 +242,20 @@ def _totals(con: duckdb.DuckDBPyConnection) -> tuple[int, int, int]:
 def _load_log(con: duckdb.DuckDBPyConnection, path: Path, copies: Path) -> None:
     known = known_logs(con)
     with LogText(path) as text:
-        if any(log.stat == stat_of(text) for log in known):
+        if is_seen(con, text):
             return
         same = candidates(known, text)
-    for log in (*same, None):
+    for log in same:
         with LogText(path) as text:
-            if log is None or (log.mark is not None and text.skip_to(log.mark)):
-                _read_on(con, path, text, log or new_log(con, path, len(known)), copies)
+            if log.mark is not None and text.skip_to(log.mark):
+                _read_on(con, path, text, log, copies)
                 return
+    with LogText(path) as text:
+        # A short text may be the beginning of any log: only whole beginnings have a hash.
+        if is_older_copy(path, same if len(text.head) == HEAD_BYTES else known):
+            keep_seen(con, stat_of(text))
+        else:
+            _read_on(con, path, text, new_log(con, path, known), copies)
 
 
 def _read_on(
@@ -261,11 +317,10 @@ def _take_whole(
             missed = int(con.execute(_sql("loading/missed_calls"), number).fetchall()[0][0])
     except (duckdb.InvalidInputException, duckdb.ConversionException):
         missed = 1
-    if missed:
+    if missed or inserted != sum(block.newlines for block in blocks):
         con.execute("rollback")
         return False
-    newlines = sum(block.newlines for block in blocks)
-    _move_on(con, text, file, blocks, calls=inserted, blank=newlines - inserted)
+    _move_on(con, text, file, blocks, calls=inserted, blank=0)
     con.execute("commit")
     return True
 
@@ -287,8 +342,12 @@ def _take_lines(con: duckdb.DuckDBPyConnection, text: LogText, file: KnownLog, b
         "raw": [taken.lines.text(each.index).decode("utf-8", "replace") for each in bad],
     }
     con.execute("begin")
-    con.execute("insert into loaded_calls from sound_calls")
-    _move_on(con, text, file, [block], calls=filled - len(bad), blank=block.newlines - filled)
+    calls = int(con.execute("insert into loaded_calls from sound_calls").fetchall()[0][0])
+    if calls != filled - len(bad):
+        raise WarehouseError(
+            f"{text.path}: {filled} lines gave {calls} calls and {len(bad)} others; load it again"
+        )
+    _move_on(con, text, file, [block], calls=calls, blank=block.newlines - filled)
     if bad:
         con.execute(_QUARANTINE, kept)
     con.execute("commit")

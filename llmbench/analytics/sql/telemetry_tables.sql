@@ -16,23 +16,45 @@ create table if not exists loaded_calls (
     dropped_before bigint, file_no integer, block_no integer
 );
 -- A file is known by the hash of its beginning and of the bytes before `taken_to`, whatever it is called now.
--- Offsets count bytes of the text, after decompression; `size` is the file's own, as it lies on the disk.
+-- Offsets count bytes of the text, after decompression.
 create table if not exists log_files (
-    file_no integer, file varchar, device bigint, inode bigint, size bigint, mtime_ns bigint,
+    file_no integer, file varchar, device bigint, inode bigint,
     head_bytes integer, head_sha256 varchar, tail_bytes integer, tail_sha256 varchar,
     taken_to bigint, line_count bigint, call_count bigint, blank_count bigint, block_count integer
 );
+-- Files as they lay on the disk when they were read last: what has not changed is not opened again.
+create table if not exists log_seen (device bigint, inode bigint, size bigint, mtime_ns bigint);
 create table if not exists log_quarantine (
     file_no integer, line_no bigint, byte_offset bigint, reason varchar, raw varchar
 );
 -- Days that are being moved to an archive (archive.py): a row stands here while a day may be in both places.
-create table if not exists archiving (day date, file varchar);
+create table if not exists archiving (day date, file varchar, folder varchar);
+alter table archiving add column if not exists folder varchar; -- of a store that was made before it was noted
 -- What the config says today, given when a warehouse is opened: prices per million tokens, and limits.
 create or replace temp table candidate_prices (
     tier varchar, model varchar, input_usd double, cached_input_usd double, output_usd double,
     reasoning_usd double, source varchar, as_of varchar
 );
 create or replace temp table budget_limits (scope varchar, limit_usd double);
+-- The time that a line names, UTC: ISO 8601, or seconds, milliseconds, microseconds or nanoseconds since 1970; null
+-- where it cannot be read or lies outside of 2000 to 2099.
+create or replace temp macro time_of(stamp) as coalesce(
+    make_timestamp(case
+        when try_cast(stamp as timestamptz) >= timestamptz '2000-01-01 00:00:00+00'
+            and try_cast(stamp as timestamptz) < timestamptz '2100-01-01 00:00:00+00'
+            then epoch_us(try_cast(stamp as timestamptz))
+    end),
+    make_timestamp(case
+        when try_cast(stamp as double) >= 946684800e9 and try_cast(stamp as double) < 4102444800e9
+            then try_cast(try_cast(stamp as double) / 1000 as bigint)
+        when try_cast(stamp as double) >= 946684800e6 and try_cast(stamp as double) < 4102444800e6
+            then try_cast(try_cast(stamp as double) as bigint)
+        when try_cast(stamp as double) >= 946684800e3 and try_cast(stamp as double) < 4102444800e3
+            then try_cast(try_cast(stamp as double) * 1000 as bigint)
+        when try_cast(stamp as double) >= 946684800 and try_cast(stamp as double) < 4102444800
+            then try_cast(try_cast(stamp as double) * 1000000 as bigint)
+    end)
+);
 -- One sound line, of today's and of older writers: the types that a block is read with.
 create or replace temp table telemetry_line (
     schema integer, status varchar, timestamp varchar, ts varchar, call_id varchar, task varchar, tier varchar,

@@ -1,6 +1,6 @@
 -- grain: one row a line of `incoming`; reason is null where the line is a sound telemetry line
 -- key: n
--- reads: incoming, loaded_calls
+-- reads: incoming, loaded_calls, sound_calls
 -- Of lines with one call_id the first that was loaded counts. Both have the same time, so only calls of the
 -- block's time are compared.
 with typed as (
@@ -8,10 +8,7 @@ with typed as (
         rowid as n,
         *,
         coalesce(timestamp, ts) as stamp,
-        try_cast(coalesce(timestamp, ts) as double) as epoch,
-        coalesce(
-            make_timestamp(epoch_us(try_cast(coalesce(timestamp, ts) as timestamptz))),
-            make_timestamp(try_cast(epoch * if(epoch > 1e11, 1e3, 1e6) as bigint))) as called_at,
+        time_of(coalesce(timestamp, ts)) as called_at,
         try_cast(latency_ms as double) as latency,
         try_cast(ttft_ms as double) as ttft,
         try_cast(queued_ms as double) as queued,
@@ -52,6 +49,12 @@ judged as (
                     '$.input_tokens', '$.output_tokens', '$.cached_tokens', '$.reasoning_tokens',
                     '$.prompt_tokens', '$.completion_tokens']),
                 lambda v: v is not null and try_cast(v as bigint) is null)) > 0 then 'type_mismatch'
+            when len(list_filter(
+                json_extract_string(usage, [
+                    '$.input_tokens', '$.output_tokens', '$.cached_tokens', '$.reasoning_tokens',
+                    '$.prompt_tokens', '$.completion_tokens']),
+                lambda v: try_cast(v as bigint) < 0)) > 0
+                or try_cast(dropped_before as bigint) < 0 then 'non_finite_or_negative'
             when not coalesce(isfinite(latency) and latency >= 0, true)
                 or not coalesce(isfinite(ttft) and ttft >= 0, true)
                 or not coalesce(isfinite(queued) and queued >= 0, true)
@@ -68,6 +71,8 @@ known as (
     from loaded_calls
     where called_at >= (select min(called_at) from judged)
         and called_at <= (select max(called_at) from judged)
+    union all
+    select call_id from sound_calls
 ),
 final as (
     select

@@ -22,11 +22,7 @@ spelled as (
 final as (
     select
         coalesce(call_id, 'unnamed-' || uuid()) as call_id,
-        coalesce(
-            make_timestamp(epoch_us(try_cast(stamp as timestamptz))),
-            make_timestamp(try_cast(
-                try_cast(stamp as double) * if(try_cast(stamp as double) > 1e11, 1e3, 1e6) as bigint))
-        ) as called_at,
+        time_of(stamp) as called_at,
         if(is_success, 'success', 'fail') as status,
         task,
         coalesce(tier, 'unknown') as tier,

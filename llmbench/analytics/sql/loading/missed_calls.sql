@@ -11,7 +11,9 @@ span as (
 unsound as (
     select count(*) as n
     from fresh
-    where task is null or called_at is null or status is null
+    where task is null or status is null
+        or not coalesce(called_at >= timestamp '2000-01-01' and called_at < timestamp '2100-01-01', false)
+        or least(input_tokens, output_tokens, cached_tokens, reasoning_tokens, dropped_before) < 0
         or not coalesce(isfinite(latency_ms) and latency_ms >= 0, true)
         or not coalesce(isfinite(ttft_ms) and ttft_ms >= 0, true)
         or not coalesce(isfinite(queued_ms) and queued_ms >= 0, true)

@@ -19,10 +19,7 @@ final as (
         coalesce(call_id, 'unnamed-' || uuid()) as call_id,
         case
             when timestamp like '____-__-__T%' then make_timestamp(epoch_us(try_cast(timestamp as timestamptz)))
-            else coalesce(
-                make_timestamp(epoch_us(try_cast(stamp as timestamptz))),
-                make_timestamp(try_cast(
-                    try_cast(stamp as double) * if(try_cast(stamp as double) > 1e11, 1e3, 1e6) as bigint)))
+            else time_of(stamp)
         end as called_at,
         case when coalesce(schema, 1) = 1 then if(is_success, 'success', 'fail') end as status,
         task,
