@@ -32,6 +32,9 @@ _LAB: Final = frozenset(
 )
 
 
+_INTERRUPTED: Final = "interrupted; what was answered is kept, run it again to go on"
+
+
 class _OneLine(TyperGroup):
     """Verbs whose errors end in one line; click itself would say `Aborted!` and exit with 1."""
 
@@ -39,7 +42,7 @@ class _OneLine(TyperGroup):
         """Run a verb.
 
         Raises:
-            SystemExit: 1 after an error of llmbench, 130 after Ctrl-C.
+            SystemExit: 1 after an error of llmbench or of a file, 130 after Ctrl-C.
         """
         try:
             return super().invoke(ctx)
@@ -51,8 +54,16 @@ class _OneLine(TyperGroup):
             if (error.name or "").split(".")[0] not in _LAB:
                 raise
             _fail(f'this verb needs {error.name}: pip install "llmbench[lab]"', 1)
+        except BrokenPipeError:
+            raise  # the reader of a pipe has enough; click ends quietly
+        except OSError as error:
+            _fail(_said_of_file(error), 1)
+        except RuntimeError as error:
+            if str(error) != "Query interrupted":  # what DuckDB makes of Ctrl-C
+                raise
+            _fail(_INTERRUPTED, 130)
         except KeyboardInterrupt:
-            _fail("interrupted; what was answered is kept, run it again to go on", 130)
+            _fail(_INTERRUPTED, 130)
 
 
 app = typer.Typer(
@@ -338,6 +349,13 @@ def _route_facts(route: Route) -> dict[str, Any]:
         "worst_case_s": route.worst_case_s,
         "worst_case_usd": route.worst_case_usd,
     }
+
+
+def _said_of_file(error: OSError) -> str:
+    """One line: the file, where it is known, and what the system says of it."""
+    if error.filename is None or error.strerror is None:
+        return " ".join(str(error).split())
+    return " ".join(f"{error.filename}: {error.strerror}".split())
 
 
 def _fail(message: str, code: int) -> NoReturn:

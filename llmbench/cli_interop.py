@@ -70,6 +70,8 @@ def export_verb(
         print_json(_export_facts(done))
         return
     out.print(escape(visible(f"{done.calls:,} calls as {done.spans:,} spans to {otlp}")))
+    for name, count in done.left_out.items():
+        err.print(f"note: {count:,} with {_shown(name)} left out: too large a number")
     for reason, count in done.skipped.items():
         err.print(f"note: {count:,} lines are no calls: {escape(visible(reason))}")
 
@@ -98,4 +100,4 @@ def _import_facts(done: ImportSummary) -> dict[str, Any]:
 
 
 def _export_facts(done: ExportSummary) -> dict[str, Any]:
-    return {name: getattr(done, name) for name in ("lines", "calls", "spans", "skipped")}
+    return {name: getattr(done, name) for name in ("lines", "calls", "spans", "skipped", "left_out")}

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -12,11 +9,11 @@ import typer
 from rich.markup import escape
 
 from llmbench.cli_output import Json, err, out, print_json, print_table
+from llmbench.cli_sources import telemetry_warehouse
 from llmbench.display.wording import count, duration, money, share, visible
 
 if TYPE_CHECKING:
     from llmbench.analytics.usage import UsageReport
-    from llmbench.analytics.warehouse import Warehouse
 
 _BAD_LINES = """
     select file, count(*) as lines, min(line_no) as first from quarantine group by file order by file
@@ -88,43 +85,6 @@ def usage(
         print_json(found.to_dict(top))
     else:
         _print_usage(found, top)
-
-
-@contextmanager
-def telemetry_warehouse(
-    logs: list[str],
-    store: Path | None,
-    archive: Path | None,
-    project: Path,
-    *,
-    is_needed: bool = True,
-    **options: Any,
-) -> Iterator[Warehouse]:
-    """The telemetry that a verb asks for: logs, else the store, else the project's own log.
-
-    Logs go through a store of their own that is removed afterwards: a large one does not fill the memory.
-
-    Raises:
-        WarehouseError: nothing is there to be read, and it is needed.
-    """
-    from llmbench.analytics.telemetry_store import DEFAULT_STORE, load_store
-    from llmbench.analytics.warehouse import open_warehouse
-    from llmbench.telemetry import DEFAULT_LOG_PATH
-
-    kept = store
-    if not logs and store is None and archive is None:
-        kept = next((path for path in (project / DEFAULT_STORE,) if path.exists()), None)
-        if kept is None and (is_needed or (project / DEFAULT_LOG_PATH).exists()):
-            logs = [str(project / DEFAULT_LOG_PATH)]
-    if not logs:
-        with open_warehouse(store=kept, archive=archive, **options) as warehouse:
-            yield warehouse
-        return
-    with tempfile.TemporaryDirectory(prefix="llmbench-") as folder:
-        read = Path(folder) / "usage.duckdb"
-        load_store(read, logs)
-        with open_warehouse(store=read, archive=archive, **options) as warehouse:
-            yield warehouse
 
 
 def _print_usage(found: UsageReport, top: int) -> None:

@@ -13,6 +13,7 @@ from llmbench.cli_output import Json, out, print_json
 from llmbench.cli_telemetry_report import report_verb
 from llmbench.cli_verify import verify_verb
 from llmbench.display.wording import count
+from llmbench.errors import WarehouseError
 
 telemetry_app = typer.Typer(
     help="Telemetry: load logs into a store, archive it, hold promises against it, bring in and send out.",
@@ -51,6 +52,7 @@ def load(
     where = store or project / DEFAULT_STORE
     taken_up = 0
     if retry:
+        _check_there(where)
         with open_store(where) as con:
             taken_up = retry_quarantine(con)
     done = load_store(where, logs or [str(project / DEFAULT_LOG_PATH)])
@@ -83,9 +85,16 @@ def archive(
     from llmbench.analytics.telemetry_store import DEFAULT_STORE, open_store
 
     where = store or project / DEFAULT_STORE
+    _check_there(where)
     with open_store(where) as con:
         done = archive_days(con, to, keep_days)
     if as_json:
         print_json({"store": str(where), "archive": str(to), "days": done.days, "rows": done.calls})
         return
     out.print(escape(f"{to}: {count(done.days, 'day')} moved, {count(done.calls, 'call')}"), highlight=False)
+
+
+def _check_there(store: Path) -> None:
+    """These verbs change a store that there is; a wrong name is not to make an empty one."""
+    if not store.is_file():
+        raise WarehouseError(f"{store}: no such store; make it with `llmbench telemetry load LOG`")

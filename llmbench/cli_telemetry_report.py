@@ -90,13 +90,13 @@ def telemetry_report(
         raise NotebookError(f"{notebook} is missing; run this in the project's folder, or give --notebook")
     if log and store:
         raise NotebookError("give --log or --store, not both: a log is loaded into the store first")
-    if not (log or store or archive):
-        if not DEFAULT_STORE.is_file():
+    if not (log or store):
+        store = DEFAULT_STORE if DEFAULT_STORE.is_file() else None
+        if store is None and archive is None:
             raise NotebookError(
                 f"no telemetry named and no store at {DEFAULT_STORE}; give --log, "
                 "or run `llmbench telemetry load LOG`"
             )
-        store = DEFAULT_STORE
     if configs is None:
         own = notebook.absolute().parent.parent / "configs"
         configs = own if own.is_dir() else None

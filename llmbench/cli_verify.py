@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from llmbench.cli_output import Json, out, print_json
+from llmbench.cli_sources import telemetry_warehouse
 from llmbench.errors import WarehouseError
-
-if TYPE_CHECKING:
-    from llmbench.analytics.warehouse import Warehouse
 
 _RESULTS = "results.jsonl"
 
@@ -36,40 +33,30 @@ def verify_verb(
         Path | None, typer.Option("--run-dir", help="Run folder; the recommendation's own if it has results.")
     ] = None,
     min_calls: Annotated[int, typer.Option("--min-calls", min=1, help="Fewer calls take no verdict.")] = 30,
+    archive: Annotated[
+        Path | None, typer.Option(help="Folder of archived telemetry, read beside the store.")
+    ] = None,
     project: Annotated[Path, typer.Option("--project", help="Folder that holds workspaces/.")] = Path(),
     as_json: Json = False,
 ) -> None:
     """Hold the promises of a change of tiers against the telemetry after it: cost, p95, failures, answers.
 
-    Exits with 1 where a promise is broken, so that a scheduled job can raise an alarm.
+    Exits with 1 where a promise is broken, or where there is no page to be made, so that a scheduled job can
+    raise an alarm.
     """
     from llmbench.analytics.verification import verify
 
     from_, to = _time("--since", since), _time("--until", until)
-    with _warehouse(recommendation, store, log or (), run_dir, project) as warehouse:
+    if run_dir is None and (recommendation.parent / _RESULTS).is_file():
+        run_dir = recommendation.parent
+    run_dirs = [] if run_dir is None else [run_dir]
+    with telemetry_warehouse(log or (), store, archive, project, run_dirs=run_dirs) as warehouse:
         page = verify(recommendation, warehouse, since=from_, until=to, min_calls=min_calls)
     if as_json:
         print_json(page.to_dict())
     else:
         out.print(str(page), markup=False, highlight=False, emoji=False)
     raise typer.Exit(1 if page.is_broken else 0)
-
-
-def _warehouse(
-    recommendation: Path, store: Path | None, logs: Sequence[str], run_dir: Path | None, project: Path
-) -> Warehouse:
-    from llmbench.analytics.known_logs import find_logs
-    from llmbench.analytics.telemetry_store import DEFAULT_STORE
-    from llmbench.analytics.warehouse import open_warehouse
-
-    if logs and store is not None:
-        raise WarehouseError("--log and --store are two places of the same calls: give one of them")
-    if run_dir is None and (recommendation.parent / _RESULTS).is_file():
-        run_dir = recommendation.parent
-    run_dirs = [] if run_dir is None else [run_dir]
-    if logs:
-        return open_warehouse(telemetry=find_logs(logs), run_dirs=run_dirs)
-    return open_warehouse(store=store or project / DEFAULT_STORE, run_dirs=run_dirs)
 
 
 def _time(option: str, text: str | None) -> datetime | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 from datetime import UTC, datetime, timedelta
@@ -107,6 +108,104 @@ def test_the_verb_moves_and_the_others_read(store, tmp_path):
         app, ["usage", "--store", str(store), "--archive", str(tmp_path / "archive"), "--json"]
     )
     assert json.loads(page.stdout)["rows"] == 800
+
+
+def test_an_archive_is_read_beside_the_projects_own_store(store, tmp_path):
+    project = tmp_path / "project"
+    load_store(project / "workspaces" / "telemetry.duckdb", [tmp_path / "usage.jsonl"])
+    runner, folder = CliRunner(), str(tmp_path / "archive")
+    runner.invoke(app, ["telemetry", "archive", folder, "--project", str(project), "--keep-days", "7"])
+    page = runner.invoke(app, ["usage", "--project", str(project), "--archive", folder, "--json"])
+    assert json.loads(page.stdout)["rows"] == 800
+    sql = "select count(*) as n from stg_calls"
+    rows = runner.invoke(app, ["query", sql, "--project", str(project), "--archive", folder, "--json"])
+    assert json.loads(rows.stdout) == [{"n": 800}]
+
+
+def cut_off(store: Path, folder: Path) -> None:
+    """A move that is killed once its first day has its file."""
+    code = """
+import os, sys
+from pathlib import Path
+from llmbench.analytics import archive
+from llmbench.analytics.telemetry_store import open_store
+real = archive._publish
+def publish(draft, part):
+    real(draft, part)
+    os._exit(9)
+archive._publish = publish
+with open_store(Path(sys.argv[1])) as con:
+    archive.archive_days(con, Path(sys.argv[2]), 30)
+"""
+    child = subprocess.run([sys.executable, "-c", code, str(store), str(folder)], check=False)
+    assert child.returncode == 9
+
+
+def archived(folder: Path) -> int:
+    with open_warehouse(archive=folder) as opened:
+        return len(opened.rows("from stg_calls"))
+
+
+def test_two_stores_may_share_an_archive_also_after_a_move_was_cut_off(store, tmp_path):
+    folder, other = tmp_path / "archive", tmp_path / "other.duckdb"
+    write_log(tmp_path / "other.jsonl", 0, 40, prefix="o")
+    load_store(other, [tmp_path / "other.jsonl"])
+    cut_off(store, folder)
+    for each in (other, store):
+        with open_store(each) as con:
+            assert archive_days(con, folder, keep_days=30).calls == 200
+    assert archived(folder) == 400
+    assert len(calls(store, None)) == len(calls(other, None)) == 600
+
+
+def test_a_move_that_was_cut_off_ends_where_it_was_begun(store, tmp_path):
+    first, second = tmp_path / "first", tmp_path / "second"
+    cut_off(store, first)
+    write_log(tmp_path / "late.jsonl", 39, 40, prefix="late")
+    load_store(store, [tmp_path / "late.jsonl"])
+    with open_store(store) as con:
+        assert archive_days(con, second, keep_days=30).calls == 220
+    assert (archived(first), archived(second), len(calls(store, None))) == (40, 180, 600)
+
+
+def test_the_folder_of_a_move_that_was_cut_off_is_asked_for_when_it_is_gone(store, tmp_path):
+    cut_off(store, tmp_path / "first")
+    (tmp_path / "first").rename(tmp_path / "elsewhere")
+    with (
+        open_store(store) as con,
+        pytest.raises(WarehouseError, match=r"first/day=2026-10-\d\d is not there"),
+    ):
+        archive_days(con, tmp_path / "second", keep_days=30)
+    assert len(calls(store, None)) == 800
+
+
+def test_a_folder_named_by_mistake_is_not_kept_in_mind(store, tmp_path):
+    wrong = tmp_path / "file"
+    wrong.write_text("no folder", encoding="utf-8")
+    with open_store(store) as con:
+        with pytest.raises(WarehouseError, match=r"file/day=.*Not a directory"):
+            archive_days(con, wrong, keep_days=30)
+        assert archive_days(con, tmp_path / "archive", keep_days=30).calls == 200
+
+
+@pytest.mark.parametrize("name", ["status=fail", "day=2020-01-01", "a[1]", "b*c?", "it's"])
+def test_a_folders_name_changes_nothing_of_what_is_read(store, tmp_path, name):
+    before = calls(store, None)
+    folder = tmp_path / name / "archive"
+    with open_store(store) as con:
+        archive_days(con, folder, keep_days=30)
+    for copy in ("a1", "b-cd"):  # what the names would match as patterns
+        shutil.copytree(folder, tmp_path / copy / "archive")
+    assert calls(store, folder) == before
+
+
+def test_an_archive_opens_no_other_file(store, tmp_path):
+    with open_store(store) as con:
+        archive_days(con, tmp_path / "a[1]", keep_days=30)
+    with open_warehouse(archive=tmp_path / "a[1]") as opened:
+        for query in (f"from read_text('{tmp_path}/usage.jsonl')", f"from read_parquet('{tmp_path}/*/*/*')"):
+            with pytest.raises(WarehouseError, match="disabled by configuration"):
+                opened.rows(query)
 
 
 def test_a_folder_that_cannot_be_written_to_keeps_the_calls(store, tmp_path):

@@ -81,13 +81,12 @@ def endings(records: Sequence[Record]) -> Rows:
     answers: dict[tuple[Any, ...], list[str | None]] = {}
     for each in records:
         place = each["task"], each["tier"]
-        nothing = [
-            {
-                "model": each["last_model"],
-                "error_kind": (each["error_kind"] or "unknown") if each["is_failure"] else None,
-            }
-        ]
-        for attempt in each["attempts"] or nothing:
+        listed = [*(each["attempts"] or ())]
+        has_answer = any(attempt["error_kind"] is None for attempt in listed)
+        if not listed or not (each["is_failure"] or has_answer):
+            kind = (each["error_kind"] or "unknown") if each["is_failure"] else None
+            listed.append({"model": each["last_model"], "error_kind": kind})
+        for attempt in listed:
             if attempt["error_kind"] != "circuit_open":
                 tried.setdefault((*place, attempt["model"]), []).append(attempt["error_kind"])
         if not each["is_failure"]:
@@ -234,13 +233,29 @@ def test_repeats_of_one_models_kind_stand_once_and_the_same_kind_of_the_next_mod
     assert row["why"] == "rate_limit > rate_limit > timeout > rate_limit"
 
 
+def test_the_answer_of_a_call_that_lists_failed_attempts_alone_is_an_attempt(tmp_path):
+    line = {"task": "t", "tier": "s", "timestamp": "2026-11-22T09:00:00Z", "status": "success", "model": "m"}
+    empty = [{"model": "m", "error_kind": "empty"}]
+    lines = [line | {"attempts": empty * 2, "finish_reason": "length"}, line | {"attempts": empty}, line]
+    lines.append(line | {"attempts": [*empty, {"model": "m"}]})
+    lines.append(line | {"attempts": [{"model": "other", "error_kind": "timeout"}]})
+    lines.append(line | {"status": "fail", "model": None, "fallback_chain": ["m"], "attempts": empty})
+    lines.append(line | {"attempts": [{"model": "m", "error_kind": "circuit_open"}]})
+    (tmp_path / "log.jsonl").write_text("".join(json.dumps(each) + "\n" for each in lines), encoding="utf-8")
+    with open_warehouse(telemetry=[tmp_path / "log.jsonl"]) as opened:
+        m, other = opened.rows("from mart_endings order by model")
+    assert (m["model"], m["answers"], m["attempts"], m["empty"], m["truncated"]) == ("m", 6, 11, 5, 1)
+    assert m["unusable_rate"] == pytest.approx(6 / 11)
+    assert (other["answers"], other["attempts"], other["unusable_rate"]) == (0, 1, 0.0)
+
+
 def test_a_months_limit_says_how_many_days_are_left_at_this_pace():
     times = [datetime(2026, 11, day, tzinfo=UTC).replace(tzinfo=None) for day in (1, 3, 5)]
     calls = pd.DataFrame(
         {"called_at": times, "cost_usd": [10.0, 14.0, 15.0], "wasted_cost_usd": [0.0, 1.0, 0.0]}
     )
     con = duckdb.connect()
-    con.register("stg_calls", calls.assign(is_failure=False, run_id="r", routing_key="k"))
+    con.register("every_call", calls.assign(status="success", run_id="r", routing_key="k"))
     for limit, want in ((100.0, (40.0, 10.0, 60.0, 6.0)), (30.0, (40.0, 10.0, -10.0, 0.0))):
         con.register("budget_limits", pd.DataFrame({"scope": ["month"], "limit_usd": [limit]}))
         rows = con.execute((SQL_DIR / "marts" / "mart_budget.sql").read_text(encoding="utf-8")).df()

@@ -19,7 +19,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, Self
 
 from llmbench.analytics.ingest import SQL_DIR, Kind, literal_glob, load_file
-from llmbench.analytics.telemetry_store import load_logs, make_tables
+from llmbench.analytics.telemetry_store import load_logs, make_tables, when_free
 from llmbench.errors import WarehouseError
 
 if TYPE_CHECKING:
@@ -54,14 +54,21 @@ select
     $output_usd as output_usd, $reasoning_usd as reasoning_usd, $source as source, $as_of as as_of
 """
 _LIMIT: Final = "insert into budget_limits values ($scope, $usd)"
+#: The day of the newest call; a clock that runs days ahead does not move it, unless all calls have it.
+_NEWEST: Final = """
+select coalesce(
+    max(called_at) filter (where called_at < (now() at time zone 'UTC') + interval 1 day),
+    max(called_at))::date
+from every_call
+"""
 _ATTACH: Final = "attach $store as store (read_only)"
 #: Where calls can be: in memory, in a store on disk, in an archive.
 _CALLS: Final = {
     "memory": "select * from loaded_calls",
     "store": "select * from store.loaded_calls",
     "archive": """
-        select * exclude (day)
-        from read_parquet(getvariable('archive'), hive_partitioning = true, union_by_name = true)""",
+        select *
+        from read_parquet(getvariable('archive'), hive_partitioning = false, union_by_name = true)""",
 }
 _LOG_VIEWS: Final = {
     "memory": """
@@ -253,22 +260,34 @@ def _join_telemetry(
     if store is not None:
         if not store.is_file():
             raise WarehouseError(f"{store}: no such store; make it with `llmbench telemetry load LOG`")
-        con.execute(_ATTACH, {"store": str(store)})
+        path = {"store": str(store.absolute())}
+        when_free(store, lambda: con.execute(_ATTACH, path))
         places.append("store")
     if archive is not None:
-        if not any(archive.glob("day=*/*.parquet")):
-            raise WarehouseError(
-                f"{archive}: no telemetry archive; make it with `llmbench telemetry archive`"
-            )
-        con.execute("set variable archive = $files", {"files": f"{literal_glob(archive)}/day=*/*.parquet"})
-        con.execute("set allowed_directories = $folders", {"folders": [str(archive.absolute())]})
         if store is not None and con.execute("select count(*) from store.archiving").fetchall() != [(0,)]:
             raise WarehouseError(
                 f"{archive}: moving a day there was cut off; run `llmbench telemetry archive` again"
             )
+        files = _archived_files(archive)
+        if not files:
+            raise WarehouseError(
+                f"{archive}: no telemetry archive; make it with `llmbench telemetry archive`"
+            )
+        con.execute("set variable archive = $files", {"files": [literal_glob(path) for path in files]})
+        # The second spelling is that of the files: DuckDB compares the text.
+        folders = [str(archive.absolute()), literal_glob(archive)]
+        con.execute("set allowed_directories = $folders", {"folders": folders})
         places.append("archive")
     con.execute("create view every_call as " + " union all by name ".join(_CALLS[place] for place in places))
     con.execute(_LOG_VIEWS["memory" if store is None else "store"])
+
+
+def _archived_files(archive: Path) -> list[Path]:
+    """The files of an archive: a pattern would be misread by DuckDB where the folder's own name holds one."""
+    if not archive.is_dir():
+        return []
+    days = sorted(path for path in archive.iterdir() if path.name.startswith("day=") and path.is_dir())
+    return [path for day in days for path in sorted(day.iterdir()) if path.suffix == ".parquet"]
 
 
 def _see_from(con: duckdb.DuckDBPyConnection, since: datetime | None, days: int | None) -> None:
@@ -282,7 +301,7 @@ def _see_from(con: duckdb.DuckDBPyConnection, since: datetime | None, days: int 
     if days is not None and days < 1:
         raise WarehouseError(f"days={days}: give the number of days to look at, one or more")
     if days is not None:
-        newest = con.execute("select max(called_at)::date from every_call").fetchall()[0][0]
+        newest = con.execute(_NEWEST).fetchall()[0][0]
         since = None if newest is None else datetime.combine(newest, time()) - timedelta(days=days - 1)
     if since is None:
         con.execute("create view all_calls as select * from every_call")

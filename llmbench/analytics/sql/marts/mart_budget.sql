@@ -1,8 +1,8 @@
 -- grain: one thing that money is spent on: a run, a key of a traffic split, a calendar month
 -- key: scope, name
--- reads: stg_calls, budget_limits
+-- reads: every_call, budget_limits
 -- What is known to be spent, of answers and of failed attempts. A call counts for its run, for its key and for its
--- month, so scopes must not be added up.
+-- month, so scopes must not be added up. All calls count, also those before the days that are looked at.
 -- columns:
 --   scope: 'run', 'routing_key' or 'month'
 --   name: the run, the key, or the month as '2026-11', UTC
@@ -22,10 +22,10 @@ with by_name as (
         run_id as name,
         count(*) as calls,
         coalesce(sum(cost_usd), 0) + coalesce(sum(wasted_cost_usd), 0) as spent_usd,
-        count(*) filter (where cost_usd is null and not is_failure) as unpriced,
+        count(*) filter (where cost_usd is null and status = 'success') as unpriced,
         min(called_at) as first_at,
         max(called_at) as last_at
-    from stg_calls
+    from every_call
     where run_id is not null
     group by all
     union all
@@ -34,10 +34,10 @@ with by_name as (
         routing_key as name,
         count(*) as calls,
         coalesce(sum(cost_usd), 0) + coalesce(sum(wasted_cost_usd), 0) as spent_usd,
-        count(*) filter (where cost_usd is null and not is_failure) as unpriced,
+        count(*) filter (where cost_usd is null and status = 'success') as unpriced,
         min(called_at) as first_at,
         max(called_at) as last_at
-    from stg_calls
+    from every_call
     where routing_key is not null
     group by all
 ),
@@ -46,10 +46,10 @@ by_month as (
         date_trunc('month', called_at) as month,
         count(*) as calls,
         coalesce(sum(cost_usd), 0) + coalesce(sum(wasted_cost_usd), 0) as spent_usd,
-        count(*) filter (where cost_usd is null and not is_failure) as unpriced,
+        count(*) filter (where cost_usd is null and status = 'success') as unpriced,
         min(called_at) as first_at,
         max(called_at) as last_at
-    from stg_calls
+    from every_call
     group by all
 ),
 spent as (
