@@ -202,6 +202,14 @@ def test_one_outage_of_twenty_minutes_breaks_nothing(check):
     assert page["sort"]["call_failures"].calls_effective < page["sort"]["call_failures"].calls
 
 
+def test_calls_are_told_in_hours_and_from_five_days_on_in_days(check):
+    for days, said in ((4, " in 96 h "), (5, " in 5 days ")):
+        page = check(old_traffic(), traffic(CHANGE, days, failing=0.0))
+        assert said in str(page)
+        assert page["sort"]["call_failures"].days == (None if days < 5 else days)
+        assert page["sort"]["call_failures"].hours == 24 * days
+
+
 def test_what_a_fallback_caught_is_a_failure_of_the_model_and_not_of_the_call(check):
     def caught(line: dict[str, Any]) -> dict[str, Any]:
         tries = [{"model": NEW, "error_kind": "rate_limit", "latency_ms": 10.0}] * 2

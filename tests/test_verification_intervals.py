@@ -1,4 +1,4 @@
-"""The limits hold: an alarm is as rare as the page says, also where the calls of an hour fail together."""
+"""The limits hold: an alarm is as rare as the page says, also where the calls of an event fail together."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import pytest
 from scipy import stats
 
 from llmbench.analytics.verification_intervals import (
+    days_of,
     exact_limits,
     mean_interval,
     more_for_mean,
@@ -66,7 +67,7 @@ def pages_with_alarms(limit_of: Callable[[Form, float], float], *, in_one: bool 
         page = set()
         for form, made, truth in MADE * (PER_PAGE // len(MADE)):
             values, hours = made(random)
-            hours = hours if in_one else np.arange(float(hours.size))
+            hours = hours if in_one else np.linspace(0.0, 47.0, hours.size)
             sample = Sample("p95_ms", values, hours, truth, None, limit_of(form, truth), None, (), form)
             page.add(judge(sample, 0.05 / PER_PAGE, 30).verdict)
         alarms += "broken" in page
@@ -85,6 +86,87 @@ def test_where_the_truth_is_the_very_limit_at_most_one_page_in_twenty_raises_an_
 
 def test_if_each_call_were_an_hour_of_its_own_the_same_pages_would_raise_alarms_far_more_often():
     assert pages_with_alarms(lambda _, truth: truth, in_one=False) > 0.1
+
+
+def wandering_hours(random: np.random.Generator, days: int) -> np.ndarray:
+    """A level in each hour that resembles the one before (phi 0.9), 20 % up or down."""
+    level = np.zeros(24 * days)
+    for hour in range(1, level.size):
+        level[hour] = 0.9 * level[hour - 1] + random.normal(0, 0.2 * np.sqrt(1 - 0.9**2))
+    return level
+
+
+def noisy_days(random: np.random.Generator, days: int) -> np.ndarray:
+    return np.repeat(random.normal(0, 0.15, days), 24)
+
+
+def costs_at(level: np.ndarray, random: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    hours = np.repeat(np.arange(level.size), random.poisson(8, level.size)).astype(float)
+    return np.exp(level[hours.astype(int)] + random.normal(0, 0.5, hours.size) - 0.5**2 / 2), hours
+
+
+@pytest.mark.parametrize(
+    ("made", "spread", "days"),
+    [
+        (made, spread, days)
+        for made, spread in ((wandering_hours, 0.2), (noisy_days, 0.15))
+        for days in (6, 14)
+    ],
+)
+def test_hours_that_resemble_each_other_raise_no_more_alarms_than_promised(made, spread: float, days: int):
+    random, pages, alpha = np.random.default_rng(11), 200, 0.05
+    alarms = 0
+    for _ in range(pages):
+        values, hours = costs_at(made(random, days), random)
+        mean = float(np.exp(spread**2 / 2))
+        sample = Sample("cost_usd_per_1000", values, hours, mean, None, mean, None, (), "mean")
+        alarms += judge(sample, alpha, 30).verdict == "broken"
+    assert alarms / pages <= alpha + 2 * np.sqrt(alpha / pages)
+
+
+@pytest.mark.parametrize(("days", "unit"), [(4, "hour"), (14, "day")])
+@pytest.mark.parametrize("size", [300, 800, 3000])
+def test_one_busy_hour_with_an_outage_breaks_no_promise(size: int, days: int, unit: str):
+    hours = np.repeat(np.arange(24.0 * days), 5)
+    flags = np.zeros(hours.size)
+    flags[::100] = 1.0
+    flags = np.concatenate([flags, (np.arange(size) < size / 3).astype(float)])
+    hours = np.concatenate([hours, np.full(size, 30.0)])
+    sample = Sample("call_failures", flags, hours, 0.01, None, 0.02, None, ())
+    found = judge(sample, 0.05, 30)
+    assert flags.mean() > 0.04
+    assert found.verdict == "open"
+    assert (found.days is None) == (unit == "hour")
+
+
+@pytest.mark.parametrize("form", ["mean", "share", "quantile"])
+def test_fewer_than_four_events_leave_a_promise_open_and_five_do_not(form: Form):
+    for events in (3, 5):
+        hours = np.repeat(np.arange(float(events)), 2_000)
+        values = np.tile(np.linspace(1.0, 2.0, 2_000), events) if form != "share" else np.ones(hours.size)
+        sample = Sample("p95_ms", values, hours, 0.1, None, 0.1, None, (), form)
+        assert judge(sample, 0.05, 30).verdict == ("open" if events < 4 else "broken")
+
+
+def test_a_day_is_one_event_where_calls_span_five_days_and_ends_with_the_last_call():
+    assert days_of(np.arange(119.0)) is None
+    found = days_of(np.arange(1000.0, 1120.0))
+    assert np.bincount(found.astype(int)).tolist() == [24] * 5
+    assert (found[-1], found[-24], found[-25]) == (0.0, 0.0, 1.0)
+
+
+def test_an_event_with_most_of_the_calls_is_held_against_the_mean_of_the_others():
+    random = np.random.default_rng(6)
+    sizes = np.array([40, 19, 15, 18, 17, 16, 19, 15])
+    events = np.repeat(np.arange(8.0), sizes)
+    values = random.normal(10, 1, events.size) + (events == 0) * 3
+    without = np.array([values[events != each].mean() for each in range(8)])
+    error = np.sqrt(7 / 8 * ((without - values.mean()) ** 2).sum())
+    count = events.size**2 / (sizes**2).sum()
+    found = mean_interval(values, events, 0.05)
+    assert 4 < count < 8
+    assert found.events == pytest.approx(count)
+    assert found.high - found.estimate == pytest.approx(stats.t.ppf(0.975, count - 1) * error)
 
 
 @pytest.mark.parametrize("n", [50, 150, 400])

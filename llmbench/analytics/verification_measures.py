@@ -10,7 +10,9 @@ import numpy as np
 
 from llmbench.analytics.verification_intervals import (
     QUANTILE,
+    Floats,
     Interval,
+    days_of,
     mean_interval,
     more_for_mean,
     more_for_share,
@@ -39,6 +41,7 @@ class Measure:
         before: the value over as long a time before the change.
         calls: calls behind the observed value.
         hours: hours that they lie in.
+        days: days that they lie in, where a day is one event; None where an hour is.
         calls_effective: as many independent calls would say as much, or None where no interval was made.
         more_calls: about how many more calls would end an open verdict, or None where that is not known.
         notes: what a reader must know beside it.
@@ -55,6 +58,7 @@ class Measure:
     before: float | None
     calls: int
     hours: int
+    days: int | None
     calls_effective: float | None
     more_calls: int | None
     notes: tuple[str, ...]
@@ -62,7 +66,9 @@ class Measure:
 
 def judge(sample: Sample, alpha: float, min_calls: int) -> Measure:
     """The verdict on a measure, at an error of `alpha` for its interval."""
-    interval = _INTERVALS[sample.form](sample, alpha) if sample.is_judged(min_calls) else None
+    days = days_of(sample.hours) if sample.hours.size else None
+    events = sample.hours if days is None else days
+    interval = _INTERVALS[sample.form](sample.values, events, alpha) if sample.is_judged(min_calls) else None
     verdict = _verdict(sample, interval)
     more = None
     if verdict == "open":
@@ -80,6 +86,7 @@ def judge(sample: Sample, alpha: float, min_calls: int) -> Measure:
         before=sample.before,
         calls=sample.values.size,
         hours=int(np.unique(sample.hours).size),
+        days=None if days is None else int(np.unique(days).size),
         calls_effective=None if interval is None else interval.n_effective,
         more_calls=more,
         notes=(*sample.notes, *_doubts(sample, verdict)),
@@ -119,8 +126,8 @@ def _more(sample: Sample, interval: Interval, alpha: float) -> int | None:
     return more_for_share(slower, interval, 1.0 - QUANTILE, alpha)
 
 
-_INTERVALS: Final[dict[Form, Callable[[Sample, float], Interval]]] = {
-    "mean": lambda sample, alpha: mean_interval(sample.values, sample.hours, alpha),
-    "share": lambda sample, alpha: share_interval(sample.values > 0.5, sample.hours, alpha),
-    "quantile": lambda sample, alpha: quantile_interval(sample.values, sample.hours, alpha),
+_INTERVALS: Final[dict[Form, Callable[[Floats, Floats, float], Interval]]] = {
+    "mean": mean_interval,
+    "share": lambda values, events, alpha: share_interval(values > 0.5, events, alpha),
+    "quantile": quantile_interval,
 }

@@ -133,8 +133,9 @@ def foot(page: Verification) -> list[str]:
     if page.intervals:
         lines.append(
             f"{wording.count(page.intervals, 'interval')} share an error of {100 * page.alpha:g} %: at most "
-            "that share of pages calls anything broken that is not. Kept is said of the hours seen, and no "
-            "outage is foreseen. Calls of one hour count as one event. Calls of runs do not count."
+            "that share of pages calls anything broken that is not. Kept is said of the days seen, and no "
+            "outage is foreseen. Calls of one day count as one event, or of one hour where they span less "
+            "than five days. Calls of runs do not count."
         )
     return lines
 
@@ -170,7 +171,7 @@ def _state(check: TaskCheck) -> str:
 
 def _open(measure: Measure) -> str:
     if measure.more_calls is None:
-        return "open: too near the limit, or in too few hours, to say how many calls would tell"
+        return "open: too near the limit, or with too few hours or days, to say how many calls would tell"
     about = int(float(f"{measure.more_calls:.2g}"))
     return f"open: about {wording.count(about, 'more call')} would tell, if it stays where it is"
 
@@ -186,9 +187,13 @@ def _cells(measure: Measure) -> tuple[str, ...]:
         _value(measure, measure.observed),
         "" if measure.low is None else _bounds(measure, measure.low, measure.high),
         _value(measure, measure.before),
-        f"{measure.calls:,} in {measure.hours:,} h",
+        f"{measure.calls:,} in {_events(measure)}",
         _VERDICTS[measure.verdict],
     )
+
+
+def _events(measure: Measure) -> str:
+    return f"{measure.hours:,} h" if measure.days is None else wording.count(measure.days, "day")
 
 
 def _bounds(measure: Measure, low: float | None, high: float | None) -> str:
