@@ -72,6 +72,68 @@ def test_small_and_broken_files_are_read_as_far_as_they_go(tmp_path, text, found
 
 
 @pytest.mark.parametrize(
+    "torn",
+    [
+        'x", "model": "m"}',
+        '{"id": "q", "mod',
+        '{"id":',
+        '{"id": [',
+        '{"id": 1,',
+        "12}",
+        '"model": "m"}',
+        "}",
+        "m,n",
+        "[1]}",
+        '[{"a": 1}], "model": "m"}',
+        '{"a": 1}, "model": "m"}',
+        '{"a": 1}, {"a": 2}], "model": "m"}',
+    ],
+)
+@pytest.mark.parametrize("packed", [False, True], ids=["plain", "gz"])
+def test_a_torn_first_line_of_a_rotated_log_costs_one_row(tmp_path, torn, packed):
+    data = (torn + '\n{"id": 1, "n": "字"}\n\n{"id": 2}\n{"id": \n{"id": 3}\n').encode()
+    path = tmp_path / "export"
+    path.write_bytes(gzip.compress(data) if packed else data)
+    broken = "not a JSON object"
+    assert list(read_rows(path)) == [
+        Broken(1, broken),
+        Row(2, {"id": 1, "n": "字"}),
+        Row(4, {"id": 2}),
+        Broken(5, broken),
+        Row(6, {"id": 3}),
+    ]
+
+
+@pytest.mark.parametrize("cut", range(1, 24))
+@pytest.mark.parametrize("packed", [False, True], ids=["plain", "gz"])
+def test_a_log_may_begin_within_any_byte_of_its_first_row(tmp_path, cut, packed):
+    data = '{"t": "字🌸", "n": [1]}\n'.encode()[cut:] + '{"id": 1, "n": "字"}\n{"id": 2}\n'.encode()
+    path = tmp_path / "export"
+    path.write_bytes(gzip.compress(data) if packed else data)
+    rows = [each.values for each in read_rows(path) if isinstance(each, Row)]
+    assert rows == [{"id": 1, "n": "字"}, {"id": 2}]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '{\n"data": [\n{"id": 1},\n{"id": 2}\n]\n}\n',
+        '{"data":\n[\n{"id": 1}\n,{"id": 2}\n]}\n',
+        '[\n{"id": 1}\n,\n{"id": 2}\n]\n',
+        '{\n"id": 1\n}\n{"id": 2}\n',
+    ],
+)
+def test_a_whole_object_on_a_line_within_another_value_makes_no_lines_of_it(tmp_path, text):
+    (tmp_path / "export").write_text(text, encoding="utf-8")
+    assert [each.values for each in read_rows(tmp_path / "export")] == [{"id": 1}, {"id": 2}]
+
+
+def test_a_line_of_braces_within_a_cell_makes_no_json_of_a_table(tmp_path):
+    (tmp_path / "export").write_text('id,text\n1,"\n{}\n"\n', encoding="utf-8")
+    assert list(read_rows(tmp_path / "export")) == [Row(2, {"id": "1", "text": "\n{}\n"})]
+
+
+@pytest.mark.parametrize(
     ("data", "said"),
     [
         (None, "cannot be read"),

@@ -5,14 +5,11 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-import threading
 import time
 from datetime import UTC, datetime
-from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
 import pytest
-from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.trace import SpanKind, StatusCode
@@ -25,6 +22,7 @@ from llmbench.errors import BenchError
 from llmbench.interop.otel import export_spans, otlp_exporter
 from llmbench.interop.spans import spans_of
 from tests.servers.chat_server import Step, completion, failure
+from tests.servers.otlp_receiver import Receiver, values
 
 ROOT = Path(__file__).parents[1]
 END = datetime(2026, 11, 22, 9, 0, 0, 123000, tzinfo=UTC)
@@ -221,6 +219,49 @@ def test_lines_that_are_no_calls_are_counted_by_their_reason(tmp_path):
     assert done.skipped == {"not a call": 2, "no time": 1, "not_object": 1, "torn": 1}
 
 
+@pytest.mark.parametrize("latency_ms", [2e12, 1e300, 1e308, 10**20])
+def test_a_call_that_began_before_1970_is_counted_and_the_others_arrive(tmp_path, latency_ms):
+    odd = SUCCESS | {"call_id": "odd", "latency_ms": latency_ms}
+    with Receiver() as receiver:
+        done = run(written(tmp_path, SUCCESS, odd, FAILED), "--otlp", receiver.url)
+        assert done.exit_code == 0, done.output
+        assert "2 calls as 5 spans" in done.output
+        assert "1 lines are no calls: a start before 1970" in done.output
+        assert len(list(receiver.spans())) == 5
+
+
+def test_half_characters_are_replaced_and_the_spans_arrive(tmp_path):
+    half = "\ud800字"
+    odd = SUCCESS | dict.fromkeys(("call_id", "task", "model", "model_id", "reason", "finish_reason"), half)
+    odd |= {"fallback_chain": [half], "attempts": [{"model": half, "error_kind": half, "latency_ms": 1}]}
+    odd |= {"adjustments": [{"param": half, "action": "dropped"}], "status": "fail", "error_kind": half}
+    path = tmp_path / "log.jsonl"
+    path.write_text(json.dumps(odd | {"run_id": {"a": half}}) + "\n", encoding="utf-8")
+    with Receiver() as receiver:
+        export_spans([path], otlp_exporter(receiver.url))
+        (call, _), (attempt, _) = receiver.spans()
+    assert (call.name, attempt.name) == ("chat \ufffd字", "attempt \ufffd字")
+    assert (call.status.message, attempt.status.message) == ("\ufffd字",) * 2
+    found = values(call.attributes)
+    assert (found["llmbench.task"], found["llmbench.fallback_chain"]) == ("\ufffd字", ["\ufffd字"])
+    assert found["llmbench.run_id"] == '{"a": "\ufffd字"}'
+
+
+def test_whole_numbers_without_room_are_left_out_and_counted(tmp_path):
+    odd = SUCCESS | {"call_id": "odd", "slot": -(2**63) - 1, "cost_usd": 10**400}
+    odd |= {"usage": {"input_tokens": 2**63, "output_tokens": 2**63 - 1}}
+    odd |= {"attempts": [{"model": "m", "status_code": 2**70, "latency_ms": 10**400}]}
+    with Receiver() as receiver:
+        done = export_spans([written(tmp_path, odd, SUCCESS)], otlp_exporter(receiver.url))
+        (call, _), (attempt, _), *others = receiver.spans()
+    names = ("gen_ai.usage.input_tokens", "llmbench.slot", "llmbench.cost_usd", "http.response.status_code")
+    assert done.left_out == dict.fromkeys((*names, "llmbench.attempt.latency_ms"), 1)
+    found = values(call.attributes) | values(attempt.attributes)
+    assert not done.left_out.keys() & found.keys()
+    assert found["gen_ai.usage.output_tokens"] == 2**63 - 1
+    assert (len(others), done.calls) == (3, 2)
+
+
 def test_a_log_that_is_not_there_is_an_error_that_names_it(tmp_path):
     with pytest.raises(BenchError, match=r"none\.jsonl: cannot be read"):
         exported(tmp_path / "none.jsonl")
@@ -243,57 +284,6 @@ def test_a_missing_package_is_said_with_what_to_install():
 
 
 # ---- over the wire --------------------------------------------------------------------------------------
-
-
-class Receiver:
-    """A collector on this machine that takes OTLP over HTTP."""
-
-    def __init__(self, status=200):
-        self.requests = []
-        receiver = self
-
-        class Answer(BaseHTTPRequestHandler):
-            def do_POST(self):
-                body = self.rfile.read(int(self.headers["content-length"]))
-                headers = {name.lower(): value for name, value in self.headers.items()}
-                receiver.requests.append((self.path, headers, body))
-                self.send_response(status)
-                self.send_header("content-length", "0")
-                self.end_headers()
-
-            def log_message(self, *_):
-                pass
-
-        self._server = HTTPServer(("127.0.0.1", 0), Answer)
-        self.url = f"http://127.0.0.1:{self._server.server_port}"
-        self._thread = threading.Thread(target=self._server.serve_forever)
-
-    def __enter__(self):
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_):
-        self._server.shutdown()
-        self._thread.join()
-        self._server.server_close()
-
-    def spans(self):
-        """Every span that arrived, with its resource's attributes."""
-        for _, _, body in self.requests:
-            for group in ExportTraceServiceRequest.FromString(body).resource_spans:
-                for scope in group.scope_spans:
-                    assert scope.scope.name == "llmbench"
-                    yield from ((span, values(group.resource.attributes)) for span in scope.spans)
-
-
-def values(attributes):
-    def plain(value):
-        kind = value.WhichOneof("value")
-        if kind == "array_value":
-            return [plain(item) for item in value.array_value.values]
-        return getattr(value, kind)
-
-    return {one.key: plain(one.value) for one in attributes}
 
 
 @pytest.fixture(autouse=True)

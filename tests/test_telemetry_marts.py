@@ -69,6 +69,7 @@ def usage(records: Sequence[Record]) -> Rows:
             "failure_rate": sum(call["is_failure"] for call in calls) / len(calls),
             "fell_back": sum(hops(call) > 0 for call in calls),
             "priced": len(known(calls, "cost_usd")),
+            "timed": len(known(calls, "latency_ms")),
         }
         | span(calls)
         for key, calls in groups.items()
@@ -170,6 +171,8 @@ def cache(records: Sequence[Record]) -> Rows:
             "cached_share": share(total(both, "cached_tokens"), total(both, "input_tokens") or 0),
             "calls_with_hit": hits,
             "hit_rate": share(hits, len(told)),
+            "known_input_tokens": total(both, "input_tokens"),
+            "known_cached_tokens": total(both, "cached_tokens"),
         }
     return found
 

@@ -11,6 +11,7 @@ import nbformat
 import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
+from llmbench.analytics.ingest import SQL_DIR
 from llmbench.analytics.telemetry_store import load_store
 from llmbench.analytics.traffic_report import cleaned_output, page_text, write_page
 from llmbench.bench.notebooks import run_notebook
@@ -61,6 +62,24 @@ def test_the_notebook_says_that_there_are_no_calls(tmp_path):
     (tmp_path / "log.jsonl").write_text("[]\n", encoding="utf-8")
     nb = run(tmp_path, {"log_path": str(tmp_path / "log.jsonl"), "configs": ""})
     assert said(nb) == "OK 0 calls, 1 lines quarantined, {} changed: 0"
+
+
+@pytest.mark.parametrize(
+    ("asked", "mart"),
+    [
+        ("latency_by_task", "mart_call_latency"),
+        ("errors", "mart_call_errors"),
+        ("endings", "mart_endings"),
+        ("fallbacks", "mart_fallbacks"),
+        ("budget", "mart_budget"),
+        ("what_if", "mart_what_if"),
+    ],
+)
+def test_a_table_shows_every_column_that_tells_its_rows_apart(asked, mart):
+    header = (SQL_DIR / "marts" / f"{mart}.sql").read_text(encoding="utf-8")
+    key = re.search(r"^-- key: (.+)$", header, re.MULTILINE).group(1).split(", ")
+    [cell] = [cell.source for cell in read(NOTEBOOK).cells if f"table(traffic.{asked}()" in cell.source]
+    assert set(key) <= set(re.findall(r'"(\w+)"', cell))
 
 
 # ---- the page

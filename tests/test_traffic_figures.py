@@ -76,6 +76,19 @@ def latency(name: str, ms: float, n: int = 3) -> LatencyRow:
 # ---- geometry
 
 
+@pytest.mark.parametrize("letter", ["M", "m", "W", "@", "字", "i", "…"])
+def test_a_long_name_is_cut_before_the_times_of_its_row(letter):
+    """By the widths of as wide a bold face as is in use: DejaVu Sans Bold, thousandths of its size."""
+    svg = draw_latency([latency(letter * 300, 100.0)], key="a")
+    texts = {text.text or "": text for text in svg.iter("text")}
+    [name] = [text for text in texts if text.startswith(letter) and text.endswith("…")]
+    median = next(text for text in texts if text.startswith("p50"))
+    wide = {"M": 995, "m": 1042, "W": 1103, "@": 1000, "字": 1000, "i": 343, "…": 1000}
+    end = 8 + 12.5 * sum(wide[char] for char in name) / 1000
+    assert end < float(texts[median].attrib["x"]) - 11.5 * 0.65 * len(median) - 2
+    assert texts[name].find("title").text == letter * 300
+
+
 def corners(text: ET.Element) -> list[Point]:
     """The corners of a text's box, from its size and a usual width of its characters."""
     size = next((size for name, size in _SIZES.items() if name in text.attrib["class"].split()), 12.5)

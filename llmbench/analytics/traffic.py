@@ -49,7 +49,7 @@ _LATENCY: Final = """
 with named as (
     select case $by when 'tier' then tier when 'task' then task else last_model end as name, latency_ms
     from stg_calls
-    where latency_ms is not null and (error_kind is null or error_kind = 'timeout')
+    where latency_ms is not null and (not is_failure or error_kind = 'timeout')
 ),
 summed as (
     select name, count(*) as n, quantile_cont(latency_ms, [0.5, 0.95, 0.99]) as q from named group by name
@@ -89,7 +89,8 @@ _ENDINGS: Final = "select * from mart_endings order by unusable_rate desc nulls 
 _CACHE: Final = """
 select task, model, sum(calls)::bigint as calls, sum(input_tokens)::bigint as input_tokens,
     sum(cached_tokens)::bigint as cached_tokens, sum(calls_with_hit)::bigint as calls_with_hit,
-    sum(cached_tokens) / nullif(sum(input_tokens), 0) as cached_share
+    sum(known_cached_tokens) / nullif(sum(known_input_tokens), 0) as cached_share,
+    sum(known_input_tokens)::bigint as known_input_tokens
 from mart_cache group by task, model order by input_tokens desc nulls last, task, model
 """
 _BUDGET: Final = "select * from mart_budget order by scope, name desc"
@@ -188,6 +189,8 @@ class Traffic:
     def usage(self, by: Sequence[str] = ("tier", "task", "model")) -> pd.DataFrame:
         """Calls, failures, fallbacks, tokens and known dollars, summed up by any of the mart's keys.
 
+        `mean_ms` is of the calls whose latency is known.
+
         Raises:
             WarehouseError: a key is none of day, task, tier, model, provider and channel.
         """
@@ -195,10 +198,11 @@ class Traffic:
         rows = self._shown("select * from mart_usage")
         sums = ["calls", "failures", "fell_back", "input_tokens", "output_tokens", "cached_tokens"]
         found = rows.groupby(keys, as_index=False, dropna=False)[
-            [*sums, "cost_usd", "priced", "latency_ms"]
+            [*sums, "cost_usd", "priced", "latency_ms", "timed"]
         ].sum(min_count=1)
         found["failure_rate"] = found["failures"] / found["calls"]
-        found["mean_ms"] = found.pop("latency_ms") / found["calls"]
+        timed = found.pop("timed")
+        found["mean_ms"] = found.pop("latency_ms") / timed.where(timed > 0)
         return _sorted(found, "calls", keys)
 
     def costs(self, by: Sequence[str] = ("tier",)) -> pd.DataFrame:
@@ -254,7 +258,10 @@ class Traffic:
         return self._shown(_ENDINGS)
 
     def cache(self) -> pd.DataFrame:
-        """How much of the input a prompt cache served, by task and model."""
+        """How much of the input a prompt cache served, by task and model.
+
+        `cached_share` is of `known_input_tokens`: those of answered calls whose cached tokens are known.
+        """
         return self._shown(_CACHE)
 
     def budget(self) -> pd.DataFrame:

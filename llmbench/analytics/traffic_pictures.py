@@ -28,7 +28,7 @@ _LATENCY: Final = """
 with named as (
     select case $by when 'tier' then tier when 'task' then task else last_model end as name, latency_ms
     from stg_calls
-    where latency_ms is not null and (error_kind is null or error_kind = 'timeout')
+    where latency_ms is not null and (not is_failure or error_kind = 'timeout')
 ),
 binned as (
     select name, floor(20 * log10(greatest(latency_ms, 0.01)))::integer as bin, count(*) as n

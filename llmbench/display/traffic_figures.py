@@ -327,7 +327,7 @@ def _draw_latency(svg: Element, scale: Scale, row: LatencyRow, y: float) -> None
         text = f"{name} {wording.duration(value)}"
         write(svg, x, y, text, kind, "end")
         x -= small_width(text) + 8
-    label(svg, 8, y, row.name, 0.85 * (x - 12), "f-name", "start")
+    label(svg, 8, y, row.name, x - 8, "f-name", "start", bold=True)
     top, bottom = y + 8, y + 40
     label(svg, _COUNT_ROOM - 8, bottom - 4, wording.count(row.n, "call"), _COUNT_ROOM - 10, "f-soft", "end")
     most = max(count for _, _, count in row.bins)

@@ -14,8 +14,12 @@ from llmbench.display import figures, wording
 SMALL: Final = 0.84
 OTHERS: Final = "others"
 COLOURS: Final = 6  # the last one is for what is summed up
+_LEAST_CUT: Final = 3  # characters
 _LEAST_SLANTED: Final = 40.0  # px: a column head is cut no shorter
 _SLANT: Final = math.sqrt(0.5)  # of 45 degrees
+#: The widest letters and marks take as much as 1.7 mean characters in the widest usual font.
+_WIDE: Final = frozenset("MWmw@%…")
+_WIDE_CHAR: Final = 1.7 * figures.text_width("a")
 
 
 def style() -> str:
@@ -30,11 +34,32 @@ def small_width(text: str) -> float:
 
 def cut(text: str, room: float) -> str:
     """A stranger's text made safe and cut to so many px at the small size."""
-    return figures.short(" ".join(text.split()) or "(empty)", max(3, int(room / (8.3 * SMALL))))
+    return figures.short(" ".join(text.split()) or "(empty)", max(_LEAST_CUT, int(room / (8.3 * SMALL))))
+
+
+def cut_bold(text: str, room: float) -> str:
+    """The same at the size of bold names, where a row of the widest letters must not run into the next."""
+    shown = figures.short(" ".join(text.split()) or "(empty)", max(_LEAST_CUT, int(room / 8.3)))
+    while len(shown) > _LEAST_CUT and _bold_width(shown) > room:
+        shown = shown.removesuffix("…")[:-1] + "…"
+    return shown
+
+
+def _bold_width(text: str) -> float:
+    return sum(_WIDE_CHAR if char in _WIDE else figures.text_width(char) for char in text)
 
 
 def label(
-    svg: Element, x: float, y: float, text: str, room: float, kind: str, anchor: str, *, slant: bool = False
+    svg: Element,
+    x: float,
+    y: float,
+    text: str,
+    room: float,
+    kind: str,
+    anchor: str,
+    *,
+    slant: bool = False,
+    bold: bool = False,
 ) -> None:
     """Write a name into so many px; one that is cut has the whole as its title.
 
@@ -47,8 +72,9 @@ def label(
         kind: Its classes.
         anchor: start, middle or end.
         slant: Turned by 45 degrees about its anchor, so that it comes down to it from the upper left.
+        bold: Its class is of bold names, which are not of the small size.
     """
-    shown = cut(text, room)
+    shown = cut_bold(text, room) if bold else cut(text, room)
     place = {"class": kind, "x": f"{x:.2f}", "y": f"{y:.2f}", "text-anchor": anchor}
     if slant:
         place["transform"] = f"rotate(45 {x:.2f} {y:.2f})"

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
@@ -35,13 +35,15 @@ class ExportSummary:
         lines: lines read that are not blank.
         calls: lines that became a call's span.
         spans: spans of calls and attempts.
-        skipped: reason -> lines that are no call.
+        skipped: reason -> lines that are no call, or none that a span can hold.
+        left_out: attribute -> spans without it, since its whole number has no room in 64 bits.
     """
 
     lines: int
     calls: int
     spans: int
     skipped: Mapping[str, int]
+    left_out: Mapping[str, int] = field(default_factory=dict)
 
 
 def export_spans(
@@ -62,16 +64,19 @@ def export_spans(
     resource = _resource(service)
     counts: Counter[str] = Counter()
     skipped: Counter[str] = Counter()
+    left_out: Counter[str] = Counter()
     pending: list[ReadableSpan] = []
     for facts in _calls(paths, counts, skipped):
         pending += [_span(one, resource) for one in facts]
+        left_out.update(name for one in facts for name in one.left_out)
         counts["calls"] += 1
         if len(pending) >= batch:
             counts["spans"] += _send(exporter, pending, counts["spans"])
             pending = []
     if pending:
         counts["spans"] += _send(exporter, pending, counts["spans"])
-    return ExportSummary(counts["lines"], counts["calls"], counts["spans"], dict(skipped.most_common()))
+    sums = counts["lines"], counts["calls"], counts["spans"]
+    return ExportSummary(*sums, dict(skipped.most_common()), dict(left_out.most_common()))
 
 
 def otlp_exporter(

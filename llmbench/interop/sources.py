@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import csv
 import gzip
+import io
 import json
 import zlib
 from collections.abc import Iterator, Mapping
@@ -22,6 +23,11 @@ _LONGEST_FIELD: Final = 1 << 26
 #: The key of a page that holds its rows.
 _PAGE: Final = "data"
 _BLANK: Final = " \t\r\n,\x1e"
+#: Bytes that are never the first of a character in UTF-8.
+_WITHIN_CHARACTER: Final = bytes(range(0x80, 0xC0))
+#: Lines, and characters of each, among which a whole object is looked for below a torn first line.
+_FIRST_LINES: Final = 5
+_LONGEST_LINE: Final = 1 << 24
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,19 +48,20 @@ class Broken:
 
 
 def read_rows(path: Path) -> Iterator[Row | Broken]:
-    """The rows of a file, whose form is found by its first character.
+    """The rows of a file, whose form is found by its first character and lines.
 
     Raises:
         DatasetError: the file cannot be read, is neither UTF-8 nor marked UTF-16, or is CSV without a header.
     """
     try:
         with _opened(path) as file:
+            start = file.tell()
             first = _first_character(file)
-            file.seek(0)
-            if first == "[" or (first == "{" and not _is_lines(file)):
-                yield from _values(file)
-            elif first == "{":
+            file.seek(start)
+            if first and _is_lines(file):
                 yield from _lines(file)
+            elif first in ("[", "{"):
+                yield from _values(file)
             elif first:
                 yield from _table(path, file)
     except UnicodeDecodeError as error:
@@ -67,17 +74,20 @@ def read_rows(path: Path) -> Iterator[Row | Broken]:
 
 
 def _opened(path: Path) -> TextIO:
-    """The file as text, unpacked where it is gzipped, whatever it is called."""
+    """The file as text, unpacked where it is gzipped, whatever it is called.
+
+    What is left of a character that a file begins within, up to three bytes, is passed over.
+    """
     with path.open("rb") as file:
-        head = file.read(2)
-    is_packed = head == b"\x1f\x8b"
+        head = file.read(4)
+    is_packed = head.startswith(b"\x1f\x8b")
     if is_packed:
         with gzip.open(path, "rb") as packed:
-            head = packed.read(2)
-    encoding = "utf-16" if head in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig"
-    if is_packed:
-        return gzip.open(path, "rt", encoding=encoding, newline="")
-    return path.open(encoding=encoding, newline="")
+            head = packed.read(4)
+    encoding = "utf-16" if head[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig"
+    raw = gzip.GzipFile(path) if is_packed else path.open("rb")
+    raw.seek(min(len(head) - len(head.lstrip(_WITHIN_CHARACTER)), 3))
+    return io.TextIOWrapper(raw, encoding=encoding, newline="")
 
 
 def _first_character(file: TextIO) -> str:
@@ -88,10 +98,44 @@ def _first_character(file: TextIO) -> str:
 
 
 def _is_lines(file: TextIO) -> bool:
-    """Whether the first line is a whole JSON value. The file stands at its beginning before and after."""
-    line = next((line for line in file if line.strip()), "")
-    file.seek(0)
-    return _parsed(line) is not None
+    """Whether these are JSON lines. The file stands at its beginning before and after.
+
+    They are where the first line is a whole object. A file that was cut off another one may begin within a
+    line: then a whole object in one of the next lines says so, unless that is within the value that the first
+    line begins with.
+    """
+    start = file.tell()
+    first = next(line for line in iter(file.readline, "") if line.strip())
+    is_whole = isinstance(_parsed(first), dict)
+    below = [] if is_whole else [file.readline(_LONGEST_LINE) for _ in range(_FIRST_LINES - 1)]
+    file.seek(start)
+    if is_whole:
+        return True
+    has_object = any(_has_content(_parsed(line)) for line in below)
+    return has_object and not _begins_values(first + "".join(below))
+
+
+def _has_content(value: Any) -> bool:
+    """Whether it is an object with keys; in CSV a cell of several lines may hold the line `{}`."""
+    return isinstance(value, dict) and bool(value)
+
+
+def _begins_values(text: str) -> bool:
+    """Whether the text begins with objects or arrays, the last of them perhaps without its end."""
+    decode, at = json.JSONDecoder().raw_decode, 0
+    while True:
+        while text.startswith((" ", "\t", "\r", ","), at):
+            at += 1
+        if at == len(text) or text[at] == "\n":
+            return True
+        if text[at] not in ("{", "["):
+            return False
+        try:
+            _, at = decode(text, at)
+        except json.JSONDecodeError as error:  # arrays are read on where a comma is missing
+            return text[at] == "[" or not text[error.pos :].strip()
+        except (ValueError, RecursionError):
+            return True
 
 
 def _parsed(text: str) -> Any:
@@ -233,8 +277,9 @@ def _object(reader: _Reader) -> Iterator[Any]:
 
 def _table(path: Path, file: TextIO) -> Iterator[Row | Broken]:
     """The rows below a header; the delimiter is the one that the header has most of."""
+    top = file.tell()
     head = file.readline()
-    file.seek(0)
+    file.seek(top)
     limit = csv.field_size_limit(_LONGEST_FIELD)
     reader = csv.reader(file, delimiter=max(",\t;", key=head.count), strict=True)
     start = 1

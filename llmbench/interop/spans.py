@@ -12,6 +12,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -36,6 +37,8 @@ _OWN: Final = (
     "latency_ms", "queued_ms", "cost_usd", "cost_source", "wasted_ms", "wasted_cost_usd", "cpu_s",
     "error_class", "routing_key", "config_hash", "prompt_sha256", "run_id", "cell",
 )  # fmt: skip
+_LARGEST: Final = 2**63 - 1  # of OTLP's whole numbers; the smallest is one further from 0
+_LONE_SURROGATE: Final = re.compile("[\ud800-\udfff]")
 _TRIED: Final = ("model", "latency_ms", "waited_ms", "queued_ms", "ttft_ms")
 
 
@@ -52,6 +55,7 @@ class SpanFacts:
         end_ns: as `start_ns`.
         attributes: without nulls.
         error: one word for what went wrong; None when it went well.
+        left_out: names of attributes whose whole number has no room in 64 bits.
     """
 
     name: str
@@ -62,6 +66,7 @@ class SpanFacts:
     end_ns: int
     attributes: Mapping[str, Attribute]
     error: str | None
+    left_out: tuple[str, ...] = ()
 
 
 def spans_of(line: Mapping[str, Any], fallback_id: str) -> list[SpanFacts]:
@@ -72,20 +77,22 @@ def spans_of(line: Mapping[str, Any], fallback_id: str) -> list[SpanFacts]:
         fallback_id: stands for the call where an older line has no `call_id`.
 
     Raises:
-        Unmapped: the line has no time or no task, and so is no call.
+        Unmapped: the line has no time or no task, and so is no call; or it began before 1970, as no span can.
     """
     stamp = line.get("timestamp", line.get("ts"))
     if stamp is None or line.get("task") is None:
         raise Unmapped("not a call", "no timestamp or no task")
     end_ns = (as_time(stamp, "timestamp") - _EPOCH) // timedelta(microseconds=1) * 1000
     start_ns = end_ns - _ns(line.get("latency_ms"))
+    if start_ns < 0:
+        raise Unmapped("a start before 1970", f"latency_ms {line['latency_ms']}")
     call_id = str(line.get("call_id") or fallback_id)
     trace_id, span_id = _id(call_id, 16), _id(f"{call_id} call", 8)
     attributes = _call_attributes({**line, "call_id": call_id})
     asked = attributes.get("gen_ai.request.model")
     name = " ".join(str(part) for part in (attributes["gen_ai.operation.name"], asked) if part)
     error = None if _is_success(line) else str(attributes["error.type"])
-    call = SpanFacts(name, trace_id, span_id, None, start_ns, end_ns, attributes, error)
+    call = _span(name, (trace_id, span_id, None), (start_ns, end_ns), attributes, error)
     return [call, *_attempt_spans(call, call_id, line)]
 
 
@@ -105,8 +112,41 @@ def _attempt_spans(call: SpanFacts, call_id: str, line: Mapping[str, Any]) -> li
         span_id = _id(f"{call_id} attempt {number}", 8)
         name = f"attempt {tried.get('model') or number}"
         error = None if kind is None else str(kind)
-        spans.append(SpanFacts(name, call.trace_id, span_id, call.span_id, begin, at, attributes, error))
+        ids = call.trace_id, span_id, call.span_id
+        spans.append(_span(name, ids, (begin, at), attributes, error))
     return spans
+
+
+def _span(
+    name: str,
+    ids: tuple[int, int, int | None],
+    times_ns: tuple[int, int],
+    attributes: Mapping[str, Attribute],
+    error: str | None,
+) -> SpanFacts:
+    """A span that OTLP can hold: its texts are UTF-8 and its whole numbers have 64 bits.
+
+    One value that has no room would keep back every span that is sent with it.
+    """
+    kept = {key: _encodable(value) for key, value in attributes.items() if not _is_too_large(value)}
+    left_out = tuple(key for key in attributes if key not in kept)
+    word = None if error is None else _clean(error)
+    return SpanFacts(_clean(name), *ids, *times_ns, kept, word, left_out)
+
+
+def _is_too_large(value: Attribute) -> bool:
+    return isinstance(value, int) and not -_LARGEST - 1 <= value <= _LARGEST
+
+
+def _encodable(value: Attribute) -> Attribute:
+    if isinstance(value, tuple):
+        return tuple(map(_clean, value))
+    return _clean(value) if isinstance(value, str) else value
+
+
+def _clean(text: str) -> str:
+    """The text with half characters, which UTF-8 has none of, replaced by U+FFFD."""
+    return _LONE_SURROGATE.sub("\ufffd", text)
 
 
 def _call_attributes(line: Mapping[str, Any]) -> dict[str, Attribute]:
@@ -178,8 +218,13 @@ def _is_success(line: Mapping[str, Any]) -> bool:
 
 
 def _number(value: Any) -> float | None:
-    is_number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-    return float(value) if is_number and value >= 0 else None
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    try:
+        number = float(value)
+    except OverflowError:  # a whole number of more than 308 digits
+        return None
+    return number if math.isfinite(number) and number >= 0 else None
 
 
 def _seconds(milliseconds: Any) -> float | None:
@@ -188,8 +233,8 @@ def _seconds(milliseconds: Any) -> float | None:
 
 
 def _ns(milliseconds: Any) -> int:
-    """Nanoseconds of milliseconds; none where it is no duration."""
-    return round((_number(milliseconds) or 0.0) * 1_000_000)
+    """Nanoseconds of milliseconds, at most 292 years; none where it is no duration."""
+    return round(min((_number(milliseconds) or 0.0) * 1_000_000, _LARGEST))
 
 
 def _id(text: str, size: int) -> int:

@@ -13,6 +13,8 @@
 --   cached_share: cached_tokens / input_tokens, over answered calls where both are known
 --   calls_with_hit: answered calls with cached tokens
 --   hit_rate: calls_with_hit / answered calls whose cached tokens are known
+--   known_input_tokens: sum over answered calls whose cached tokens are known
+--   known_cached_tokens: sum over answered calls whose input tokens are known; cached_share is of these two
 with final as (
     select
         called_at::date as day,
@@ -27,7 +29,9 @@ with final as (
             as cached_share,
         count(*) filter (where not is_failure and cached_tokens > 0) as calls_with_hit,
         count(*) filter (where not is_failure and cached_tokens > 0)
-            / nullif(count(cached_tokens) filter (where not is_failure), 0) as hit_rate
+            / nullif(count(cached_tokens) filter (where not is_failure), 0) as hit_rate,
+        sum(input_tokens) filter (where not is_failure and cached_tokens is not null)::bigint as known_input_tokens,
+        sum(cached_tokens) filter (where not is_failure and input_tokens is not null)::bigint as known_cached_tokens
     from stg_calls
     group by all
 )

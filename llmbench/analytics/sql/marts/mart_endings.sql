@@ -3,7 +3,8 @@
 -- reads: stg_attempts, stg_calls
 -- Replies that came and could not be used, beside those that were cut at their limit. An attempt counts for the model
 -- that was tried, an answer for the model that gave it. A call that records no attempts counts as one attempt of
--- its last model; circuit_open is no attempt, since nothing is sent.
+-- its last model, and so does the answer of a call that records failed attempts alone; circuit_open is no attempt,
+-- since nothing is sent.
 -- columns:
 --   task: the caller's kind of work
 --   tier: tier as routed
@@ -32,6 +33,7 @@ with tried as (
         count(*) as n
     from stg_calls
     where coalesce(len(attempts), 0) = 0
+        or (not is_failure and len(list_filter(attempts, lambda each: each.error_kind is null)) = 0)
     group by all
 ),
 answered as (

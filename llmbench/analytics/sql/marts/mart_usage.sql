@@ -27,6 +27,7 @@
 --   latency_ms: sum over the calls, milliseconds
 --   first_at: first call, UTC
 --   last_at: last call, UTC
+--   timed: calls whose latency is known
 with served as (
     select last_model, max(provider) as provider
     from stg_calls
@@ -58,7 +59,8 @@ final as (
         sum(wasted_ms) as wasted_ms,
         sum(latency_ms) as latency_ms,
         min(called_at) as first_at,
-        max(called_at) as last_at
+        max(called_at) as last_at,
+        count(latency_ms) as timed
     from stg_calls
     group by all
 )
