@@ -206,9 +206,11 @@ def test_a_recommendation_counts_the_pending_cells_and_is_written_whole(project)
     assert "2 of 8 calls are still to be run." in decided["tasks"][0]["sentence"]
 
 
-def test_the_warehouse_reads_all_runs_or_those_named(project):
-    first = sweep(project)
-    second = sweep(project, run_id="second")
+def test_the_warehouse_reads_all_runs_or_those_named(tmp_path):
+    with stub_provider(tmp_path) as stub:
+        project = write_project(tmp_path, stub.port, samples=["a", "b"])
+        first = sweep(project)
+        second = sweep(project, run_id="second")
     everything = chain.warehouse_sources(project)
     assert set(everything.run_dirs) == {first.run_dir, second.run_dir}
     assert everything.ledgers == (project.ledger,)
