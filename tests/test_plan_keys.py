@@ -161,11 +161,11 @@ def test_after_its_time_nothing_is_sent_and_the_run_says_so(tmp_path):
     ids=["requests", "tokens"],
 )
 def test_the_end_of_the_time_ends_the_wait_for_a_place_too(tmp_path, stub, limits, sent):
-    plan = {"deadline_s": 0.6, "limits": {"stub": limits}}
+    plan = {"deadline_s": 1.5, "limits": {"stub": limits}}
     project = write_project(tmp_path, stub.port, samples=[f"text {n}" for n in range(20)], plan=plan)
     before, began = stub.count, time.monotonic()
     run = sweep(project)
-    assert time.monotonic() - began < 4
+    assert time.monotonic() - began < 6
     assert 0 < stub.count - before < 10
     assert sent in (None, stub.count - before)
     assert run.pending == 40 - (stub.count - before)
