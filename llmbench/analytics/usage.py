@@ -112,11 +112,11 @@ class UsageReport:
             "fallback_chains": {row["chain"]: _figures(row) for row in self.chains[:top]},
             "failures": self.whole["failures"],
             "failures_by_kind": [dict(row) for row in self.failures[:top]],
-            "mean_ms": self.whole["mean_ms"],
-            "p95_ms": self.whole["p95_ms"],
-            "cost_usd": self.whole["cost_usd"],
+            "mean_ms": _rounded(self.whole["mean_ms"]),
+            "p95_ms": _rounded(self.whole["p95_ms"]),
+            "cost_usd": _rounded(self.whole["cost_usd"]),
             "priced": self.whole["priced"],
-            "wasted_cost_usd": self.whole["wasted_cost_usd"],
+            "wasted_cost_usd": _rounded(self.whole["wasted_cost_usd"]),
             "first_at": _iso(self.whole["first_at"]),
             "last_at": _iso(self.whole["last_at"]),
         }
@@ -160,8 +160,13 @@ def _added(rows: Sequence[Row]) -> Row:
 
 def _figures(row: Row) -> Row:
     """A row for a machine: without its name, and times as text."""
-    kept = {key: value for key, value in row.items() if key not in ("name", "chain", "dropped")}
+    kept = {key: _rounded(value) for key, value in row.items() if key not in ("name", "chain", "dropped")}
     return kept | {key: _iso(kept[key]) for key in ("first_at", "last_at") if key in kept}
+
+
+def _rounded(value: Any) -> Any:
+    """A figure to nine decimals: sums of floats differ behind them with the order of the rows."""
+    return round(value, 9) if isinstance(value, float) else value
 
 
 def _iso(moment: datetime | None) -> str | None:
