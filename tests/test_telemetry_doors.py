@@ -137,8 +137,11 @@ def test_an_interrupted_query_ends_like_any_other_interrupted_verb(store):
     endless = "select count(*) from range(100000000) a, range(100000000) b where (a.range * b.range) % 7 = 3"
     command = [sys.executable, "-m", "llmbench.cli", "query", endless, "--store", str(store)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as running:
-        time.sleep(4)
-        running.send_signal(signal.SIGINT)
-        out, err = running.communicate(timeout=20)
+        try:
+            time.sleep(4)
+            running.send_signal(signal.SIGINT)
+            out, err = running.communicate(timeout=60)
+        finally:
+            running.kill()  # a query that is deaf to Ctrl-C must not hold up the other tests
     assert (running.returncode, out) == (130, "")
     assert err == "llmbench: interrupted; what was answered is kept, run it again to go on\n"

@@ -8,7 +8,8 @@ file, no setting, one statement at a time.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from datetime import UTC, datetime, time, timedelta
 from graphlib import CycleError, TopologicalSorter
@@ -16,7 +17,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from threading import Lock
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Final, Self
+from typing import TYPE_CHECKING, Any, Final, Self, TypeVar
 
 from llmbench.analytics.ingest import SQL_DIR, Kind, literal_glob, load_file
 from llmbench.analytics.telemetry_store import load_logs, make_tables, when_free
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from llmbench.catalog import BudgetLimits
 
 Params = Sequence[object] | Mapping[str, object]
+R = TypeVar("R")
 
 _VIEW_NAME: Final = re.compile(r"\A[a-z][a-z0-9_]{0,62}\Z")
 _READS: Final = re.compile(r"^-- reads: (.+)$", re.MULTILINE)
@@ -97,15 +99,7 @@ class Warehouse:
         Raises:
             WarehouseError: the statement is wrong, is more than one, or would do anything but read.
         """
-        import duckdb
-
-        with self._lock:
-            try:
-                return self._read(sql, params).df()
-            except duckdb.Error as error:
-                raise WarehouseError(_one_line(error)) from error
-            finally:
-                self._end()
+        return self._answer(lambda: self._read(sql, params).df())
 
     def rows(self, sql: str, params: Params | None = None) -> list[dict[str, Any]]:
         """Run one reading statement and return its rows as dicts of plain values.
@@ -113,17 +107,13 @@ class Warehouse:
         Raises:
             WarehouseError: as in `query`.
         """
-        import duckdb
 
-        with self._lock:
-            try:
-                cursor = self._read(sql, params)
-                names = [column[0] for column in cursor.description or ()]
-                return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
-            except duckdb.Error as error:
-                raise WarehouseError(_one_line(error)) from error
-            finally:
-                self._end()
+        def plain() -> list[dict[str, Any]]:
+            cursor = self._read(sql, params)
+            names = [column[0] for column in cursor.description or ()]
+            return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
+
+        return self._answer(plain)
 
     def arrow(self, sql: str, params: Params | None = None) -> Any:
         """Run one reading statement and return its rows as a `pyarrow.Table`.
@@ -131,17 +121,35 @@ class Warehouse:
         Raises:
             WarehouseError: as in `query`; also when the package pyarrow is missing.
         """
-        import duckdb
-
         if find_spec("pyarrow") is None:
             raise WarehouseError('an Arrow table needs the package pyarrow: pip install "llmbench[arrow]"')
-        with self._lock:
+
+        def table() -> Any:
+            self._check(sql)
+            return self._con.sql(sql, params=params).to_arrow_table()
+
+        return self._answer(table)
+
+    def _answer(self, read: Callable[[], R]) -> R:
+        """Read in a thread of its own, so that Ctrl-C reaches the caller: DuckDB may be deaf to it for hours.
+
+        Raises:
+            WarehouseError: the statement failed or was refused.
+            KeyboardInterrupt: the caller was interrupted; the statement has ended.
+        """
+        import duckdb
+
+        with self._lock, ThreadPoolExecutor(1, "llmbench-query") as thread:
+            reading = thread.submit(read)
             try:
-                self._check(sql)
-                return self._con.sql(sql, params=params).to_arrow_table()
+                return reading.result()
             except duckdb.Error as error:
                 raise WarehouseError(_one_line(error)) from error
+            except KeyboardInterrupt:
+                self._con.interrupt()
+                raise
             finally:
+                thread.shutdown()
                 self._end()
 
     def close(self) -> None:
