@@ -1,0 +1,286 @@
+"""A script as pieces that are short enough for one request of a voice: pure.
+
+Sentences end at their marks, Japanese and English in one text. No library was found that does both in a mixed
+text: pysbd and its kin are told one language for all of it, and bunkai knows no English abbreviation. So the
+rules are here; where they are in doubt they do not split, because a longer piece is never wrong.
+"""
+
+from __future__ import annotations
+
+import bisect
+import itertools
+import re
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Final
+
+from llmbench.errors import ParamError
+from llmbench.graphemes import is_boundary
+
+_CLOSERS: Final = "」』）)\\]］】》〉\"'”’"
+#: A run of marks that can end a sentence, with the brackets and quotes that close it.
+_END: Final = re.compile(rf"[。！？!?．.…‥｡]+[{_CLOSERS}]*")
+#: Marks that end a sentence whatever follows; the others need a blank after them, or a text without blanks.
+_FULL: Final = re.compile(r"[。！？．｡]")
+_BRACKETS: Final = {
+    "「": "」",
+    "『": "』",
+    "（": "）",
+    "(": ")",
+    "【": "】",
+    "《": "》",
+    "〈": "〉",
+    "“": "”",
+}
+_WIDE: Final = "　-ヿ㐀-鿿豈-﫿＀-￯"
+_WIDE_START: Final = re.compile(f"[{_WIDE}]")
+_HIRAGANA: Final = re.compile("[ぁ-ゟ、，]")
+#: Words before a full stop that do not end a sentence, in lower case. "no." counts before a number alone.
+_ABBREVIATIONS: Final = frozenset(
+    {
+        *("mr", "mrs", "ms", "mx", "dr", "prof", "st", "sr", "jr", "gen", "col", "capt", "lt", "sgt", "rev"),
+        *("hon", "pres", "gov", "sen", "rep", "vs", "etc", "inc", "ltd", "co", "corp", "dept", "est", "fig"),
+        *("vol", "ed", "eds", "approx", "ca", "cf", "al", "ave", "blvd", "rd", "mt", "ft", "jan", "feb"),
+        *("apr", "jun", "jul", "aug", "sep", "sept", "oct", "nov", "dec"),
+        *("ph.d", "i.e", "e.g", "a.m", "p.m", "u.s", "u.k", "u.n"),
+    }
+)
+_WORD_BEFORE: Final = re.compile(r"[A-Za-z](?:[A-Za-z.]*[A-Za-z])?\Z")
+#: Characters before and after a mark that are looked at: a line may be a whole book.
+_WINDOW: Final = 24
+_LETTERS: Final = re.compile(r"(?:[A-Za-z]\.)+[A-Za-z]")
+#: Where a clause ends: after a full-width mark, or an ASCII one that a blank or full-width text follows.
+_CLAUSE: Final = re.compile(
+    rf"(?<=[、､])|(?<=[，；：])(?![0-9０-９])|(?<=[,;:])(?=[\s{_WIDE}])|(?<=[—–])(?![—–])|(?<=\n)"
+)
+_CLAUSE_OR_END: Final = re.compile(rf"{_CLAUSE.pattern}|(?<=[。！？｡])(?![。！？!?{_CLOSERS}])")
+_BLANK: Final = re.compile(r"(?<=\s)(?=\S)")
+_SPEAKER: Final = re.compile(r"\s*[^\s:：][^:：]{0,39}[:：]")
+#: What does not begin a piece: small kana, the long mark, and marks that close.
+_NO_START: Final = frozenset(
+    "ぁぃぅぇぉっゃゅょゎァィゥェォッャュョヮー々、。，．・：；！？!?,.;:…‥」』）)]］】》〉”’"
+)
+_LOOK_BACK: Final = 8
+
+
+def split_text(text: str, limit: int, *, by_sentence: bool = False, is_dialogue: bool = False) -> list[str]:
+    """Cut a text into pieces of at most `limit` characters, in order, without blanks at their ends.
+
+    It is cut at the ends of sentences and lines, never inside a quotation that fits into one piece; a
+    sentence that is too long at its clauses, then at blanks, then between characters as a reader sees them.
+    Joined again the pieces are the text up to white space at the joints. A piece is longer than the limit
+    only where one such character is. A dialogue ("Joe: ...") is cut between the turns of its speakers alone.
+
+    Args:
+        text: the script.
+        limit: the most characters of a piece, as `len` counts them.
+        by_sentence: one sentence a piece, instead of as many as fit.
+        is_dialogue: whether each line begins with the name of its speaker.
+
+    Raises:
+        ParamError: the limit is below 1, or a turn of a dialogue is over it.
+    """
+    if limit < 1:
+        raise ParamError(f"a piece has at least 1 character: {limit}")
+    if is_dialogue:
+        units = list(_turns(text))
+        _check_turns(units, limit)
+    else:
+        units = _spoken(_sentences(text, limit), limit)
+    if by_sentence:
+        pieces = [piece for unit in units for piece in _packed([unit], limit)]
+    else:
+        pieces = _packed(units, limit)
+    return [piece for piece in map(str.strip, pieces) if piece]
+
+
+# ---- units
+
+
+def _turns(text: str) -> Iterator[str]:
+    """The turns of a dialogue: a line that names its speaker, and those after it that name none."""
+    turn = ""
+    for line in text.splitlines(keepends=True):
+        if turn.strip() and _SPEAKER.match(line):
+            yield turn
+            turn = ""
+        turn += line
+    yield turn
+
+
+def _check_turns(turns: Iterable[str], limit: int) -> None:
+    for turn in turns:
+        if len(turn.strip()) > limit:
+            message = f"a turn of the dialogue has {len(turn.strip())} characters and the limit is {limit}: "
+            raise ParamError(
+                f"{message}{' '.join(turn.split())[:40]!r}; break it into several lines that name the speaker"
+            )
+
+
+def _sentences(text: str, limit: int) -> Iterator[str]:
+    """The sentences of a text, each with the white space after it; a line's end is a sentence's."""
+    for line in text.splitlines(keepends=True):
+        start = 0
+        quoted = _quotations(line, limit)
+        for found in _END.finditer(line):
+            end = found.end()
+            if _is_inside(end, quoted) or not _is_end(line, start, found):
+                continue
+            while end < len(line) and line[end].isspace():
+                end += 1
+            yield line[start:end]
+            start = end
+        if start < len(line):
+            yield line[start:]
+
+
+def _spoken(sentences: Iterable[str], limit: int) -> list[str]:
+    """The sentences; one without a letter or a digit joins a neighbour: a voice has nothing to say there."""
+    units: list[str] = []
+    for sentence in sentences:
+        is_mute = not _has_speech(sentence) or (units and not _has_speech(units[-1]))
+        if units and is_mute and len((units[-1] + sentence).strip()) <= limit:
+            units[-1] += sentence
+        else:
+            units.append(sentence)
+    return units
+
+
+def _has_speech(text: str) -> bool:
+    return any(map(str.isalnum, text))
+
+
+# ---- where a sentence ends
+
+
+def _is_end(line: str, start: int, found: re.Match[str]) -> bool:
+    """Whether marks in a line end the sentence that begins at `start`."""
+    marks, after = found.group(), line[found.end() : found.end() + _WINDOW]
+    following = after.lstrip()[:1]
+    if not following:
+        return True
+    if _FULL.search(marks):
+        return _ends_in_japanese(line, found, after)
+    has_gap = after[0].isspace() or _WIDE_START.match(after) is not None
+    if not has_gap or following.islower():
+        return False
+    if marks[0] in "…‥" or marks.startswith(".."):
+        return bool({"!", "?"} & set(marks))
+    before = line[max(start, found.start() - _WINDOW) : found.start()]
+    return marks[0] != "." or not _is_within_word(before, following)
+
+
+def _ends_in_japanese(line: str, found: re.Match[str], after: str) -> bool:
+    """Of full-width marks: not within a number, and not where a quotation goes on ("「…。」と言った")."""
+    before = line[max(0, found.start() - 1) : found.start()]
+    if found.group() == "．" and before.isdigit() and after[:1].isdigit():
+        return False
+    has_closed = found.group()[-1] not in "。！？!?．.…‥｡"
+    return not (has_closed and _HIRAGANA.match(after))
+
+
+def _is_within_word(before: str, following: str) -> bool:
+    """Whether a full stop belongs to an abbreviation, an initial, or a number that counts paragraphs."""
+    if before.strip().isdigit():
+        return True
+    found = _WORD_BEFORE.search(before)
+    if found is None:
+        return False
+    word = found.group()
+    if word.lower() == "no":
+        return following.isdigit()
+    is_initial = len(word) == 1 and word.isupper() and word != "I"
+    return is_initial or word.lower() in _ABBREVIATIONS or _LETTERS.fullmatch(word) is not None
+
+
+def _quotations(line: str, limit: int) -> list[tuple[int, int]]:
+    """The outermost quotations and brackets of a line that fit into one piece: (start, end)."""
+    found: list[tuple[int, int]] = []
+    open_at: list[tuple[int, str]] = []
+    for index, char in enumerate(line):
+        if char in _BRACKETS:
+            open_at.append((index, _BRACKETS[char]))
+        elif open_at and char == open_at[-1][1]:
+            start, _ = open_at.pop()
+            if index + 1 - start <= limit:
+                while found and found[-1][0] > start:
+                    found.pop()
+                found.append((start, index + 1))
+    return found
+
+
+def _is_inside(place: int, spans: Sequence[tuple[int, int]]) -> bool:
+    """Whether a place is within one of the spans, which are in order."""
+    index = bisect.bisect_left(spans, (place,)) - 1
+    return index >= 0 and place < spans[index][1]
+
+
+# ---- pieces of a size
+
+
+def _packed(units: Iterable[str], limit: int, level: int = 0) -> list[str]:
+    """As many units in each piece as fit; one that does not is cut by the next finer of _CUTS."""
+    pieces: list[str] = []
+    current = ""
+    for unit in units:
+        if len((current + unit).strip()) <= limit:
+            current += unit
+            continue
+        pieces.append(current)
+        current = unit
+        if len(unit.strip()) > limit and level < len(_CUTS):
+            *whole, current = _packed(_CUTS[level](unit, limit), limit, level + 1)
+            pieces += whole
+    return [*pieces, current]
+
+
+def _at_clauses_outside(text: str, limit: int) -> list[str]:
+    """Cut at the ends of clauses, none of them within a quotation that fits into a piece."""
+    quoted = _quotations(text, limit)
+    places = [found.start() for found in _CLAUSE.finditer(text) if not _is_inside(found.start(), quoted)]
+    return [text[start:end] for start, end in itertools.pairwise([0, *places, len(text)])]
+
+
+def _at_clauses(text: str, limit: int) -> list[str]:
+    del limit
+    return _CLAUSE_OR_END.split(text)
+
+
+def _at_blanks(text: str, limit: int) -> list[str]:
+    del limit
+    return _BLANK.split(text)
+
+
+def _at_characters(text: str, limit: int) -> list[str]:
+    """Cut between characters as a reader sees them, none of the pieces over the limit but a lone one."""
+    pieces: list[str] = []
+    start = 0
+    while len(text) - start > limit:
+        cut = _cut(text, start, limit)
+        pieces.append(text[start:cut])
+        start = cut
+    return [*pieces, text[start:]]
+
+
+def _cut(text: str, start: int, limit: int) -> int:
+    """The last place for a cut up to `limit` characters after `start`, or the first one beyond."""
+    place = start + limit
+    while place > start and not is_boundary(text, place):
+        place -= 1
+    if place == start:
+        place += limit + 1
+        while not is_boundary(text, place):
+            place += 1
+        return place
+    for nicer in range(place, max(start, place - _LOOK_BACK), -1):
+        if text[nicer] not in _NO_START and is_boundary(text, nicer):
+            return nicer
+    return place
+
+
+#: From a sentence to characters. What the last one leaves is never cut again.
+_CUTS: Final[tuple[Callable[[str, int], list[str]], ...]] = (
+    _at_clauses_outside,
+    _at_clauses,
+    _at_blanks,
+    _at_characters,
+)
