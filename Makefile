@@ -46,6 +46,7 @@ lock: $(VENV)/.dev               ## pin every dependency with its hashes, withou
 		--group build --extra local --extra lab -o requirements/sweep.txt
 	$(BIN)/uv export --quiet --no-emit-project --no-header --no-annotate --all-extras --group dev --group build \
 		-o requirements/dev.txt
+	$(BIN)/python -m llmbench.providers.local_voices requirements/dev.txt
 	$(BIN)/uv export --quiet --no-emit-project --no-header --no-annotate --only-group bench \
 		-o requirements/bench.txt
 

@@ -31,6 +31,11 @@ def skip_unless_here(name: str) -> None:
         pytest.skip(f"{name} is not installed: run `llmbench models pull {name}`")
 
 
+def skip_unless_voice(name: str) -> None:
+    if not local_models.is_available(name):
+        pytest.skip(f"the voice {name} is not installed: run `llmbench models pull {name}`")
+
+
 CLIENT = """
 import json, sys
 from pathlib import Path

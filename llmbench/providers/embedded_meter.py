@@ -27,9 +27,8 @@ _POLL_S: Final = 0.005
 _HTTP_TIMEOUT_S: Final = 5.0
 _SETTLE_S: Final = 5.0  # the engine notices within about 1 s that a client is gone
 _UNDER_WAY: Final = b"1"
-# How the engine's log speaks of the slot, one line each. A test holds it to these words.
-_STARTED: Final = b"| processing task, is_child = 0"
-_ENDED: Final = b"| stop processing: "
+_STARTED: Final = program.REQUEST_STARTED.encode()
+_ENDED: Final = program.REQUEST_ENDED.encode()
 _LOG_TAIL_BYTES: Final = 65_536
 
 

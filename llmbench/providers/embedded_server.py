@@ -1,7 +1,8 @@
 """The program that serves one local model: `python -m llmbench.providers.embedded_server <json>`.
 
-It imports nothing of llmbench, so that it starts as fast as the engine allows. `embedded.py` starts it and
-talks to it through the files of one state folder:
+For a text model it imports nothing of llmbench, so that it starts as fast as the engine allows; for a voice
+it imports the engine that it is told of. `embedded.py` starts it and talks to it through the files of one
+state folder:
 
     lease.lock   every client holds a shared lock. Whoever gets the exclusive lock knows that no client is
                  left: the server tries that twice a second, and ends when it succeeds. The kernel drops a
@@ -15,11 +16,13 @@ talks to it through the files of one state folder:
 from __future__ import annotations
 
 import importlib
+import importlib.util
 import json
 import os
 import sys
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
 
@@ -35,6 +38,9 @@ POLL_S: Final = 0.5
 LOCK_PATIENCE_S: Final = 1.0
 # The engine keeps finished prompts in RAM (8 GB unless told otherwise) to reuse their beginnings.
 PROMPT_CACHE_MIB: Final = 64
+# How the log speaks of the slot, one line each. A test holds the text engine to these words.
+REQUEST_STARTED: Final = "| processing task, is_child = 0"
+REQUEST_ENDED: Final = "| stop processing: "
 # The level at which the engine logs the start and the end of each request, without its text.
 LOG_LEVEL: Final = 3
 
@@ -82,6 +88,24 @@ def start_engine(config: dict[str, Any], api_key: str) -> Any:
     params.cache_ram_mib = PROMPT_CACHE_MIB
     params.offline = True
     return xllamacpp.Server(params)
+
+
+def _starter(config: dict[str, Any]) -> Callable[[dict[str, Any], str], Any]:
+    """The function that starts the engine: `start_engine`, or that of the module that the config names."""
+    if "engine" not in config:
+        return start_engine
+    # This very copy of the package: the import path may hold another, or none.
+    root = Path(__file__).parents[1]
+    spec = importlib.util.spec_from_file_location(
+        root.name, root / "__init__.py", submodule_search_locations=[str(root)]
+    )
+    if spec is None or spec.loader is None:
+        raise ImportError(f"{root} is not a package")
+    package = importlib.util.module_from_spec(spec)
+    sys.modules[root.name] = package
+    spec.loader.exec_module(package)
+    starter: Callable[[dict[str, Any], str], Any] = importlib.import_module(config["engine"]).start_engine
+    return starter
 
 
 class Presence:
@@ -160,12 +184,13 @@ def main(argument: str) -> int:
     except BlockingIOError:
         print("llmbench: another server is alive in this state folder", flush=True)
         return 1
-    # Started first: a client may die while the model loads.
-    watch = threading.Thread(target=presence.end_with_last_client, name="lease")
+    # Started first: a client may die while the model loads. A daemon, so that an error which nobody expected
+    # ends the process and stands last in the log.
+    watch = threading.Thread(target=presence.end_with_last_client, name="lease", daemon=True)
     watch.start()
     key = secrets.token_hex(16)
     try:
-        engine = start_engine(config, key)
+        engine = _starter(config)(config, key)
     except (ImportError, RuntimeError, OSError, ValueError) as error:
         print(f"llmbench: {type(error).__name__}: {error}", flush=True)
         os._exit(1)

