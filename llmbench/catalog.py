@@ -12,7 +12,7 @@ from typing import Any, Final, Literal
 from llmbench.errors import ErrorKind
 
 Modality = Literal["text", "image", "speech"]
-Wire = Literal["chat", "responses", "gemini", "images", "speech"]
+Wire = Literal["chat", "responses", "gemini", "images", "speech", "workflow"]
 ResponseFormatSupport = Literal["json_schema", "json_object", "llguidance", "prompt", "none"]
 
 #: Canonical names of a call's parameters (contract, section 3), and the spellings accepted for them.
@@ -157,7 +157,8 @@ class ModelSpec:
     """One model as one provider serves it. `model_id` is the provider's own name or the deployment.
 
     `other_params` holds the rules on the other of the wires chat and responses, for a model that its
-    provider serves on both; None for any other wire.
+    provider serves on both; None for any other wire. `media` is what an image or speech model takes, by the
+    keys of its file: what is not there is unknown.
     """
 
     key: str
@@ -175,6 +176,7 @@ class ModelSpec:
     fallback_model: str | None = None
     expires: str | None = None
     other_params: ParamRules | None = None
+    media: Mapping[str, Any] = field(default_factory=dict)
 
     def on_wire(self, wire: Wire) -> ModelSpec:
         """The same model on the other of the wires chat and responses; itself where it has no other."""

@@ -7,7 +7,7 @@ from typing import Final
 
 from pydantic import Field, StrictBool, StrictStr
 
-from llmbench.config.media_shapes import ImageModelsFile, SpeechModelsFile
+from llmbench.config.media_shapes import ImageModelsFile, MediaCodesFile, SpeechModelsFile
 from llmbench.config.shapes import (
     CandidateList,
     ModelShape,
@@ -122,4 +122,6 @@ ROOTS: Final[Mapping[str, type[Shape]]] = {
     "llm_model_codes.yaml": CodesFile,
     "image_models.yaml": ImageModelsFile,
     "speech_models.yaml": SpeechModelsFile,
+    "image_model_slots.yaml": MediaCodesFile,
+    "speech_model_slots.yaml": MediaCodesFile,
 }

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from llmbench.catalog import PARAMETER_ALIASES, PARAMETERS, REASONING_LEVELS
 from llmbench.config.candidates import unusable_candidates
-from llmbench.config.model import Config, Finding
+from llmbench.config.model import MEDIA_FILES, Config, Finding
 from llmbench.config.places import Place, Problem, home, located, near, task_rules, tier_lists
 from llmbench.config.yaml_source import YamlSource
 
@@ -68,6 +68,14 @@ def _provider_settings(config: Config) -> Iterator[Problem]:
             )
 
 
+def _unknown(model: str, config: Config) -> str:
+    """What a name is that is no text model: one of another kind, or nothing."""
+    kind = next((kind for kind, media in config.media.items() if model in media.models), None)
+    if kind is not None:
+        return f"which is a model of {MEDIA_FILES[kind]}; a tier holds one kind of model: name a text model"
+    return f"which no registry has; {near(model, config.models)}"
+
+
 def _tier_models(config: Config) -> Iterator[Problem]:
     for entries in tier_lists(config):
         (file, path), tier, candidates = entries.place, entries.tier, entries.candidates
@@ -75,8 +83,9 @@ def _tier_models(config: Config) -> Iterator[Problem]:
             yield "error", (file, path), f"tier {tier!r} has no candidate; name one model"
         for index, candidate in enumerate(candidates):
             if config.model_key(candidate.model) is None:
-                message = f"tier {tier!r} names model {candidate.model!r}, which no registry has; "
-                yield "error", (file, (*path, index)), message + near(candidate.model, config.models)
+                who = f"tier {tier!r} names model {candidate.model!r}"
+                message = f"{who}, {_unknown(candidate.model, config)}"
+                yield "error", (file, (*path, index)), message
         keys = [config.model_key(candidate.model) for candidate in candidates]
         modes = {config.models[key].capabilities.mode for key in keys if key}
         if len(modes) > 1:
@@ -100,8 +109,8 @@ def _task_rules(config: Config) -> Iterator[Problem]:
             yield "error", (file, (*path, "tier")), message
         for index, model in enumerate(rule.models):
             if config.model_key(model) is None:
-                message = f"task {task!r} names model {model!r}, which no registry has; "
-                yield "error", (file, (*path, "models", index)), message + near(model, config.models)
+                message = f"task {task!r} names model {model!r}, {_unknown(model, config)}"
+                yield "error", (file, (*path, "models", index)), message
 
 
 def _mapped_tiers(config: Config) -> Iterator[Problem]:
@@ -125,16 +134,16 @@ def _slots_and_codes(config: Config) -> Iterator[Problem]:
                 yield "error", (file, path), f"slot {name}: tier {tier!r} has no candidate; name one model"
             for index, model in enumerate(models):
                 if config.model_key(model) is None:
-                    message = f"slot {name} names model {model!r}, which no registry has; "
-                    yield "error", (file, (*path, index)), message + near(model, config.models)
+                    message = f"slot {name} names model {model!r}, {_unknown(model, config)}"
+                    yield "error", (file, (*path, index)), message
     if config.default_slot is not None and config.default_slot not in config.slots:
         message = f"default_slot {config.default_slot!r} is no slot; "
         yield "error", (file, ("default_slot",)), message + near(config.default_slot, config.slots)
     for code, model in config.codes.items():
         if model not in config.models:
-            message = f"code {code!r} names model {model!r}, which no registry has; "
+            message = f"code {code!r} names model {model!r}, {_unknown(model, config)}"
             place = ("llm_model_codes.yaml", ("codes", code, "model_key"))
-            yield "error", place, message + near(model, config.models)
+            yield "error", place, message
 
 
 def _model_words(config: Config, sources: Mapping[str, YamlSource]) -> Iterator[Problem]:

@@ -24,8 +24,17 @@ from llmbench.config.files import (
 )
 from llmbench.config.lint import lint
 from llmbench.config.media import build_media, lint_media
-from llmbench.config.media_shapes import ImageModelsFile, SpeechModelsFile
-from llmbench.config.model import FILES, MEDIA_FILES, Config, Finding, Media, MediaModality, Slot
+from llmbench.config.media_shapes import ImageModelsFile, MediaCodesFile, SpeechModelsFile
+from llmbench.config.model import (
+    FILES,
+    MEDIA_CODE_FILES,
+    MEDIA_FILES,
+    Config,
+    Finding,
+    Media,
+    MediaModality,
+    Slot,
+)
 from llmbench.config.shapes import Shape
 from llmbench.config.yaml_source import YamlSource, parse_yaml
 from llmbench.errors import ConfigError
@@ -137,9 +146,15 @@ def _assemble(root: Path, sources: Mapping[str, YamlSource], findings: list[Find
         key: build.build_model(key, value, endpoints.get(value.provider), registry.fallback_model)
         for key, value in {**router.models, **registry.models}.items()
     }
+
+    def media_codes(modality: MediaModality) -> MediaCodesFile:
+        return shape(MEDIA_CODE_FILES[modality], MediaCodesFile)
+
     media: dict[MediaModality, Media] = {
-        "image": build_media("image", shape(MEDIA_FILES["image"], ImageModelsFile)),
-        "speech": build_media("speech", shape(MEDIA_FILES["speech"], SpeechModelsFile)),
+        "image": build_media("image", shape(MEDIA_FILES["image"], ImageModelsFile), media_codes("image")),
+        "speech": build_media(
+            "speech", shape(MEDIA_FILES["speech"], SpeechModelsFile), media_codes("speech")
+        ),
     }
     channels = mapping.overrides.channels
     return Config(

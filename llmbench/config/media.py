@@ -3,19 +3,39 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
 
 from llmbench.catalog import Price
 from llmbench.config.build import build_endpoint
-from llmbench.config.media_shapes import ImageModelsFile, ImageModelShape, SpeechModelsFile, SpeechModelShape
-from llmbench.config.model import MEDIA_FILES, Config, Finding, Media, MediaModality, MediaModel, MediaTask
+from llmbench.config.media_shapes import (
+    ImageModelsFile,
+    ImageModelShape,
+    MediaCodesFile,
+    ProfileShape,
+    SpeechModelsFile,
+    SpeechModelShape,
+)
+from llmbench.config.model import (
+    MEDIA_CODE_FILES,
+    MEDIA_FILES,
+    Config,
+    Finding,
+    Media,
+    MediaModality,
+    MediaModel,
+    MediaProfile,
+    MediaTask,
+)
 from llmbench.config.places import near
 from llmbench.config.yaml_source import Path, YamlSource
 
 Problem = tuple[Path, str]
 
 
-def build_media(modality: MediaModality, shape: ImageModelsFile | SpeechModelsFile) -> Media:
-    """One media file as data."""
+def build_media(
+    modality: MediaModality, shape: ImageModelsFile | SpeechModelsFile, codes: MediaCodesFile
+) -> Media:
+    """One media file as data, with the codes of its models."""
     models: Mapping[str, ImageModelShape | SpeechModelShape] = shape.models
     return Media(
         endpoints={name: build_endpoint(name, value) for name, value in shape.providers.items()},
@@ -25,6 +45,18 @@ def build_media(modality: MediaModality, shape: ImageModelsFile | SpeechModelsFi
             name: MediaTask(task.tier, tuple(task.models), task.options, task.allow_fallback, task.timeout)
             for name, task in shape.tasks.items()
         },
+        profiles={name: _profile(value) for name, value in shape.profiles.items()},
+        codes={code: value.model_key for code, value in codes.slots.items()},
+    )
+
+
+def _profile(shape: ProfileShape) -> MediaProfile:
+    return MediaProfile(
+        tasks={
+            name: MediaTask(task.tier, tuple(task.models), task.options, task.allow_fallback, task.timeout)
+            for name, task in shape.tasks.items()
+        },
+        tiers={tier: tuple(names) for tier, names in shape.tiers.items()},
     )
 
 
@@ -41,6 +73,7 @@ def _model(key: str, shape: ImageModelShape | SpeechModelShape, modality: MediaM
         family=shape.family,
         api_version=shape.api_version,
         price=None if price is None else Price(**price.model_dump(include=set(type(price).model_fields))),
+        cost_tier=shape.cost_tier,
         expires=shape.expires,
         defaults=shape.defaults,
     )
@@ -50,10 +83,51 @@ def lint_media(config: Config, sources: Mapping[str, YamlSource]) -> list[Findin
     """Every name in the media files that leads nowhere, and every tier or task of two kinds."""
     findings = []
     for modality, media in config.media.items():
-        source = sources[MEDIA_FILES[modality]]
-        for check in (_models(media, modality), _tiers(media), _tasks(media), _twice(config, modality)):
-            findings += [Finding("error", *source.place(path), message) for path, message in check]
+        source, codes = sources[MEDIA_FILES[modality]], sources[MEDIA_CODE_FILES[modality]]
+        names = _Names(config, modality, media)
+        for found in (_models(media, modality), _tiers(names), _tasks(names), _profiles(names)):
+            findings += [Finding("error", *source.place(path), message) for path, message in found]
+        for path, message in _twice(config, modality):
+            findings.append(Finding("error", *source.place(path), message))
+        for path, message in _codes(names):
+            findings.append(Finding("error", *codes.place(path), message))
     return findings
+
+
+@dataclass(frozen=True, slots=True)
+class _Names:
+    """One media file beside all others: what a name in it may mean."""
+
+    config: Config
+    modality: MediaModality
+    media: Media
+
+    def unknown(self, path: Path, who: str, models: Iterable[str]) -> Iterator[Problem]:
+        """The models that are none of this file's, each with what it is instead."""
+        for index, model in enumerate(models):
+            if not self.is_known(model):
+                yield (*path, index), f"{who} names model {model!r}, {self.instead(model)}"
+
+    def is_known(self, model: str) -> bool:
+        """Whether a key, a code or a model id leads to exactly one model of this file."""
+        if model in self.media.models or self.media.codes.get(model) in self.media.models:
+            return True
+        return sum(spec.model_id == model for spec in self.media.models.values()) == 1
+
+    def instead(self, model: str) -> str:
+        """What a name is that is no model of this file."""
+        if self.config.model_key(model) is not None:
+            return f"which is a text model; a tier holds one kind of model: name one of {self.file}"
+        for kind, other in self.config.media.items():
+            if kind != self.modality and model in other.models:
+                article = "an" if kind == "image" else "a"
+                return f"which is {article} {kind} model; a tier holds one kind of model"
+        return f"which this file does not have; {near(model, self.media.models)}"
+
+    @property
+    def file(self) -> str:
+        """The name of this media file."""
+        return MEDIA_FILES[self.modality]
 
 
 def _models(media: Media, modality: MediaModality) -> Iterator[Problem]:
@@ -68,26 +142,51 @@ def _models(media: Media, modality: MediaModality) -> Iterator[Problem]:
             yield ("models", key, "capabilities", "mode"), message
 
 
-def _tiers(media: Media) -> Iterator[Problem]:
-    for tier, models in media.tiers.items():
+def _tiers(names: _Names) -> Iterator[Problem]:
+    for tier, models in names.media.tiers.items():
         if not models:
             yield ("tiers", tier), f"tier {tier!r} has no candidate; name one model"
-        yield from _unknown_models(media, ("tiers", tier), f"tier {tier!r}", models)
+        yield from names.unknown(("tiers", tier), f"tier {tier!r}", models)
 
 
-def _tasks(media: Media) -> Iterator[Problem]:
-    for name, task in media.tasks.items():
-        if task.tier not in media.tiers:
+def _tasks(names: _Names) -> Iterator[Problem]:
+    for name, task in names.media.tasks.items():
+        if task.tier not in names.media.tiers:
             message = f"task {name!r} names tier {task.tier!r}, which this file does not have; "
-            yield ("tasks", name, "tier"), message + near(task.tier, media.tiers)
-        yield from _unknown_models(media, ("tasks", name, "models"), f"task {name!r}", task.models)
+            yield ("tasks", name, "tier"), message + near(task.tier, names.media.tiers)
+        yield from names.unknown(("tasks", name, "models"), f"task {name!r}", task.models)
 
 
-def _unknown_models(media: Media, path: Path, who: str, models: Iterable[str]) -> Iterator[Problem]:
-    for index, model in enumerate(models):
-        if model not in media.models:
-            message = f"{who} names model {model!r}, which this file does not have; "
-            yield (*path, index), message + near(model, media.models)
+def _profiles(names: _Names) -> Iterator[Problem]:
+    media = names.media
+    for name, profile in media.profiles.items():
+        where = ("profiles", name)
+        for tier, models in profile.tiers.items():
+            if tier not in media.tiers:
+                yield (
+                    (*where, "tiers", tier),
+                    f"profile {name!r}: no tier {tier!r}; {near(tier, media.tiers)}",
+                )
+            yield from names.unknown((*where, "tiers", tier), f"profile {name!r}", models)
+        for task, rule in profile.tasks.items():
+            if task not in media.tasks:
+                yield (
+                    (*where, "tasks", task),
+                    f"profile {name!r}: no task {task!r}; {near(task, media.tasks)}",
+                )
+            if rule.tier and rule.tier not in media.tiers:
+                message = f"profile {name!r}: no tier {rule.tier!r}; {near(rule.tier, media.tiers)}"
+                yield (*where, "tasks", task, "tier"), message
+            yield from names.unknown((*where, "tasks", task, "models"), f"profile {name!r}", rule.models)
+
+
+def _codes(names: _Names) -> Iterator[Problem]:
+    for code, model in names.media.codes.items():
+        path = ("slots", code)
+        if model not in names.media.models:
+            yield (*path, "model_key"), f"code {code!r} names model {model!r}, {names.instead(model)}"
+        if code in names.media.models and model != code:
+            yield path, f"code {code!r} is also a model key of {names.file}; choose another code"
 
 
 def _twice(config: Config, modality: MediaModality) -> Iterator[Problem]:

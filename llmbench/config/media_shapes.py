@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AliasChoices, Field, StrictBool, StrictStr
 
+from llmbench.config.model import MediaWireName
 from llmbench.config.shapes import DatedText, Names, Number, PriceShape, ProviderShape, Shape
 
 Least1 = Annotated[int, Field(ge=1)]
@@ -54,7 +55,7 @@ class MediaModelShape(Shape):
     provider: StrictStr
     model_id: StrictStr | None = Field(default=None, validation_alias=AliasChoices("model_name", "model"))
     deployment: StrictStr | None = None
-    wire: Literal["chat", "gemini", "images", "speech"] | None = None
+    wire: MediaWireName | None = None
     family: StrictStr | None = None
     api_version: DatedText | None = None
     price: PriceShape | None = None
@@ -85,12 +86,44 @@ class MediaTaskShape(Shape):
     timeout: Annotated[Number, Field(gt=0)] | None = None
 
 
+class ProfileTaskShape(Shape):
+    """What a profile changes of a task."""
+
+    tier: StrictStr = ""
+    models: Names = Field(default_factory=list)
+    options: dict[StrictStr, Any] = Field(default_factory=dict)
+    allow_fallback: StrictBool | None = None
+    timeout: Annotated[Number, Field(gt=0)] | None = None
+
+
+class ProfileShape(Shape):
+    """A profile: other models for tasks, or for whole tiers."""
+
+    label: StrictStr = ""
+    tasks: dict[StrictStr, ProfileTaskShape] = Field(default_factory=dict)
+    tiers: dict[StrictStr, list[StrictStr]] = Field(default_factory=dict)
+
+
+class MediaCodeShape(Shape):
+    """The model behind an operator code."""
+
+    model_key: StrictStr
+    label: StrictStr = ""
+
+
+class MediaCodesFile(Shape):
+    """`image_model_slots.yaml`, `speech_model_slots.yaml`: short codes for models of the media file."""
+
+    slots: dict[StrictStr, MediaCodeShape] = Field(default_factory=dict)
+
+
 class MediaFile(Shape):
     """What both files hold beside their models."""
 
     providers: dict[StrictStr, ProviderShape] = Field(default_factory=dict)
     tiers: dict[StrictStr, list[StrictStr]] = Field(default_factory=dict)
     tasks: dict[StrictStr, MediaTaskShape] = Field(default_factory=dict)
+    profiles: dict[StrictStr, ProfileShape] = Field(default_factory=dict)
 
 
 class ImageModelsFile(MediaFile):

@@ -24,11 +24,19 @@ FILES: Final[tuple[str, ...]] = (
     "llm_model_codes.yaml",
     "image_models.yaml",
     "speech_models.yaml",
+    "image_model_slots.yaml",
+    "speech_model_slots.yaml",
 )
 MediaModality = Literal["image", "speech"]
+MediaWireName = Literal["chat", "gemini", "images", "speech", "workflow"]
 MEDIA_FILES: Final[Mapping[MediaModality, str]] = {
     "image": "image_models.yaml",
     "speech": "speech_models.yaml",
+}
+#: Short operator codes of media models.
+MEDIA_CODE_FILES: Final[Mapping[MediaModality, str]] = {
+    "image": "image_model_slots.yaml",
+    "speech": "speech_model_slots.yaml",
 }
 
 
@@ -90,33 +98,50 @@ class MediaModel:
     model_id: str
     modality: MediaModality
     capabilities: Mapping[str, Any] = field(default_factory=dict)
-    wire: Literal["chat", "gemini", "images", "speech"] | None = None
+    wire: MediaWireName | None = None
     family: str | None = None
     api_version: str | None = None
     price: Price | None = None
+    cost_tier: str | None = None
     expires: str | None = None
     defaults: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
 class MediaTask:
-    """A task of a media tier. Without `allow_fallback` no other model answers: style goes with the model."""
+    """A task of a media tier. Without `allow_fallback` no other model answers: style goes with the model.
+
+    In a profile, an empty `tier` and an `allow_fallback` of None leave what the task itself says.
+    """
 
     tier: str
     models: tuple[str, ...] = ()
     options: Mapping[str, Any] = field(default_factory=dict)
-    allow_fallback: bool = False
+    allow_fallback: bool | None = False
     timeout_s: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
+class MediaProfile:
+    """What a named profile changes: tasks, and whole tiers. `IMAGE_CLIENT_PROFILE` chooses one."""
+
+    tasks: Mapping[str, MediaTask]
+    tiers: Mapping[str, tuple[str, ...]]
+
+
+@dataclass(frozen=True, slots=True)
 class Media:
-    """One media file: image or speech, with providers, models, tiers and tasks of its own."""
+    """One media file: image or speech, with providers, models, tiers and tasks of its own.
+
+    `codes` are the operator codes of its models, from the slots file beside it.
+    """
 
     endpoints: Mapping[str, Endpoint]
     models: Mapping[str, MediaModel]
     tiers: Mapping[str, tuple[str, ...]]
     tasks: Mapping[str, MediaTask]
+    profiles: Mapping[str, MediaProfile] = field(default_factory=dict)
+    codes: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,7 +153,8 @@ class Config:
     `hash` identifies the merged content. `log_content` puts prompt and reply texts into telemetry,
     `log_rotate_mb` is the size in MiB beyond which its file is rotated (None: never),
     `reload` takes up changed files without a restart. `budgets` are the limits that every call keeps.
-    `media` are the image and speech files, apart from all text models.
+    `media` are the image and speech files, apart from all text models. `sources` are the names by which
+    reasons call the files, where they are not the text models' own.
     """
 
     folder: Path
@@ -155,6 +181,11 @@ class Config:
     reload: bool = False
     budgets: BudgetLimits = field(default_factory=BudgetLimits)
     media: Mapping[MediaModality, Media] = field(default_factory=dict)
+    sources: Mapping[str, str] = field(default_factory=dict)
+
+    def source(self, name: str) -> str:
+        """What a reason calls a file: `llm_tier_mapping`, or the media file in its place."""
+        return self.sources.get(name, name)
 
     def all_tiers(self) -> dict[str, tuple[Candidate, ...]]:
         """Tier -> ordered candidates, `llm_tier_candidates.yaml` before `llm_router.yaml`."""

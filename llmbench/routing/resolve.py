@@ -17,6 +17,12 @@ from llmbench.errors import RouteError
 from llmbench.messages import Route
 
 DEFAULT_TIER: Final = "standard"
+#: Where each kind of task is asked.
+DOORS: Final[Mapping[Modality, str]] = {
+    "text": "LLMClient.call",
+    "image": "ImageClient.generate",
+    "speech": "SpeechClient.synthesize",
+}
 _LIMIT_NAMES: Final = (
     "max_tokens",
     *(alias for alias, name in PARAMETER_ALIASES.items() if name == "max_tokens"),
@@ -120,7 +126,7 @@ def _refuse_media(config: Config, wanted: Wanted) -> None:
     tier = wanted.tier if task is None else task.tier
     raise RouteError(
         f"task {wanted.task!r} belongs to the {kind} tier {tier!r} of {MEDIA_FILES[kind]}: "
-        f"a text call asks no text model for it; ask through the {kind} client"
+        f"a text call asks no text model for it; ask through {DOORS[kind]}"
     )
 
 
@@ -145,7 +151,7 @@ def _tier(config: Config, wanted: Wanted) -> tuple[str, str]:
             return rule.tier, f"tier {rule.tier} from llm_tier_mapping overrides of {name}"
     places: tuple[tuple[str, str | None], ...] = (
         ("llm_task_overrides", config.task_overrides.get(task, TaskRule()).tier),
-        ("llm_tier_mapping", config.mapping.get(task)),
+        (config.source("llm_tier_mapping"), config.mapping.get(task)),
         ("llm_router", config.router_tasks.get(task, TaskRule()).tier),
     )
     for name, tier in places:
@@ -172,7 +178,7 @@ def tiers_of_tasks(config: Config) -> dict[str, str]:
 def _candidates(config: Config, environment: Environment, wanted: Wanted, tier: str) -> _Choice:
     """The first place that names candidates for this task and tier."""
     choice = (
-        _forced_choice(environment, wanted)
+        _forced_choice(config, environment, wanted)
         or _task_choice(config, wanted)
         or _slot_choice(config, environment, tier)
         or _tier_choice(config, wanted, tier)
@@ -187,11 +193,14 @@ def _named(models: Sequence[str]) -> tuple[Candidate, ...]:
     return tuple(Candidate(model) for model in models)
 
 
-def _forced_choice(environment: Environment, wanted: Wanted) -> _Choice | None:
+def _forced_choice(config: Config, environment: Environment, wanted: Wanted) -> _Choice | None:
     places = (
         ("the call", wanted.models),
-        ("LLM_FORCE_TASK_MODELS_JSON", environment.force_task_models.get(wanted.task, ())),
-        ("LLM_FORCE_MODELS", environment.force_models),
+        (
+            config.source("LLM_FORCE_TASK_MODELS_JSON"),
+            environment.force_task_models.get(wanted.task, ()),
+        ),
+        (config.source("LLM_FORCE_MODELS"), environment.force_models),
     )
     return next((_Choice(_named(models), source, strict=True) for source, models in places if models), None)
 
@@ -203,7 +212,7 @@ def _task_choice(config: Config, wanted: Wanted) -> _Choice | None:
         for name, override in _overrides(config, wanted)
     ]
     places += [
-        (f"llm_task_overrides tasks.{task}.models", config.task_overrides.get(task)),
+        (f"{config.source('llm_task_overrides')} tasks.{task}.models", config.task_overrides.get(task)),
         (f"llm_router tasks.{task}.models", config.router_tasks.get(task)),
     ]
     return next(
@@ -230,7 +239,7 @@ def _tier_choice(config: Config, wanted: Wanted, tier: str) -> _Choice | None:
         for name, override in _overrides(config, wanted)
     ]
     places += [
-        ("llm_tier_candidates", config.tiers.get(tier)),
+        (config.source("llm_tier_candidates"), config.tiers.get(tier)),
         ("llm_router", config.router_tiers.get(tier)),
     ]
     return next((_Choice(candidates, source) for source, candidates in places if candidates), None)
