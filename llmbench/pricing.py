@@ -47,6 +47,15 @@ class _Rates(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
+class Made:
+    """What an answer of a media model is billed by, besides tokens: pictures, seconds, characters of text."""
+
+    images: int = 0
+    audio_s: float = 0.0
+    characters: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class _Row:
     """One model in the list. The library decides which dated prices hold; `rates` has each as numbers."""
 
@@ -66,6 +75,7 @@ def cost_of(
     reported_usd: float | None = None,
     cpu_s: float | None = None,
     at: datetime | None = None,
+    made: Made | None = None,
 ) -> tuple[float | None, str]:
     """The cost of one reply in USD and where the figure comes from.
 
@@ -76,10 +86,11 @@ def cost_of(
         reported_usd: what the provider says it charged.
         cpu_s: processor time of a local model in seconds.
         at: when the call was made, for prices that change with the date; now by default.
+        made: pictures, seconds or characters, for a price by one of them.
 
     Returns:
-        USD with "provider", "registry", "registry:per_core_hour" or "genai-prices"; or None with
-        "unknown: " and the reason.
+        USD with "provider", "registry", "registry:per_…" (core_hour, image, minute, million_chars) or
+        "genai-prices"; or None with "unknown: " and the reason.
     """
     if reported_usd is not None and math.isfinite(reported_usd) and reported_usd >= 0:
         return reported_usd, "provider"
@@ -87,12 +98,24 @@ def cost_of(
         if cpu_s is None:
             return None, f"unknown: no CPU time was measured for {spec.key}"
         return cpu_s / 3600 * spec.price.per_core_hour, "registry:per_core_hour"
+    if made is not None and spec.price is not None and (by_unit := _unit_cost(spec.price, made)) is not None:
+        return by_unit
     broken = _broken_count(usage)
     if broken is not None:
         return None, broken
     if spec.price is not None:
         return _registry_cost(spec.key, spec.price, usage)
     return _list_cost(spec, endpoint, usage, at or datetime.now(UTC))
+
+
+def _unit_cost(price: Price, made: Made) -> tuple[float, str] | None:
+    """The cost by the unit that the price is for; None where it is by tokens."""
+    units = (
+        ("per_image", price.per_image, made.images),
+        ("per_minute", price.per_minute, made.audio_s / 60),
+        ("per_million_chars", price.per_million_chars, made.characters / 1e6),
+    )
+    return next(((usd * count, f"registry:{name}") for name, usd, count in units if usd is not None), None)
 
 
 def worst_case_usd(

@@ -15,6 +15,7 @@ from typing import Any, Final, Protocol
 
 from llmbench.catalog import Endpoint, ModelSpec
 from llmbench.errors import ErrorKind, ProviderError
+from llmbench.media import Blob
 from llmbench.messages import FinishReason, Message, Usage
 from llmbench.providers.failures import error_from
 from llmbench.structuring import loads_strictly
@@ -25,11 +26,16 @@ MAX_REPLY_BYTES: Final = 32 * 1024 * 1024
 
 @dataclass(frozen=True, slots=True)
 class HttpReply:
-    """What came back: status, headers in lower case, and the whole decoded body."""
+    """What came back: status, headers in lower case, and the whole decoded body.
+
+    `earlier` are the replies that led to this one, where an exchange took several requests, the first of them
+    first; theirs are empty.
+    """
 
     status: int
     headers: Mapping[str, str]
     body: bytes
+    earlier: tuple[HttpReply, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +55,8 @@ class Reply:
     """A parsed answer. `reported_usd` is the provider's own cost, `served_model` the model it names.
 
     `problem` is set when the answer came but is none: cut off, empty, filtered, refused. Its tokens were
-    used all the same.
+    used all the same. Of a media model: `media` are the pictures or the audio, `seeds` and `revised_prompts`
+    belong to them one by one where the provider names any, and `safety` holds its own ratings.
     """
 
     text: str
@@ -60,6 +67,10 @@ class Reply:
     reported_usd: float | None = None
     tool_calls: tuple[Mapping[str, Any], ...] = ()
     problem: ProviderError | None = None
+    media: tuple[Blob, ...] = ()
+    seeds: tuple[int | None, ...] = ()
+    revised_prompts: tuple[str | None, ...] = ()
+    safety: Mapping[str, Any] = field(default_factory=dict)
 
 
 _PROBLEMS: Final[Mapping[FinishReason, tuple[ErrorKind, str]]] = {
@@ -87,6 +98,14 @@ class Transport(Protocol):
 
         Raises:
             ProviderError: kind connect or malformed; a deadline is the caller's business.
+        """
+        ...
+
+    async def get(self, url: str, headers: Mapping[str, str], connect_s: float) -> HttpReply:
+        """Read what is at an address: a picture that an answer only points to.
+
+        Raises:
+            ProviderError: as `post`.
         """
         ...
 

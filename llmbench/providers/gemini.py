@@ -16,6 +16,7 @@ from llmbench.catalog import Endpoint, ModelSpec
 from llmbench.errors import ParamError
 from llmbench.messages import Message
 from llmbench.providers.base import Reply
+from llmbench.providers.extra_body import with_extra
 from llmbench.providers.gemini_reply import read_reply
 from llmbench.providers.gemini_stream import GeminiAssembler
 from llmbench.providers.gemini_turns import contents_of, media_resolution_of, text_of
@@ -46,13 +47,7 @@ class GeminiWire:
 
     def path(self, spec: ModelSpec, endpoint: Endpoint) -> str:
         """The path below the base URL; a base that ends in a version already keeps its own."""
-        version = spec.api_version or endpoint.api_version or _DEFAULT_VERSION
-        has_version = _VERSION_AT_END.search(endpoint.base_url or "") is not None
-        kind, slash, name = spec.model_id.rpartition("/")
-        if not (slash and kind in ("models", "tunedModels")):
-            kind, name = "models", spec.model_id
-        start = "" if has_version else f"/{quote(version, safe='')}"
-        return f"{start}/{kind}/{quote(name, safe='')}{_WHOLE}"
+        return path_of(spec, endpoint)
 
     def body(
         self,
@@ -82,7 +77,7 @@ class GeminiWire:
             settings["mediaResolution"] = resolution
         if settings:
             body["generationConfig"] = settings
-        merged = _merged(body, extra_body, "extra_body")
+        merged = with_extra(body, extra_body)
         thinking = as_mapping(as_mapping(merged.get("generationConfig")).get("thinkingConfig"))
         if {"thinkingBudget", "thinkingLevel"} <= set(thinking):
             raise ParamError("thinkingBudget and thinkingLevel exclude each other: give one of them")
@@ -111,6 +106,17 @@ class GeminiWire:
         """What puts one streamed answer together."""
         del sent
         return GeminiAssembler(self.parse)
+
+
+def path_of(spec: ModelSpec, endpoint: Endpoint) -> str:
+    """The path of generateContent below the base URL; a base that ends in a version keeps its own."""
+    version = spec.api_version or endpoint.api_version or _DEFAULT_VERSION
+    has_version = _VERSION_AT_END.search(endpoint.base_url or "") is not None
+    kind, slash, name = spec.model_id.rpartition("/")
+    if not (slash and kind in ("models", "tunedModels")):
+        kind, name = "models", spec.model_id
+    start = "" if has_version else f"/{quote(version, safe='')}"
+    return f"{start}/{kind}/{quote(name, safe='')}{_WHOLE}"
 
 
 def _generation_config(params: Mapping[str, Any]) -> dict[str, Any]:
@@ -181,20 +187,3 @@ def _tool_config(choice: object, tools: object) -> dict[str, Any]:
     else:
         raise ParamError(f"tool_choice {choice!r:.80} has no place in a Gemini request")
     return {"toolConfig": {"functionCallingConfig": config}}
-
-
-def _merged(body: Mapping[str, Any], extra: Mapping[str, Any], where: str) -> dict[str, Any]:
-    """The body with the keys of extra_body put in, level by level.
-
-    Raises:
-        ParamError: both set the same key; neither is dropped for the other.
-    """
-    merged = dict(body)
-    for key, value in extra.items():
-        if isinstance(value, Mapping) and isinstance(merged.get(key), Mapping):
-            merged[key] = _merged(merged[key], value, f"{where}.{key}")
-        elif key in merged:
-            raise ParamError(f"{where}.{key}: the router sets it too, from the call; keep one")
-        else:
-            merged[key] = value
-    return merged

@@ -73,11 +73,11 @@ def read_reply(payload: Mapping[str, Any], headers: Mapping[str, str]) -> Reply:
     Raises:
         ProviderError: kind malformed; the payload holds neither a candidate nor the reason for none.
     """
-    candidate = _first_candidate(payload)
+    candidate = first_candidate(payload)
     blocked = as_text(as_mapping(payload.get("promptFeedback")).get("blockReason"))
     if candidate is None and blocked is None and not as_mapping(payload.get("usageMetadata")):
         raise ProviderError("the answer holds no candidate", kind="malformed", status_code=200)
-    parts = _parts(candidate or {})
+    parts = parts_of(candidate or {})
     text = "".join(
         part["text"] for part in parts if isinstance(part.get("text"), str) and not part.get("thought")
     )
@@ -100,13 +100,15 @@ def read_reply(payload: Mapping[str, Any], headers: Mapping[str, str]) -> Reply:
     )
 
 
-def _first_candidate(payload: Mapping[str, Any]) -> Mapping[str, Any] | None:
+def first_candidate(payload: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    """The first candidate, the only one that is asked for, or None."""
     candidates = payload.get("candidates")
     first = candidates[0] if isinstance(candidates, list) and candidates else None
     return first if isinstance(first, Mapping) else None
 
 
-def _parts(candidate: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+def parts_of(candidate: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """The parts of a candidate, thoughts included."""
     return as_mappings(as_mapping(candidate.get("content")).get("parts"))
 
 

@@ -14,7 +14,7 @@ import asyncio
 import base64
 import hashlib
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Container, Iterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Container, Iterator, Mapping
 from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager
 from contextvars import ContextVar
 from pathlib import Path
@@ -38,6 +38,8 @@ SCHEMA: Final = 1
 OFFLINE_URL: Final = "http://127.0.0.1:9/v1"
 _KEY_HEADERS: Final = ("authorization", "api-key", "x-goog-api-key")
 
+#: What stands for the body of a request that has none.
+_NO_BODY: Final = b"{}"
 #: The record of the request that a lease of this task is waiting for; host and transport meet here.
 _record_of_lease: ContextVar[dict[str, Any] | None] = ContextVar("llmbench_record", default=None)
 
@@ -57,13 +59,12 @@ class RecordingTransport:
             OSError: the recording cannot be written; a recording with gaps would mislead its replay.
         """
         exchange = _Exchange(self._writer, url, headers, body)
-        try:
-            reply = await self._inner.post(url, headers, body, connect_s)
-        except ProviderError as error:
-            exchange.keep_failure(error)
-            raise
-        exchange.keep_answer(reply.status, reply.body)
-        return reply
+        return await exchange.kept(self._inner.post(url, headers, body, connect_s))
+
+    async def get(self, url: str, headers: Mapping[str, str], connect_s: float) -> HttpReply:
+        """Read what is at an address and record it; see `post`."""
+        exchange = _Exchange(self._writer, url, headers, _NO_BODY)
+        return await exchange.kept(self._inner.get(url, headers, connect_s))
 
     @asynccontextmanager
     async def stream(
@@ -114,6 +115,16 @@ class _Exchange:
         self._of_lease = _record_of_lease.get()
         self._started = time.perf_counter()
         self.status: int | None = None
+
+    async def kept(self, asking: Awaitable[HttpReply]) -> HttpReply:
+        """The answer or the failure of a request, recorded."""
+        try:
+            reply = await asking
+        except ProviderError as error:
+            self.keep_failure(error)
+            raise
+        self.keep_answer(reply.status, reply.body)
+        return reply
 
     def keep_answer(self, status: int, body: bytes) -> None:
         """Record an answer that came to its end."""
@@ -200,6 +211,10 @@ class ReplayTransport:
         if error := _recorded_error(record):
             raise error
         return HttpReply(int(record.get("status") or 200), {}, _recorded_body(record))
+
+    async def get(self, url: str, headers: Mapping[str, str], connect_s: float) -> HttpReply:
+        """What was recorded of this address; see `post`."""
+        return await self.post(url, headers, _NO_BODY, connect_s)
 
     @asynccontextmanager
     async def stream(

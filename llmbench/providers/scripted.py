@@ -118,6 +118,10 @@ class ScriptedTransport:
             return HttpReply(answer.status, answer.headers, b"".join([c async for c in _sent(answer)]))
         return answer
 
+    async def get(self, url: str, headers: Mapping[str, str], connect_s: float) -> HttpReply:
+        """The next answer, to a request without a body; see `post`."""
+        return await self.post(url, headers, b"{}", connect_s)
+
     @asynccontextmanager
     async def stream(
         self, url: str, headers: Mapping[str, str], body: bytes, connect_s: float

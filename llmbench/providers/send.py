@@ -45,7 +45,11 @@ class Sent:
 
 def speaks(spec: ModelSpec) -> bool:
     """Whether this version has the dialect of a model."""
-    return spec.wire in _WIRES
+    if spec.capabilities.mode == "text":
+        return spec.wire in _WIRES
+    from llmbench.providers.media_wires import speaks_media  # text calls do not load it
+
+    return speaks_media(spec)
 
 
 def wire_for(spec: ModelSpec) -> Wire:

@@ -61,9 +61,16 @@ class HttpxTransport:
 
     async def post(self, url: str, headers: Mapping[str, str], body: bytes, connect_s: float) -> HttpReply:
         """Send one request; see Transport."""
+        return await self._whole(_request(url, headers, body, connect_s))
+
+    async def get(self, url: str, headers: Mapping[str, str], connect_s: float) -> HttpReply:
+        """Read what is at an address; see Transport."""
+        return await self._whole(_request(url, headers, None, connect_s))
+
+    async def _whole(self, request: httpx.Request) -> HttpReply:
         status = None
         try:
-            response = await self._pool.handle_async_request(_request(url, headers, body, connect_s))
+            response = await self._pool.handle_async_request(request)
             status = response.status_code
             try:
                 head = _headers(response)
@@ -157,18 +164,20 @@ def _timeouts(connect_s: float) -> dict[str, Any]:
     return httpx.Timeout(None, connect=connect_s).as_dict()
 
 
-def _request(url: str, headers: Mapping[str, str], body: bytes, connect_s: float) -> httpx.Request:
+def _request(url: str, headers: Mapping[str, str], body: bytes | None, connect_s: float) -> httpx.Request:
+    """A POST of the body; without one a GET."""
     import httpx
 
     address, extensions = _parsed(url), {"timeout": _timeouts(connect_s)}
     request = httpx.Request(
-        "POST",
+        "GET" if body is None else "POST",
         address,
         headers=_encoded(address.netloc, tuple(headers.items())),
-        stream=httpx.ByteStream(body),  # with `content` httpx would work out the headers anew each time
+        stream=httpx.ByteStream(body or b""),  # `content` would make httpx work the headers out anew
         extensions=extensions,
     )
-    request.headers["content-length"] = str(len(body))
+    if body is not None:
+        request.headers["content-length"] = str(len(body))
     request.read()
     return request
 

@@ -32,6 +32,7 @@ BASES: Mapping[Dialect, str] = {
 }
 _GEMINI_PATH = re.compile(r"/models/(?P<model>[^/:]+):(?P<verb>\w+)")
 _AZURE_PATH = re.compile(r"/deployments/(?P<model>[^/]+)/")
+_WORKFLOW_PATH = re.compile(r"/workflows/accounts/\w+/models/(?P<model>[^/]+)")
 
 
 @dataclass
@@ -47,6 +48,7 @@ class Exchange:
     port: int
     writer: asyncio.StreamWriter = field(repr=False)
     is_open: bool = True
+    path: str = ""
 
     async def send(self, step: Step) -> None:
         """A whole answer in good order."""
@@ -133,6 +135,7 @@ class FaultServer(LoopbackServer):
             body,
             self.port,
             writer,
+            path=path,
         )
         await self._acts[model.partition(".")[0]](exchange)
         return exchange.is_open
@@ -160,8 +163,8 @@ def _asked_for(path: str, body: Mapping[str, Any]) -> tuple[str, bool]:
     """The model of a request, from its path or its body, and whether it asks for a stream."""
     if found := _GEMINI_PATH.search(path):
         return found["model"], found["verb"].startswith("stream")
-    deployment = _AZURE_PATH.search(path)
-    return deployment["model"] if deployment else str(body["model"]), body.get("stream") is True
+    named = _AZURE_PATH.search(path) or _WORKFLOW_PATH.search(path)
+    return named["model"] if named else str(body["model"]), body.get("stream") is True
 
 
 def _encoded(body: Any) -> bytes:
