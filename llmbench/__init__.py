@@ -26,11 +26,16 @@ if TYPE_CHECKING:
     from llmbench.errors import RouteError as RouteError
     from llmbench.errors import SweepError as SweepError
     from llmbench.errors import WarehouseError as WarehouseError
+    from llmbench.media import Image as Image
+    from llmbench.media import ImageResponse as ImageResponse
+    from llmbench.media import SpeechResponse as SpeechResponse
     from llmbench.messages import Message as Message
     from llmbench.messages import Response as Response
     from llmbench.messages import Route as Route
     from llmbench.messages import Usage as Usage
     from llmbench.routing.client import LLMClient as LLMClient
+    from llmbench.routing.image_client import ImageClient as ImageClient
+    from llmbench.routing.speech_client import SpeechClient as SpeechClient
 
 __version__ = "0.1.0"
 
@@ -40,6 +45,11 @@ _HOMES = {
     "Config": "llmbench.config",
     "load_config": "llmbench.config",
     "LLMClient": "llmbench.routing.client",
+    "ImageClient": "llmbench.routing.image_client",
+    "SpeechClient": "llmbench.routing.speech_client",
+    "Image": "llmbench.media",
+    "ImageResponse": "llmbench.media",
+    "SpeechResponse": "llmbench.media",
     "Message": "llmbench.messages",
     "Response": "llmbench.messages",
     "Route": "llmbench.messages",

@@ -16,8 +16,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from llmbench.catalog import Endpoint, ModelSpec
+from llmbench.check_media import media_problems
 from llmbench.config.environment import Environment, read_environment
 from llmbench.config.load import config_folder, inspect_sources, read_source
+from llmbench.config.media_view import media_config
 from llmbench.config.model import FILES, MEDIA_FILES, Config, Finding
 from llmbench.config.places import (
     ROUTER,
@@ -85,7 +87,7 @@ def check_folder(
         if not any(finding.severity == "error" for finding in findings):
             problems = _beyond_the_files(config, sources, environment, today or datetime.now(UTC).date())
             findings += located(problems, sources)
-            findings += _sweep_plans(root, config)
+            findings += _sweep_plans(root, config, environment)
     findings += located(_literal_keys(sources), sources)
     redact = Redactor(_known_secrets(config, environment))
     findings += [*_secrets(root, redact), *_unread_files(root)]
@@ -123,6 +125,7 @@ def _beyond_the_files(
     yield from _local_names(config, sources)
     yield from _wires(config, sources, environment)
     yield from _out_of_reach(config, Setup(config, environment, hosts))
+    yield from media_problems(config, environment, _with_address)
 
 
 def _endpoints(config: Config) -> Iterator[tuple[str, str, Endpoint]]:
@@ -229,6 +232,11 @@ def _wires(config: Config, sources: Sources, environment: Environment) -> Iterat
     """Wires that this version lacks, and API versions that a wire's path cannot be built with."""
     for key, spec in config.models.items():
         file, path = home(sources, key)
+        kind = spec.capabilities.mode
+        if kind != "text":
+            message = f"model {key!r} can never be used here: it is of the kind {kind}; "
+            yield "warning", (file, path), f"{message}put it into {MEDIA_FILES[kind]}"
+            continue
         if not speaks(spec):
             message = f"model {key!r} can never be used: this version does not speak its wire {spec.wire!r}"
             yield "warning", (file, (*path, "wire")), message
@@ -268,7 +276,7 @@ def _reason(setup: Setup, spec: ModelSpec) -> str | None:
     return setup.unreachable(spec)
 
 
-def _sweep_plans(root: Path, config: Config) -> Iterator[Finding]:
+def _sweep_plans(root: Path, config: Config, environment: Environment) -> Iterator[Finding]:
     """Plans that cannot be read, and their candidates that no registry has."""
     from llmbench.bench.plan_file import read_plan_file
 
@@ -280,13 +288,15 @@ def _sweep_plans(root: Path, config: Config) -> Iterator[Finding]:
             yield replace(as_finding(error), path=name)
             continue
         source = parse_yaml(path.read_text(encoding="utf-8"), name)
+        kind = next((kind for task in plan.tasks if (kind := config.media_of(task=task, tier=""))), None)
+        served = config if kind is None else media_config(config, kind, environment)
         for task in ("", *plan.tasks):
             keys = ("tasks", task, "candidates") if task else ("candidates",)
             shape = plan.tasks.get(task)
             named = (shape and shape.candidates) if task else plan.candidates
             for index, entry in enumerate(named or ()):  # without an own list the plan's, which is read once
                 place = source.place((*keys, index))
-                yield from (Finding("error", *place, text) for text in _unknown_names(entry, config))
+                yield from (Finding("error", *place, text) for text in _unknown_names(entry, served))
 
 
 def _unknown_names(entry: str | list[str] | TierOf, config: Config) -> Iterator[str]:

@@ -8,22 +8,20 @@ from __future__ import annotations
 import contextlib
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Final, NoReturn
+from typing import Annotated, Any, Final, NoReturn
 
 import typer
 from rich.markup import escape
 from typer.core import TyperGroup
 
+from llmbench.cli_call import call, explain, image, speak
 from llmbench.cli_dataset import dataset_app
 from llmbench.cli_models import models_app
 from llmbench.cli_notebook import Jobs, Matrix, notebook, sweep_matrix
-from llmbench.cli_output import Configs, Json, err, out, print_json, print_table
+from llmbench.cli_output import Json, err, out, print_json, print_table
 from llmbench.cli_query import query, usage
 from llmbench.cli_telemetry import telemetry_app
 from llmbench.errors import ConfigError, FallbackExhausted, LLMBenchError
-
-if TYPE_CHECKING:
-    from llmbench.messages import Route
 
 #: Packages of the extra `lab`, as they are imported.
 _LAB: Final = frozenset(
@@ -78,13 +76,14 @@ app.add_typer(models_app, name="models")
 app.add_typer(dataset_app, name="dataset")
 app.add_typer(telemetry_app, name="telemetry")
 app.command("notebook")(notebook)
+app.command("explain")(explain)
+app.command("call")(call)
+app.command("image")(image)
+app.command("speak")(speak)
 app.command("query")(query)
 app.command("usage")(usage)
 
 Root = Annotated[Path, typer.Option("--project", help="Folder with configs/, datasets/ and notebooks/.")]
-Channel = Annotated[str | None, typer.Option(help="Channel whose overrides apply.")]
-Env = Annotated[str | None, typer.Option(help="Environment whose overrides apply.")]
-Models = Annotated[str, typer.Option(help="Model keys, separated by commas; the first one only.")]
 
 
 @app.command()
@@ -123,12 +122,14 @@ def sweep(
     if rescore:
         replay, run_id = where.reports / rescore / CALLS_FILE, run_id or rescore
     choice = chain.Choice(tuple(task or ()), limit, seed, run_id, replay, engine)
+    if ledger_store:
+        chain.refuse_shared_media(where, plan)
     shared = stored_ledger(ledger_store, where.ledger) if ledger_store else contextlib.nullcontext()
     if matrix:
         with shared:
             sweep_matrix(where, plan, choice, matrix, jobs=jobs, is_json=as_json)
         return
-    with chain.open_client(where, replay=replay) as client:
+    with chain.open_client(where, plan, replay=replay) as client:
         frozen = chain.find_plan(where, plan, choice, client)
     for notice in frozen.notices:
         err.print(f"note: {escape(notice)}")
@@ -161,7 +162,7 @@ def plan(
     from llmbench.bench.results import write_whole
 
     where = chain.Project(project)
-    with chain.open_client(where) as client:
+    with chain.open_client(where, plan) as client:
         frozen = chain.find_plan(where, plan, chain.Choice(tuple(task or ()), limit, seed), client)
         found = forecast_sweep(frozen, client, where.ledger)
     for notice in frozen.notices:
@@ -254,57 +255,6 @@ def report(
 
 
 @app.command()
-def explain(
-    task: Annotated[str, typer.Argument(help="Task name.")],
-    prompt: Annotated[str, typer.Argument(help="Prompt text; may be left out.")] = "",
-    channel: Channel = None,
-    env: Env = None,
-    models: Models = "",
-    configs: Configs = Path("configs"),
-    as_json: Json = False,
-) -> None:
-    """Say where a call would go and why. Nothing is sent."""
-    from llmbench.routing.client import LLMClient
-
-    with LLMClient(configs) as client:
-        route = client.explain(task, prompt, channel=channel, env=env, models=_split(models))
-    print_json(_route_facts(route)) if as_json else out.print(escape(str(route)))
-
-
-@app.command()
-def call(
-    task: Annotated[str, typer.Argument(help="Task name.")],
-    prompt: Annotated[str, typer.Argument(help="Prompt text, or - to read it from standard input.")],
-    system: Annotated[str | None, typer.Option(help="System prompt.")] = None,
-    channel: Channel = None,
-    env: Env = None,
-    models: Models = "",
-    max_tokens: Annotated[int | None, typer.Option(min=1, help="Output limit in tokens.")] = None,
-    configs: Configs = Path("configs"),
-    as_json: Json = False,
-) -> None:
-    """Send one prompt the way its task is routed, and print the answer."""
-    from llmbench.routing.client import LLMClient
-
-    text = sys.stdin.read() if prompt == "-" else prompt
-    with LLMClient(configs) as client:
-        reply = client.call(
-            task, text, system=system, channel=channel, env=env, models=_split(models), max_tokens=max_tokens
-        )
-    if as_json:
-        facts = {name: getattr(reply, name) for name in ("text", "model", "model_id", "provider", "tier")}
-        facts |= {name: getattr(reply, name) for name in ("finish_reason", "cost_usd", "cost_source")}
-        facts |= {"latency_ms": reply.latency_ms, "usage": reply.usage.as_dict(), "call_id": reply.call_id}
-        facts |= {"fallback_chain": list(reply.fallback_chain), "reason": reply.reason}
-        facts["adjustments"] = [adjustment.as_dict() for adjustment in reply.adjustments]
-        print_json(facts)
-        return
-    out.print(escape(reply.text))
-    cost = reply.cost_source if reply.cost_usd is None else f"${reply.cost_usd:.6f}"
-    err.print(f"{reply.model} · {reply.tier} · {reply.latency_ms:.0f} ms · {escape(cost)}", style="dim")
-
-
-@app.command()
 def check(
     configs: Annotated[Path, typer.Argument(help="Config folder.")] = Path("configs"),
     strict: Annotated[bool, typer.Option(help="Count warnings as errors.")] = False,
@@ -331,24 +281,6 @@ def check(
         rest = len(findings) - len(errors) - notes
         out.print(f"{configs}: {len(errors)} errors, {rest} warnings, {notes} notes")
     raise typer.Exit(1 if errors else 0)
-
-
-def _split(names: str) -> list[str]:
-    return [name.strip() for name in names.split(",") if name.strip()]
-
-
-def _route_facts(route: Route) -> dict[str, Any]:
-    return {
-        "task": route.task,
-        "tier": route.tier,
-        "candidates": list(route.candidates),
-        "reasons": list(route.reasons),
-        "excluded": [list(pair) for pair in route.excluded],
-        "bodies": {key: dict(body) for key, body in route.bodies.items()},
-        "adjustments": {key: [a.as_dict() for a in items] for key, items in route.adjustments.items()},
-        "worst_case_s": route.worst_case_s,
-        "worst_case_usd": route.worst_case_usd,
-    }
 
 
 def _said_of_file(error: OSError) -> str:

@@ -144,12 +144,42 @@ models:
   loud:
     provider: away
     expires: 2020-01-01
+    price: {per_minute: 1}
 tiers: {voice: [loud]}
 """
     assert [re.split(";| is neither", line)[0] for line in check(speech_models=media)] == [
         "speech_models.yaml:3: error: provider 'away': the address http://example.com",
         "speech_models.yaml:4: error: provider 'away': the header 'api-key' holds a key",
         "speech_models.yaml:8: warning: model 'loud' expired on 2020-01-01",
+        (
+            "speech_models.yaml:10: info: tier 'voice': nothing of it can be called here: the address of"
+            " provider away is refused"
+        ),
+    ]
+
+
+def test_media_models_are_checked_for_prices_voices_wires_and_reach(check):
+    media = """\
+providers:
+  local: {managed: embedded}
+  host: {base_url: "http://127.0.0.1:1/v1", env_api_key: NO_SUCH_KEY}
+models:
+  mei: {provider: local, model_name: mei-jo, price: {per_core_hour: 1}}
+  free: {provider: host}
+  lost: {provider: host, wire: images, price: {per_minute: 1}}
+tiers: {voice: [free]}
+"""
+    assert [line.partition(";")[0] for line in check(speech_models=media)] == [
+        "speech_models.yaml:5: error: model 'mei': there is no local voice 'mei-jo'",
+        "speech_models.yaml:7: error: model 'lost': speech models have no wire 'images'",
+        (
+            "speech_models.yaml:6: warning: model 'free' has no price, its cost will be unknown: audio comes"
+            " without a count of tokens"
+        ),
+        (
+            "speech_models.yaml:8: info: tier 'voice': nothing of it can be called here: no key or address"
+            " for provider host: set NO_SUCH_KEY"
+        ),
     ]
 
 
@@ -200,8 +230,8 @@ def test_a_wire_that_is_not_spoken_is_told(check):
     )
     assert check(llm_model_registry=registry) == [
         (
-            "llm_model_registry.yaml:3: warning: model 'loud' can never be used: this version does not speak"
-            " its wire 'speech'"
+            "llm_model_registry.yaml:3: warning: model 'loud' can never be used here: it is of the kind"
+            " speech; put it into speech_models.yaml"
         )
     ]
 

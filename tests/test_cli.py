@@ -32,6 +32,8 @@ VERBS = [
     ["report"],
     ["explain"],
     ["call"],
+    ["image"],
+    ["speak"],
     ["query"],
     ["usage"],
     ["telemetry"],
@@ -286,7 +288,7 @@ def test_models_are_listed_with_where_they_answer(project):
     ]
     assert "alpha-1" in invoke("models", "list", "--configs", project.configs).stdout
     local = json.loads(invoke("models", "status", "--json").stdout)
-    assert {row["model"] for row in local} == {"smollm2-135m", "gemma3-270m"}
+    assert {row["model"] for row in local} == {"smollm2-135m", "gemma3-270m", "mei-joe", "kokoro"}
     assert invoke("models", "status").exit_code == 0
 
 

@@ -193,9 +193,27 @@ class Call:
 
     def answered(self, outcome: Outcome) -> Response:
         """The answer with all that happened on the way to it, written to telemetry."""
+        response = self.response(outcome)
+        line = success_line(
+            self.asked.request,
+            response,
+            config_hash=self.setup.config.hash,
+            redact=self.redact,
+            content=self.setup.logs_content,
+        )
+        self._write({**line, **self.extra_facts(response)})
+        return response
+
+    def extra_facts(self, response: Response) -> Mapping[str, Any]:
+        """What a kind of call adds to its telemetry line."""
+        del response
+        return {}
+
+    def response(self, outcome: Outcome) -> Response:
+        """The answer with all that happened on the way to it."""
         sent, prepared = outcome.sent, self.prepared[outcome.model]
         spec = prepared.spec
-        response = Response(
+        return Response(
             text=self._text(sent, prepared),
             model=outcome.model,
             model_id=spec.model_id,
@@ -219,15 +237,6 @@ class Call:
             load=sent.lease.load,
             tool_calls=sent.reply.tool_calls,
         )
-        line = success_line(
-            self.asked.request,
-            response,
-            config_hash=self.setup.config.hash,
-            redact=self.redact,
-            content=self.setup.logs_content,
-        )
-        self._write(line)
-        return response
 
     def _shown(self, text: str | None) -> str | None:
         """What a host calls a request or a model, without the keys that it might repeat."""

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from llmbench.catalog import ModelSpec
-from llmbench.config.environment import read_environment
+from llmbench.config.environment import Environment, read_environment
 from llmbench.config.model import Config
 from llmbench.config.watch import ConfigWatch
 from llmbench.errors import LLMBenchError
@@ -92,9 +92,10 @@ class LLMRouter:
         Raises:
             ConfigError: a provider's address cannot be used.
         """
+        seen, environment = self._seen(config)
         opened = open_setup(
-            config,
-            self.environment,
+            seen,
+            environment,
             self._hosts,
             self._token_providers,
             self._redact.add,
@@ -102,6 +103,14 @@ class LLMRouter:
         )
         self._redact.keep(opened.secrets())
         return opened
+
+    def _seen(self, config: Config) -> tuple[Config, Environment]:
+        """The part of a config that this router serves, and the variables that steer it.
+
+        Raises:
+            ConfigError: there is no such part.
+        """
+        return config, self.environment
 
     def is_reachable(self, spec: ModelSpec) -> bool:
         """Whether a model's provider is known and has what a call needs."""

@@ -173,7 +173,7 @@ class Setup:
             return None
         endpoint = self.config.endpoints.get(spec.provider)
         if endpoint is None or endpoint.managed == "embedded":
-            return f"{spec.model_id} is not installed (llmbench models pull)"
+            return f"{spec.model_id} is not installed (llmbench models pull {spec.model_id})"
         return f"no key or address for provider {spec.provider}: {self._missing(endpoint)}"
 
     def _missing(self, endpoint: Endpoint) -> str:

@@ -1,0 +1,114 @@
+"""What `llmbench check` says of the media files beyond their names: wires, voices, prices, reach."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+from llmbench.catalog import Endpoint, ModelSpec
+from llmbench.config.environment import Environment
+from llmbench.config.media_view import media_config, media_environment
+from llmbench.config.model import MEDIA_FILES, Config, MediaModality
+from llmbench.config.places import Problem, near
+from llmbench.errors import ConfigError
+from llmbench.messages import Usage
+from llmbench.pricing import Made, cost_of
+from llmbench.providers.hosts import Host, open_host
+from llmbench.providers.local_voices import VOICES
+from llmbench.providers.media_wires import media_wire_for
+from llmbench.routing.setup import Setup
+
+#: What a price by any unit is tried with.
+_SAMPLE = Made(images=1, audio_s=60.0, characters=1000)
+
+
+def media_problems(
+    config: Config, environment: Environment, with_address: Callable[[Endpoint, Environment], Endpoint]
+) -> Iterator[Problem]:
+    """Every problem of the media files that are there; the profile that the environment names included."""
+    for modality, media in config.media.items():
+        if not media.models:
+            continue
+        try:
+            view = media_config(config, modality, environment)
+        except ConfigError as error:
+            yield "error", (MEDIA_FILES[modality], ("profiles",)), str(error)
+            continue
+        yield from _models(view, modality, environment, with_address)
+        yield from _out_of_reach(view, modality, media_environment(environment, modality, media))
+
+
+def _models(
+    view: Config,
+    modality: MediaModality,
+    environment: Environment,
+    with_address: Callable[[Endpoint, Environment], Endpoint],
+) -> Iterator[Problem]:
+    for key, spec in view.models.items():
+        file, path = MEDIA_FILES[modality], ("models", key)
+        endpoint = view.endpoints[spec.provider]
+        if endpoint.managed == "embedded" and spec.model_id not in VOICES:
+            message = f"model {key!r}: there is no local voice {spec.model_id!r}; "
+            yield "error", (file, (*path, "model_name")), message + near(spec.model_id, VOICES)
+            continue
+        try:
+            media_wire_for(spec).path(spec, with_address(endpoint, environment))
+        except ConfigError as error:
+            yield "error", (file, (*path, "wire")), str(error)
+            continue
+        if (reason := _unpriced(spec, endpoint)) is not None:
+            message = f"model {key!r} has no price, its cost will be unknown: {reason}"
+            yield "warning", (file, path), message
+
+
+def _unpriced(spec: ModelSpec, endpoint: Endpoint) -> str | None:
+    """Why an answer's cost would be unknown, or None."""
+    if spec.wire == "speech":  # its answer is audio and nothing else: no tokens, no cost
+        cost, reason = cost_of(spec, endpoint, Usage(), cpu_s=1.0, made=_SAMPLE)
+        if cost is None:
+            return "audio comes without a count of tokens; give it a price per_minute or per_million_chars"
+        return None
+    if endpoint.type == "openrouter":  # it reports what each answer costs
+        return None
+    cost, reason = cost_of(spec, endpoint, Usage(1000, 1000), cpu_s=1.0, made=_SAMPLE)
+    return None if cost is not None else reason.removeprefix("unknown: ")
+
+
+def _out_of_reach(view: Config, modality: MediaModality, environment: Environment) -> Iterator[Problem]:
+    """Lists of which nothing can be called here: a key, an address or a package is missing."""
+    setup = Setup(view, environment, _hosts(view, environment))
+    lists: list[tuple[tuple[str, ...], str, tuple[str, ...]]] = [
+        (("tiers", tier), f"tier {tier!r}", names) for tier, names in view.media[modality].tiers.items()
+    ]
+    lists += [
+        (("tasks", name, "models"), f"task {name!r}", task.models)
+        for name, task in view.media[modality].tasks.items()
+    ]
+    for path, label, names in lists:
+        keys = [key for name in names if (key := view.model_key(name)) is not None]
+        reasons = [_reason(setup, view.models[key]) for key in keys]
+        if reasons and all(reasons):
+            listed = "; ".join(dict.fromkeys(reason for reason in reasons if reason))
+            place = (MEDIA_FILES[modality], path)
+            yield "info", place, f"{label}: nothing of it can be called here: {listed}"
+
+
+def _hosts(view: Config, environment: Environment) -> dict[str, Host]:
+    """The hosts that can be opened; an address that is refused is told of elsewhere."""
+    hosts: dict[str, Host] = {}
+    for name, endpoint in view.endpoints.items():
+        try:
+            hosts[name] = open_host(endpoint, environment)
+        except ConfigError:
+            continue
+    return hosts
+
+
+def _reason(setup: Setup, spec: ModelSpec) -> str | None:
+    if spec.provider not in setup.hosts:
+        return f"the address of provider {spec.provider} is refused"
+    reason = setup.unreachable(spec)
+    return None if reason is None else reason.replace("llm_router.yaml", MEDIA_FILES[_kind(spec)])
+
+
+def _kind(spec: ModelSpec) -> MediaModality:
+    return "image" if spec.capabilities.mode == "image" else "speech"
