@@ -79,7 +79,7 @@ def sweep_matrix(
     from llmbench.progress_bar import ProgressBar
 
     _, axes = typed_values(project.notebooks / chain.NOTEBOOKS[0], {}, _named_texts("--matrix", matrix))
-    with chain.open_client(project, replay=choice.replay) as client:
+    with chain.open_client(project, plan, replay=choice.replay) as client:
         runs = plan_matrix(project, plan, axes, choice, client)
     for notice in dict.fromkeys(notice for run in runs for notice in run.plan.notices):
         err.print(f"note: {escape(notice)}")

@@ -6,6 +6,7 @@ import asyncio
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from llmbench.bench.cells import Cell, lanes
@@ -85,12 +86,12 @@ def _calls(cells: Sequence[Cell], state: LedgerState) -> list[Call]:
     """The repeats of one model on one sample; none when one of them has no result."""
     lines = [state.results.get(cell.fingerprint) for cell in cells]
     known = [(cell, line) for cell, line in zip(cells, lines, strict=True) if line is not None]
-    return [_call(cell, line) for cell, line in known] if len(known) == len(cells) else []
+    return [_call(cell, line, state.media) for cell, line in known] if len(known) == len(cells) else []
 
 
-def _call(cell: Cell, line: Mapping[str, Any]) -> Call:
+def _call(cell: Cell, line: Mapping[str, Any], media: Path) -> Call:
     status = str(line["status"])
-    given = cell_score(cell, status, line.get("output"))
+    given = cell_score(cell, status, line.get("output"), media)
     score = 0.0 if given is None else given.value
     return Call(status, score, _number(line.get("latency_ms")), _number(line.get("cost_usd")))
 

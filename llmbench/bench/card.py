@@ -16,9 +16,11 @@ from typing import Annotated, Any, Final, Literal
 import yaml
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
+from llmbench.config.model import MediaModality
 from llmbench.display.wording import visible
-from llmbench.errors import DatasetError
+from llmbench.errors import DatasetError, ParamError
 from llmbench.messages import canonical_json
+from llmbench.routing.media_params import normalise
 
 CARD_FILE: Final = "card.yaml"
 DATA_FILE: Final = "data.jsonl"
@@ -84,8 +86,8 @@ class _Options(_Strict):
     seed: int | None = None
 
 
-class Card(_Strict):
-    """The whole of card.yaml. `source` says where made samples come from: a log, a file or a parent."""
+class _Described(_Strict):
+    """What every card says. `source` says where made samples come from: a log, a file or a parent."""
 
     name: str
     version: str
@@ -98,13 +100,30 @@ class Card(_Strict):
     clusters: int
     fields: dict[str, str]
     scorer: _Scorer
-    output_schema: dict[str, Any] | None = None
-    prompt: _Prompt
-    options: _Options
     source: dict[str, Any] | None = None
 
 
-def read_card(path: Path) -> tuple[Card, dict[Place, int]]:
+class Card(_Described):
+    """The whole of card.yaml for answers that are text."""
+
+    modality: Literal["text"] = "text"
+    output_schema: dict[str, Any] | None = None
+    prompt: _Prompt
+    options: _Options
+
+
+class MediaCard(_Described):
+    """The whole of card.yaml for pictures or narrations.
+
+    A sample's input is sent as it is, so there is no system text, no example and no schema. `options` are
+    canonical parameters of such calls (llmbench/routing/media_params.py).
+    """
+
+    modality: MediaModality
+    options: dict[str, Any] = {}
+
+
+def read_card(path: Path) -> tuple[Card | MediaCard, dict[Place, int]]:
     """The checked card, and the 1-based line of each key."""
     text = _decode(read_bytes(path), path, 1)
     try:
@@ -116,12 +135,34 @@ def read_card(path: Path) -> tuple[Card, dict[Place, int]]:
         raise DatasetError(f"{path}:{line}: not YAML ({exc.problem}); correct the syntax") from exc
     except (yaml.YAMLError, ValueError) as exc:
         raise DatasetError(f"{path}:1: not YAML ({str(exc).splitlines()[0]}); correct the file") from exc
+    is_media = isinstance(value, Mapping) and value.get("modality", "text") != "text"
+    kind: type[Card | MediaCard] = MediaCard if is_media else Card
     try:
-        card = Card.model_validate(value)
+        card = kind.model_validate(value)
     except ValidationError as exc:
-        raise _first_error(exc, path, Card, lines) from exc
+        raise _first_error(exc, path, kind, lines) from exc
+    if isinstance(card, MediaCard):
+        return card.model_copy(update={"options": _media_options(card, path, lines)}), lines
     _check_card(card, path, lines)
     return card, lines
+
+
+def _media_options(card: MediaCard, path: Path, lines: Mapping[Place, int]) -> dict[str, Any]:
+    """The options of a media card by their canonical names.
+
+    Raises:
+        DatasetError: one is unknown or wrong, or a sweep needs it as it is.
+    """
+    place = f"{path}:{lines.get(('options',), 1)}"
+    try:
+        options, _ = normalise(card.modality, card.options)
+    except ParamError as exc:
+        raise DatasetError(f"{place}: options: {exc}") from exc
+    if options.pop("n", 1) != 1:
+        raise DatasetError(f"{place}: options: n must be 1: a sweep scores one picture a call")
+    if card.modality == "speech" and options.pop("format", "wav") != "wav":
+        raise DatasetError(f"{place}: options: format must be wav: a sweep measures the samples")
+    return options
 
 
 def read_bytes(path: Path) -> bytes:

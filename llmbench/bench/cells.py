@@ -14,7 +14,7 @@ from llmbench.bench.bounds import most_usd
 from llmbench.bench.dataset import Sample
 from llmbench.bench.ledger import fingerprint
 from llmbench.bench.plan import Plan, TaskPlan, Variant
-from llmbench.errors import RouteError, SweepError
+from llmbench.errors import ParamError, RouteError, SweepError
 from llmbench.messages import Route
 from llmbench.routing.client import LLMClient
 
@@ -59,7 +59,7 @@ def _arguments(task: TaskPlan, sample: Sample) -> dict[str, Any]:
         "task": task.task,
         "prompt": dataset.messages(sample),
         "response_format": dataset.output_schema,
-        **dataset.options,
+        **dataset.options_of(sample),
     }
 
 
@@ -167,13 +167,12 @@ def _route(client: LLMClient, task: TaskPlan, sample: Sample, variant: Variant) 
     """Where a question goes.
 
     Raises:
-        RouteError: the candidate cannot take the sample.
-        SweepError: the same, and its registry entry names a model to fall back on.
+        SweepError: the candidate cannot take the sample, or a model to fall back on would take it instead.
     """
     arguments = {**_arguments(task, sample), **variant.params}
     try:
         route = client.explain(**arguments, models=[variant.base], allow_fallback=False)
-    except RouteError as error:
+    except (ParamError, RouteError) as error:
         raise SweepError(
             f"{task.task}/{sample.id}: {variant.key} cannot take this sample: {error}"
         ) from error

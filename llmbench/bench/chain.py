@@ -7,11 +7,13 @@ import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from llmbench.bench.cluster import check_engine
+from llmbench.bench.cluster import check_engine, refuse_cluster
 from llmbench.bench.ledger import DEFAULT_LEDGER, Ledger
+from llmbench.bench.media_client import MediaClient
 from llmbench.bench.plan import Plan, checked_run_id
 from llmbench.bench.plan_build import make_plan
 from llmbench.bench.plan_file import read_plan_file
@@ -19,9 +21,10 @@ from llmbench.bench.progress import mark_stopped, read_progress
 from llmbench.bench.run_folder import DEFAULT_REPORTS, refuse_other_run
 from llmbench.config import load_config
 from llmbench.config.environment import read_environment
+from llmbench.config.model import Config
 from llmbench.errors import SweepError
 from llmbench.jsonl import read_jsonl
-from llmbench.providers import local_models
+from llmbench.providers import local_models, local_voices
 from llmbench.providers.embedded import require_engine
 from llmbench.providers.recordings import OfflineHost
 from llmbench.routing.client import LLMClient
@@ -83,15 +86,18 @@ class Choice:
     engine: str = ""
 
 
+def _plan_path(project: Project, name: str) -> Path:
+    return Path(name) if _is_path(name) else project.configs / "sweeps" / f"{name}.yaml"
+
+
 def find_plan(project: Project, name: str, choice: Choice, client: LLMClient) -> Plan:
     """Load and freeze the plan of that name, or at that path.
 
     Raises:
         SweepError: there is no such plan, or it cannot be used.
     """
-    path = Path(name) if _is_path(name) else project.configs / "sweeps" / f"{name}.yaml"
     return make_plan(
-        read_plan_file(path),
+        read_plan_file(_plan_path(project, name)),
         client,
         datasets=project.datasets,
         tasks=choice.tasks,
@@ -139,6 +145,8 @@ def planned_steps(project: Project, name: str, plan: Plan, choice: Choice) -> tu
         raise SweepError(f"{project.notebooks / missing[0]} is missing; run this in the project's folder")
     run_dir = project.reports / checked_run_id(choice.run_id or plan.run_id)
     check_engine(choice.engine, is_replay=choice.replay is not None)
+    if plan.modality != "text":
+        refuse_cluster(choice.engine)
     if choice.replay is None:  # before anything of a running sweep's folder is touched
         Ledger(project.ledger).refuse_if_busy()
         refuse_other_run(run_dir, plan)
@@ -202,25 +210,62 @@ def watched(path: Path, watch: Watch) -> Iterator[None]:
             watch(facts)
 
 
-def open_client(project: Project, *, replay: Path | None = None) -> LLMClient:
-    """The router of a project.
+def open_client(project: Project, plan: str | None = None, *, replay: Path | None = None) -> LLMClient:
+    """The router of a project, for the kind of answers that a plan is about.
 
     In the replay of a recorded ledger nothing can be sent, local models need not be installed, and exactly
     the models that the ledger holds can be "called": the tasks are routed as where it was recorded.
 
+    Args:
+        project: where the files are.
+        plan: the plan's name or path, as for `find_plan`; text is asked for without one.
+        replay: the recorded ledger.
+
     Raises:
         ConfigError: the config folder cannot be used.
-        SweepError: the ledger to replay is missing.
+        SweepError: the ledger to replay or the plan is missing, or the plan is of several kinds.
     """
     config = load_config(project.configs)
+    file = None if plan is None else read_plan_file(_plan_path(project, plan))
+    kind = "text" if file is None else file.modality(config)
+    options = partial(_client_options, project, config, replay)
+    if file is None or kind == "text":
+        return LLMClient(config, **options(config.endpoints, config.models))
+    judges = file.judges()
+    judge = LLMClient(config, **options(config.endpoints, config.models)) if judges else None
+    media = config.media.get(kind)
+    own = ({}, {}) if media is None else (media.endpoints, media.models)
+    return MediaClient(config, kind, judge=judge, judges=judges, **options(*own))
+
+
+def _client_options(
+    project: Project, config: Config, replay: Path | None, endpoints: Iterable[str], models: Iterable[str]
+) -> dict[str, Any]:
+    """How a client of these providers and models logs, and whom it calls: nobody in a replay."""
     if replay is None:
         # A path of the project, not of the folder that this runs in: a notebook runs in its own.
         log_path = project.root / (read_environment().log_path or config.log_path or DEFAULT_LOG_PATH)
-        return LLMClient(config, log_path=log_path)
-    versions = {name: local_models.model_version(name) for name in local_models.MODELS}
-    recorded = _recorded_models(replay, config.models)
-    hosts = {name: OfflineHost(versions, models=recorded) for name in config.endpoints}
-    return LLMClient(config, hosts=hosts, variables={"LLM_ROUTER_LOG_DISABLE": "1"})
+        return {"log_path": log_path}
+    names = (*local_models.MODELS, *local_voices.VOICES)
+    versions = {name: local_models.model_version(name) for name in names}
+    recorded = _recorded_models(replay, models)
+    hosts = {name: OfflineHost(versions, models=recorded) for name in endpoints}
+    return {"hosts": hosts, "variables": {"LLM_ROUTER_LOG_DISABLE": "1"}}
+
+
+def refuse_shared_media(project: Project, plan: str) -> None:
+    """Refuse a plan of pictures or narrations for a ledger that is fetched from a store: their files are not.
+
+    Raises:
+        SweepError: it is one, or there is no such plan.
+        ConfigError: the config folder cannot be used.
+    """
+    kind = read_plan_file(_plan_path(project, plan)).modality(load_config(project.configs))
+    if kind != "text":
+        raise SweepError(
+            f"plan {plan!r} makes answers of the kind {kind}, whose files lie beside the ledger on this "
+            "machine and are not kept in a store; leave out --ledger-store"
+        )
 
 
 def _recorded_models(ledger: Path, keys: Iterable[str]) -> frozenset[str]:

@@ -54,6 +54,19 @@ def check_engine(engine: str | None, *, is_replay: bool = False) -> None:
         raise SweepError('a cluster needs the package distributed: pip install "llmbench[dask]"')
 
 
+def refuse_cluster(engine: str | None) -> None:
+    """Refuse a cluster for pictures and narrations: their files are kept on the machine that makes the calls.
+
+    Raises:
+        SweepError: an engine is named.
+    """
+    if engine:
+        raise SweepError(
+            f"pictures and narrations are made in the sweep's own process, not on the cluster {engine!r}: "
+            "their files are kept beside its ledger; leave out the engine"
+        )
+
+
 @asynccontextmanager
 async def opened_engine(
     engine: str | None, client: LLMClient, models: Iterable[str], note: Callable[[str], None]

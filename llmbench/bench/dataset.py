@@ -13,20 +13,26 @@ import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from llmbench.bench.card import (
     CARD_FILE,
     DATA_FILE,
     Card,
+    MediaCard,
     Row,
     check_schema,
     read_bytes,
     read_card,
     read_row,
 )
-from llmbench.errors import DatasetError
+from llmbench.catalog import Modality
+from llmbench.errors import DatasetError, ParamError
 from llmbench.messages import canonical_json
+from llmbench.routing.media_params import normalise
+
+#: Checks of a picture's sample that are asked for as parameters of its call.
+SHAPES: Final = ("size", "aspect_ratio")
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,9 +96,11 @@ class Dataset:
         sha256: of the bytes of data.jsonl.
         output_schema: JSON Schema of an answer, or None for free text.
         scorer: which scorer, with its parameters.
-        options: canonical request parameters (`max_tokens`, `stop`, `temperature`, `seed`).
-        prompt: system text and examples.
+        options: canonical request parameters (`max_tokens`, `stop`, `temperature`, `seed`; of a picture or a
+            narration those of such a call).
+        prompt: system text and examples; none of either where the answers are no text.
         source: where made samples come from, as the card says it; empty for samples written by hand.
+        modality: what an answer is.
     """
 
     name: str
@@ -109,6 +117,7 @@ class Dataset:
     options: Mapping[str, Any]
     prompt: Prompt
     source: Mapping[str, Any] = field(default_factory=dict)
+    modality: Modality = "text"
 
     def messages(self, sample: Sample) -> list[dict[str, str]]:
         """The chat messages of one sample: system, the examples, the sample's input.
@@ -119,6 +128,18 @@ class Dataset:
         """
         before = self._shared_turns(sample.lang) if sample.turns is None else sample.turns
         return [{"role": role, "content": text} for role, text in (*before, ("user", sample.input))]
+
+    def options_of(self, sample: Sample) -> dict[str, Any]:
+        """The request parameters of one sample.
+
+        A picture is asked for in the size or ratio that its sample checks, a narration in its sample's
+        language and as WAV, which can be measured.
+        """
+        if self.modality == "image":
+            return {**self.options, **{name: sample.checks[name] for name in SHAPES if name in sample.checks}}
+        if self.modality == "speech":
+            return {"language": sample.lang, **self.options, "format": "wav"}
+        return dict(self.options)
 
     def _shared_turns(self, lang: str) -> list[tuple[str, str]]:
         """The card's system text, if it is not empty, and its examples."""
@@ -201,15 +222,22 @@ def load_dataset(path: str | Path) -> Dataset:
         fields=card.fields,
         samples=samples,
         sha256=sha256,
-        output_schema=card.output_schema,
+        output_schema=card.output_schema if isinstance(card, Card) else None,
         scorer=ScorerSpec(card.scorer.name, card.scorer.params),
-        options=card.options.model_dump(exclude_none=True),
-        prompt=Prompt(card.prompt.system, tuple((s.input, s.output) for s in card.prompt.shots)),
+        options=card.options.model_dump(exclude_none=True) if isinstance(card, Card) else card.options,
+        prompt=_prompt(card),
         source=card.source or {},
+        modality=card.modality,
     )
 
 
-def _read_rows(path: Path, raw: bytes, card: Card) -> tuple[Sample, ...]:
+def _prompt(card: Card | MediaCard) -> Prompt:
+    if isinstance(card, MediaCard):
+        return Prompt("", ())
+    return Prompt(card.prompt.system, tuple((shot.input, shot.output) for shot in card.prompt.shots))
+
+
+def _read_rows(path: Path, raw: bytes, card: Card | MediaCard) -> tuple[Sample, ...]:
     samples: list[Sample] = []
     ids: dict[str, int] = {}
     texts: dict[str, tuple[str, int]] = {}
@@ -227,7 +255,9 @@ def _read_rows(path: Path, raw: bytes, card: Card) -> tuple[Sample, ...]:
             )
         if row.lang not in card.languages:
             raise DatasetError(f"{place}: lang `{row.lang}` is not among the card's languages; add it there")
-        if card.output_schema is not None and row.target is not None:
+        if isinstance(card, MediaCard):
+            row = _media_row(row, card, place)
+        elif card.output_schema is not None and row.target is not None:
             check_schema(row.target, card.output_schema, f"{place}: the target")
         text = _whole_text(row)
         cluster, first = texts.setdefault(text, (row.cluster, number))
@@ -239,6 +269,24 @@ def _read_rows(path: Path, raw: bytes, card: Card) -> tuple[Sample, ...]:
         ids[row.id] = number
         samples.append(_sample(row))
     return tuple(samples)
+
+
+def _media_row(row: Row, card: MediaCard, place: str) -> Row:
+    """A row of pictures or narrations; what is to be spoken is its own target.
+
+    Raises:
+        DatasetError: it has turns, its target is no text, or it checks a shape that cannot be asked for.
+    """
+    if row.turns is not None:
+        raise DatasetError(f"{place}: `turns` have no place before {card.modality}; remove them")
+    try:
+        normalise("image", {name: row.checks[name] for name in SHAPES if name in row.checks})
+    except ParamError as exc:
+        raise DatasetError(f"{place}: checks: {exc}") from exc
+    if not isinstance(row.target, str | None):
+        raise DatasetError(f"{place}: the target is no text; write what is to be heard, or null")
+    own = row.input if card.modality == "speech" else None
+    return row.model_copy(update={"target": own}) if row.target is None else row
 
 
 def _whole_text(row: Row) -> str:

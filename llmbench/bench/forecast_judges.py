@@ -25,6 +25,11 @@ from llmbench.routing.client import LLMClient
 
 #: Samples whose questions are written out to see how long they are.
 _LOOKED_AT: Final = 30
+#: What the input of a question is made of.
+_LOOKED_UPON: Final = {
+    "text": "answers as long as the targets",
+    "image": "pictures without their tokens",
+}
 #: Output tokens of a verdict with a short reason.
 _USUAL: Final = 60
 
@@ -72,14 +77,14 @@ def judge_row(plan: Plan, task: TaskPlan, client: LLMClient) -> ForecastRow | No
         seconds=seconds,
         reserved_tokens=round(input_tokens + asked * judge.max_tokens),
         costs_money=is_paid(client, judge.model),
-        basis=("answers as long as the targets", f"{_USUAL} tokens a verdict"),
+        basis=(_LOOKED_UPON[task.dataset.modality], f"{_USUAL} tokens a verdict"),
         kind="judge",
     )
 
 
 def _answers(task: TaskPlan) -> Sequence[Mapping[str, Any]]:
     """Made-up answers to some samples, each model's own, as long as the targets."""
-    longest = 3 * int(task.dataset.options["max_tokens"])
+    longest = 3 * int(task.dataset.options.get("max_tokens", 100))  # of a picture nobody reads a text
     return [
         {
             "task": task.task,

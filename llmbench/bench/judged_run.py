@@ -11,6 +11,7 @@ from llmbench.bench.judging.asking import Ask, Results, judge_task
 from llmbench.bench.judging.cells import JudgeCell
 from llmbench.bench.judging.doubts import doubts
 from llmbench.bench.ledger import read_ledger
+from llmbench.bench.media_store import media_folder
 from llmbench.bench.plan import Plan
 from llmbench.bench.sending import run_lanes
 from llmbench.bench.work import Work
@@ -59,7 +60,7 @@ async def judge_run(work: Work, rows: Iterable[Mapping[str, Any]]) -> Judged:
         await run_lanes(work, {lane: iter(found) for lane, found in waiting.items()})
         return state.results
 
-    return await _judge(work.plan, rows, work.client, ask)
+    return await _judge(work.plan, rows, work.client, ask, work.ledger.state.media)
 
 
 async def judge_recorded(
@@ -81,10 +82,12 @@ async def judge_recorded(
             )
         return results
 
-    return await _judge(plan, rows, client, ask)
+    return await _judge(plan, rows, client, ask, media_folder(ledger))
 
 
-async def _judge(plan: Plan, rows: Iterable[Mapping[str, Any]], client: LLMClient, ask: Ask) -> Judged:
+async def _judge(
+    plan: Plan, rows: Iterable[Mapping[str, Any]], client: LLMClient, ask: Ask, media: Path
+) -> Judged:
     judged = [(task, task.judge) for task in plan.tasks if task.judge is not None]
     if not judged:
         return Judged()
@@ -99,5 +102,5 @@ async def _judge(plan: Plan, rows: Iterable[Mapping[str, Any]], client: LLMClien
     lines: list[dict[str, Any]] = []
     for task, judge in judged:
         version = str(plan.models[judge.model]["version"])
-        lines += await judge_task(task, known, client, version, noted)
+        lines += await judge_task(task, known, client, version, noted, media)
     return Judged(lines, tuple(asked))

@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
+from llmbench.bench.media_store import media_folder
 from llmbench.errors import SweepError
 from llmbench.jsonl import JsonlWriter, read_jsonl, read_line, read_record
 from llmbench.messages import canonical_json
@@ -54,6 +55,11 @@ class StoredResults(Mapping[str, dict[str, Any]]):
         self._is_open = wanted is None
         self._offsets: dict[str, int] = dict.fromkeys(wanted or (), _NOWHERE)
         self._fd: int | None = None
+
+    @property
+    def path(self) -> Path:
+        """The ledger."""
+        return self._path
 
     @property
     def wanted(self) -> Iterable[str]:
@@ -164,6 +170,11 @@ class LedgerState:
     orphans: dict[str, dict[str, Any]] = field(default_factory=dict)
     bad_lines: list[tuple[int, str]] = field(default_factory=list)
     bill: Bill = field(default_factory=Bill, compare=False)
+
+    @property
+    def media(self) -> Path:
+        """The folder of the pictures and narrations that its results name."""
+        return media_folder(self.results.path)
 
     def take(self, record: dict[str, Any], offset: int) -> None:
         """Take in the line that begins at a byte of the ledger, in the ledger's order."""

@@ -20,7 +20,7 @@ from llmbench.bench.dataset import Dataset, Sample
 from llmbench.bench.judging.plan import JudgePlan
 from llmbench.bench.terms import Arm, Family, Stop, Terms, arm_name, check_terms
 from llmbench.bench.units import Unit, make_units
-from llmbench.catalog import Limits
+from llmbench.catalog import Limits, Modality
 from llmbench.errors import SweepError
 from llmbench.messages import canonical_json
 
@@ -137,6 +137,7 @@ class Plan:
     `unreachable` are the registry's models that cannot be called here, or are not by this plan. `variants`
     says how each candidate is called. `budget`, `deadline_s` (seconds of one run) and `limits` (by provider)
     hold while it runs: they are no part of what a verdict rests on, so they may change between two runs.
+    `modality` is what all answers are.
     """
 
     name: str
@@ -160,6 +161,7 @@ class Plan:
     notices: tuple[str, ...] = ()
     unreachable: tuple[str, ...] = ()
     hash: str = field(default="")
+    modality: Modality = "text"
 
     @property
     def run_id(self) -> str:
@@ -226,6 +228,7 @@ class Plan:
             "description": self.description,
             "run_id": self.run_id,
             "plan_hash": self.hash,
+            "modality": self.modality,
             "seed": self.seed,
             "margin": self.margin,
             "alpha": self.alpha,

@@ -11,11 +11,12 @@ from typing import Any
 from llmbench.bench.constraints import Constraints
 from llmbench.bench.dataset import Dataset, load_dataset
 from llmbench.bench.judging.plan import JudgePlan, check_independent
+from llmbench.bench.media_client import modality_of, router_of, whole_config
 from llmbench.bench.plan import Budget, Plan, TaskPlan, Variant
 from llmbench.bench.plan_file import PlanFile, TaskPlanFile
 from llmbench.bench.scorers import check_dataset
 from llmbench.bench.terms import Arm, arm_name, arm_of
-from llmbench.catalog import Limits
+from llmbench.catalog import Limits, Modality
 from llmbench.errors import ParamError, RouteError, SweepError
 from llmbench.messages import canonical_json
 from llmbench.providers import local_models
@@ -48,6 +49,7 @@ def make_plan(
         DatasetError: a dataset is not as its card declares.
     """
     chosen = _chosen_tasks(file, tasks)
+    _check_modality(file, client)
     seed = file.seed if seed is None else seed
     notices: list[str] = []
     tiers = {tier: [each.model for each in named] for tier, named in client.config.all_tiers().items()}
@@ -101,7 +103,22 @@ def make_plan(
         notices=tuple(notices),
         unreachable=tuple(key for key, spec in client.config.models.items() if not file.asks(spec, client)),
         hash=hashlib.sha256(canonical_json(header).encode()).hexdigest(),
+        modality=modality_of(client),
     )
+
+
+def _check_modality(file: PlanFile, client: LLMClient) -> None:
+    """Refuse a client of another kind of answers than the plan's, and a plan of several.
+
+    Raises:
+        SweepError: it is.
+    """
+    kind, made = file.modality(whole_config(client)), modality_of(client)
+    if kind != made:
+        raise SweepError(
+            f"plan {file.name!r} is of the kind {kind}, and the client makes {made}; open it by "
+            "`chain.open_client(project, plan)`"
+        )
 
 
 def _chosen_tasks(file: PlanFile, tasks: Sequence[str] | None) -> dict[str, TaskPlanFile | None]:
@@ -157,6 +174,11 @@ def _task_plan(
 ) -> TaskPlan:
     folder, most, seed = draw
     dataset = load_dataset(folder / (task.dataset or name))
+    if dataset.modality != (made := modality_of(client)):
+        raise SweepError(
+            f"{name}: the dataset {dataset.name} is of the kind {dataset.modality}, and the task's answers "
+            f"are {made}; name another dataset, or write `modality: {made}` into its card"
+        )
     check_dataset(dataset)
     limits = [value for value in (task.limit, most) if value is not None]
     limit = min(limits) if limits else None
@@ -178,14 +200,20 @@ def _task_plan(
         limit=limit,
         constraints=constraints,
         excluded=excluded,
-        judge=_judge(name, task, file.stop, client),
+        judge=_judge(name, task, file.stop, client, dataset.modality),
     )
 
 
-def _judge(name: str, task: TaskPlanFile, stop: str, client: LLMClient) -> JudgePlan | None:
+def _judge(
+    name: str, task: TaskPlanFile, stop: str, client: LLMClient, modality: Modality
+) -> JudgePlan | None:
     """The judge of a task, its model by its registry key."""
     if task.judge is None:
         return None
+    if modality == "speech":
+        raise SweepError(
+            f"{name}: no judge can hear a narration; remove `judge`, the dataset's scorer listens"
+        )
     if stop != "grid":
         raise SweepError(f"{name}: a judged task needs `stop: grid`: answers are judged when all are there")
     judge = task.judge.freeze()
@@ -193,6 +221,10 @@ def _judge(name: str, task: TaskPlanFile, stop: str, client: LLMClient) -> Judge
     if key is None:
         known = ", ".join(sorted(client.config.models))
         raise SweepError(f"{name}: judge: the registry has no model {judge.model!r}; it has: {known}")
+    if modality == "image" and not client.config.models[key].capabilities.vision:
+        raise SweepError(
+            f"{name}: the judge {key} sees no pictures (capabilities.vision); name one that does"
+        )
     return replace(judge, model=key)
 
 
@@ -222,8 +254,9 @@ def _variants(plan: TaskPlan, file: PlanFile, usable: Iterable[str]) -> Iterator
 def _routed_today(name: str, dataset: Dataset, file: PlanFile, client: LLMClient) -> tuple[str, Arm]:
     """A task's tier, and the model or the chain that serves it, as far as this plan may call them."""
     try:
-        route = client.explain(name, dataset.messages(dataset.samples[0]), **dataset.options)
-    except RouteError as error:
+        sample = dataset.samples[0]
+        route = client.explain(name, dataset.messages(sample), **dataset.options_of(sample))
+    except (ParamError, RouteError) as error:
         raise SweepError(f"task {name!r} has no route to compare with: {error}") from error
     asked = tuple(key for key in route.candidates if file.asks(client.config.models[key], client))
     if not asked:
@@ -257,7 +290,7 @@ class Combination:
             "response_format": self.dataset.output_schema,
             "models": [base],
             "allow_fallback": False,
-            **self.dataset.options,
+            **self.dataset.options_of(self.dataset.samples[0]),
         }
         try:
             before, route = client.explain(**plain), client.explain(**{**plain, **self.params})
@@ -309,7 +342,7 @@ def _model_facts(client: LLMClient, variant: Variant) -> dict[str, Any]:
     facts: dict[str, Any] = {
         "provider": spec.provider,
         "model_id": spec.model_id,
-        "version": client.router.model_version(spec.key),
+        "version": router_of(client, spec).model_version(spec.key),
         "label": local_models.local_model(spec.model_id).label if is_local else spec.model_id,
         "response_format": spec.params.response_format_support,
         "is_local": is_local,

@@ -12,8 +12,10 @@ from pydantic import BaseModel, ConfigDict, Field, StrictStr, ValidationError
 
 from llmbench.bench.constraints import ChannelConstraints, Constraints, Share, Slo
 from llmbench.bench.judging.plan import JudgeFile
+from llmbench.bench.media_client import router_of
 from llmbench.bench.terms import Family, Stop
-from llmbench.catalog import ModelSpec
+from llmbench.catalog import Modality, ModelSpec
+from llmbench.config.model import Config
 from llmbench.config.yaml_source import parse_yaml
 from llmbench.errors import SweepError
 from llmbench.routing.client import LLMClient
@@ -32,6 +34,7 @@ Grid = dict[
     Literal[
         "temperature", "top_p", "top_k", "reasoning", "verbosity", "seed", "stop", "max_tokens",
         "presence_penalty", "frequency_penalty",
+        "size", "aspect_ratio", "quality", "style", "voice", "speed", "instructions",  # of media calls
     ],
     Annotated[list[Any], Field(min_length=1)],
 ]  # fmt: skip
@@ -127,6 +130,27 @@ class PlanFile(BaseModel):
                 found.append((each,) if isinstance(each, str) else tuple(each))
         return found
 
+    def modality(self, config: Config) -> Modality:
+        """What the answers of this plan are, by the files that name its tasks.
+
+        Raises:
+            SweepError: the tasks are of several kinds; a sweep has one.
+        """
+        kinds: dict[Modality, list[str]] = {}
+        for task in self.tasks:
+            kinds.setdefault(config.media_of(task=task, tier="") or "text", []).append(task)
+        if len(kinds) > 1:
+            said = "; ".join(f"{kind}: {', '.join(tasks)}" for kind, tasks in kinds.items())
+            raise SweepError(
+                f"plan {self.name!r} mixes kinds of answers ({said}); write a plan for each kind"
+            )
+        return next(iter(kinds))
+
+    def judges(self) -> tuple[str, ...]:
+        """The models of its judges, as they are written."""
+        judges = (entry.judge for entry in self.tasks.values() if entry is not None)
+        return tuple(dict.fromkeys(judge.model for judge in judges if judge is not None))
+
     def combinations_of(self, task: str) -> list[dict[str, Any]]:
         """The parameters that each candidate of a task is tried with; one empty combination without any."""
         entry = self.tasks.get(task)
@@ -136,7 +160,7 @@ class PlanFile(BaseModel):
     def asks(self, spec: ModelSpec, client: LLMClient) -> bool:
         """Whether a sweep of this plan may call a model here."""
         is_wanted = not self.providers or spec.provider in self.providers
-        return is_wanted and client.router.is_reachable(spec)
+        return is_wanted and router_of(client, spec).is_reachable(spec)
 
     def remedy(self, spec: ModelSpec, client: LLMClient) -> str:
         """What to do so that a model that is not called would be."""

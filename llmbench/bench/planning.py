@@ -23,8 +23,9 @@ from llmbench.bench.forecast import (
     make_forecast,
     over_budget,
 )
-from llmbench.bench.forecast_calls import CallForecast, forecast_calls
+from llmbench.bench.forecast_calls import CallForecast
 from llmbench.bench.forecast_judges import judge_row
+from llmbench.bench.forecast_media import calls_of
 from llmbench.bench.ledger import LedgerState, read_ledger
 from llmbench.bench.measured import Call, Measured
 from llmbench.bench.plan import Plan, TaskPlan
@@ -186,7 +187,7 @@ def forecast_sweep(plan: Plan, client: LLMClient, ledger: Path) -> SweepForecast
     """
     cells = list(make_cells(plan, client))
     state = read_ledger(ledger, {cell.fingerprint for cell in cells}, plan.run_id)
-    calls = forecast_calls(cells, state, client)
+    calls = calls_of(cells, state, client)
     tasks = tuple(
         plan_task(plan, task, [cell for cell in cells if cell.task is task], state, calls, client)
         for task in plan.tasks
@@ -201,7 +202,7 @@ def forecast_sweep(plan: Plan, client: LLMClient, ledger: Path) -> SweepForecast
 
 def forecast_refusal(plan: Plan, cells: Sequence[Cell], state: LedgerState, client: LLMClient) -> str | None:
     """Why a plan asks for more than its budget has left, in one line, or None."""
-    calls = forecast_calls(cells, state, client)
+    calls = calls_of(cells, state, client)
     rows = [
         row
         for task in plan.tasks
@@ -350,7 +351,8 @@ def _seen_so_far(
         places.setdefault((cell.model, cell.sample.id), []).append(cell)
     for (model, prompt), repeats in places.items():
         lines = [state.results.get(cell.fingerprint) for cell in repeats]
-        calls = [_call(cell, line) for cell, line in zip(repeats, lines, strict=True) if line is not None]
+        known = [(cell, line) for cell, line in zip(repeats, lines, strict=True) if line is not None]
+        calls = [_call(cell, line, state.media) for cell, line in known]
         if len(calls) == len(repeats):
             measured.add(model, [prompt], {prompt: calls})
     return [_seen(terms, task, arm, measured) for arm in arms]
@@ -366,8 +368,8 @@ def _seen(terms: Terms, task: TaskPlan, arm: Arm, measured: Measured) -> Assumpt
     return Assumption(f"seen:{arm_name(arm)}", name, trial.delta, float(np.var(trial.differences, ddof=1)), n)
 
 
-def _call(cell: Cell, line: Mapping[str, Any]) -> Call:
-    given = cell_score(cell, str(line["status"]), line.get("output"))
+def _call(cell: Cell, line: Mapping[str, Any], media: Path) -> Call:
+    given = cell_score(cell, str(line["status"]), line.get("output"), media)
     score = 0.0 if given is None else given.value
     return Call(
         str(line["status"]), score, as_number(line.get("latency_ms")), as_number(line.get("cost_usd"))

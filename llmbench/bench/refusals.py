@@ -2,12 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Final
+
+from llmbench.bench import scorers
 from llmbench.bench.account import is_paid, worst_of_call
 from llmbench.bench.cells import Cells
 from llmbench.bench.ledger import LedgerState
+from llmbench.bench.media_client import router_of
 from llmbench.bench.plan import Plan
+from llmbench.catalog import Modality
 from llmbench.errors import SweepError
 from llmbench.routing.client import LLMClient
+
+#: What else makes the worst case of a call known.
+_BY_UNIT: Final[Mapping[Modality, str]] = {
+    "text": ", and the dataset's options `max_tokens`",
+    "image": " `per_image`",
+    "speech": " `per_minute` or `per_million_chars`",
+}
 
 
 def budget_missing(plan: Plan, client: LLMClient) -> str | None:
@@ -32,9 +45,11 @@ def refuse_unready(plan: Plan, client: LLMClient, cells: Cells) -> None:
             that a call can cost is not known.
     """
     for task in plan.tasks:
-        if task.judge and not client.router.is_reachable(client.config.models[task.judge.model]):
+        if task.judge and not _is_reachable(client, task.judge.model):
             said = f"{task.task}: the judge {task.judge.model} cannot be called here"
             raise SweepError(f"{said}; set its key, or name another one")
+        if (lack := scorers.missing(task.dataset)) is not None:
+            raise SweepError(f"{task.task}: nothing is called, since its answers cannot be scored: {lack}")
     missing = budget_missing(plan, client)
     if missing is not None:
         raise SweepError(missing)
@@ -42,8 +57,13 @@ def refuse_unready(plan: Plan, client: LLMClient, cells: Cells) -> None:
     if unknown:
         raise SweepError(
             f"plan {plan.name!r}: the most that a call to {min(unknown)} can cost is not known, so no "
-            "budget can be kept; give the model a `price`, and the dataset's options `max_tokens`"
+            f"budget can be kept; give the model a `price`{_BY_UNIT[plan.modality]}"
         )
+
+
+def _is_reachable(client: LLMClient, model: str) -> bool:
+    spec = client.config.models[model]
+    return router_of(client, spec).is_reachable(spec)
 
 
 def refuse_over_budget(plan: Plan, cells: Cells, state: LedgerState, client: LLMClient) -> None:

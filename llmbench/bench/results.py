@@ -13,6 +13,7 @@ from typing import Any, Final
 
 from llmbench.bench.cells import Cell
 from llmbench.bench.ledger import LedgerState
+from llmbench.bench.media_store import with_path
 from llmbench.bench.scorers import Score, score
 from llmbench.errors import SweepError
 
@@ -47,11 +48,17 @@ _PENDING_FIELDS: Final = ("error_kind", "error")
 
 
 def result_row(
-    run_id: str, cell: Cell, model_id: str, line: Mapping[str, Any] | None, unsent: str | None = None
+    run_id: str,
+    cell: Cell,
+    model_id: str,
+    line: Mapping[str, Any] | None,
+    media: Path,
+    unsent: str | None = None,
 ) -> dict[str, Any]:
     """One row: the cell, what its call gave, and its score.
 
-    `line` is None for a cell never called; `unsent` says why this run did not send it.
+    `line` is None for a cell never called; `media` is the folder of the ledger's files; `unsent` says why
+    this run did not send it.
     """
     row: dict[str, Any] = {
         "schema": 1,
@@ -75,20 +82,42 @@ def result_row(
         known = {name: known.get(name) for name in _PENDING_FIELDS} | {"status": "harness"}
         known["error"] = unsent or known["error"]
     row |= {name: known.get(name) for name in CALL_FIELDS}
-    given = cell_score(cell, row["status"], row["output"])
+    given = cell_score(cell, row["status"], row["output"], media)
     row["score"] = None if given is None else given.value
     row["score_details"] = {} if given is None else dict(given.details)
     return row
 
 
-def cell_score(cell: Cell, status: str, output: str | None) -> Score | None:
-    """The score of a cell: none while it is pending, 0 for the model's own failure."""
+def cell_score(cell: Cell, status: str, output: str | None, media: Path) -> Score | None:
+    """The score of a cell: none while it is pending, 0 for the model's own failure.
+
+    Args:
+        cell: the cell.
+        status: how its call ended.
+        output: the answer's text, or the line of facts of a picture or a narration.
+        media: the folder of the files that such lines name.
+
+    Raises:
+        SweepError: the file of an answer is missing or was changed.
+        DatasetError: the scorer cannot be used.
+    """
     if status == "harness":
         return None
     if status != "ok":
         return Score(0.0, {})
     dataset = cell.task.dataset
-    return score(dataset.scorer.name, dataset.scorer.params, output or "", cell.sample, dataset.output_schema)
+    answer = output or ""
+    if dataset.modality != "text":
+        answer = with_path(answer, media)
+    return score(dataset.scorer.name, dataset.scorer.params, answer, cell.sample, dataset.output_schema)
+
+
+def answered(cells: Iterable[Cell], state: LedgerState) -> Iterator[str | None]:
+    """The answers that a ledger has of cells."""
+    for cell in cells:
+        line = state.results.get(cell.fingerprint)
+        if line is not None and line["status"] == "ok":
+            yield line.get("output")
 
 
 def result_rows(
@@ -101,7 +130,8 @@ def result_rows(
     """Every cell of a plan as a row, in plan order; a cell without a result says why if that is known."""
     for cell in cells:
         line = state.results.get(cell.fingerprint) or state.pending.get(cell.fingerprint)
-        yield result_row(run_id, cell, model_ids[cell.model], line, unsent.get(cell.fingerprint))
+        reason = unsent.get(cell.fingerprint)
+        yield result_row(run_id, cell, model_ids[cell.model], line, state.media, reason)
 
 
 def write_rows(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:

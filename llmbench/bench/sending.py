@@ -34,6 +34,8 @@ MOST_TRIES: Final = 8
 MOST_REPEATS: Final = 1
 #: Failures of our account in a row after which a model is left alone for the rest of the run.
 CLOSES_AFTER: Final = 3
+#: Characters of a sample that a voice speaks first: in its language, and short.
+_WARM_UP_CHARS: Final = 12
 _CLOSING: Final = frozenset({"auth", "quota", "model_not_found"})
 
 
@@ -191,8 +193,10 @@ async def _run_local_lane(work: Work, queue: _Queue, endpoint: Endpoint) -> None
 
 
 async def _warm_up(work: Work, cell: Cell) -> None:
-    shots = cell.task.dataset.prompt.shots
-    example = replace(cell.sample, id="warmup", input=shots[0][0] if shots else "warm up")
+    dataset, own = cell.task.dataset, cell.sample.input
+    shots = dataset.prompt.shots
+    text = shots[0][0] if shots else "warm up" if dataset.modality == "text" else own[:_WARM_UP_CHARS]
+    example = replace(cell.sample, id="warmup", input=text)
     call = replace(cell, sample=example, fingerprint=f"warmup-{secrets.token_hex(16)}")
     if await send(work, call) is not None:
         work.progress.warm_ups += 1

@@ -21,14 +21,16 @@ from typing import Any, TypeVar
 from llmbench.bench.account import Account
 from llmbench.bench.asking import ask
 from llmbench.bench.cells import Cell, Cells, lanes, make_cells
-from llmbench.bench.cluster import check_engine, opened_engine
+from llmbench.bench.cluster import check_engine, opened_engine, refuse_cluster
 from llmbench.bench.headers import HEADERS_FILE, Declared, declare, first_declared
 from llmbench.bench.judged_run import Judged, judge_recorded, judge_run
 from llmbench.bench.ledger import DEFAULT_LEDGER, Ledger, LedgerState, read_ledger
+from llmbench.bench.media_client import MediaClient
+from llmbench.bench.media_store import check_answers, copy_answers, media_folder
 from llmbench.bench.plan import Plan, checked_run_id
 from llmbench.bench.progress import Progress, ProgressFile
 from llmbench.bench.refusals import refuse_over_budget, refuse_unready
-from llmbench.bench.results import result_rows, write_rows, write_whole
+from llmbench.bench.results import answered, result_rows, write_rows, write_whole
 from llmbench.bench.run_folder import CALLS_FILE, DEFAULT_REPORTS, refuse_other_run
 from llmbench.bench.sending import CLOSES_AFTER, run_lanes
 from llmbench.bench.terms import Terms
@@ -98,6 +100,9 @@ def run_sweep(
         RouteError: a candidate cannot take a task's samples.
     """
     check_engine(engine, is_replay=replay)
+    if isinstance(client, MediaClient):
+        refuse_cluster(engine)
+        client.keep_beside(ledger)
     run_id = checked_run_id(plan.run_id if run_id is None else run_id)
     cells = make_cells(plan, client)
     run_dir = reports / run_id
@@ -112,6 +117,8 @@ def run_sweep(
     if replay:
         return _replay(plan, run_id, client, cells, ledger, run_dir, file)
     with Ledger(ledger).opened(cells.fingerprints, run_id) as opened:
+        if plan.modality != "text":  # a file that is lost is said before more is paid for
+            check_answers(answered(cells, opened.state), opened.state.media)
         refuse_over_budget(plan, cells, opened.state, client)
         return _send(plan, run_id, client, cells, opened, run_dir, file, engine)
 
@@ -358,6 +365,7 @@ class _Folder:
             )
         if judged.lines is not None:
             write_rows(self.run_dir / "judgements.jsonl", judged.lines)
+        self._keep_media(state)
         return SweepRun(
             run_dir=self.run_dir,
             cells=len(self.cells),
@@ -367,3 +375,10 @@ class _Folder:
             pending=statuses["harness"],
             notices=progress.notices,
         )
+
+    def _keep_media(self, state: LedgerState) -> None:
+        """Copy the pictures or narrations of the results: a run folder is complete in itself."""
+        own = media_folder(self.run_dir / CALLS_FILE)
+        if self.plan.modality == "text" or own.resolve() == state.media.resolve():
+            return
+        copy_answers(answered(self.cells, state), state.media, own)

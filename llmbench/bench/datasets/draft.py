@@ -17,6 +17,7 @@ import yaml
 from llmbench.bench.card import CARD_FILE, DATA_FILE
 from llmbench.bench.dataset import Dataset, load_dataset
 from llmbench.bench.datasets.chats import Chat
+from llmbench.catalog import Modality
 from llmbench.errors import DatasetError
 
 LINEAGE_FILE: Final = "lineage.jsonl"
@@ -44,6 +45,7 @@ class Draft:
     fields: Mapping[str, str] = field(default_factory=lambda: {"input": "the user's last text"})
     output_schema: Mapping[str, Any] | None = None
     lineage: Sequence[Mapping[str, Any]] = ()
+    modality: Modality = "text"
 
 
 class _Plain(yaml.SafeDumper):
@@ -86,6 +88,9 @@ def files_of(draft: Draft) -> dict[str, bytes]:
     }
     if draft.output_schema is None:
         del card["output_schema"]
+    if draft.modality != "text":
+        del card["prompt"]
+        card["modality"] = draft.modality
     text = yaml.dump(card, Dumper=_Plain, allow_unicode=True, sort_keys=False, width=110)
     files = {DATA_FILE: data, CARD_FILE: text.encode()}
     return {**files, LINEAGE_FILE: _jsonl(draft.lineage)} if draft.lineage else files

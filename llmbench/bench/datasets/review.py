@@ -14,7 +14,7 @@ from llmbench.bench.datasets.masking import Masker, Rule
 from llmbench.bench.datasets.personal import PERSONAL_RULES
 from llmbench.bench.datasets.split import near_pairs
 from llmbench.bench.datasets.texts import text_key
-from llmbench.bench.scorers import check_params, score, target_text
+from llmbench.bench.scorers import check_dataset, check_params, score, target_text
 from llmbench.display.wording import visible
 from llmbench.errors import DatasetError
 
@@ -87,6 +87,12 @@ def _scorer_faults(dataset: Dataset) -> Iterator[Finding]:
         check_params(name, dataset.scorer.params)
     except DatasetError as error:
         yield Finding("fault", str(error))
+        return
+    if dataset.modality != "text":
+        try:
+            check_dataset(dataset)
+        except DatasetError as error:
+            yield Finding("fault", str(error))
         return
     for sample in dataset.samples:
         if sample.target is None:

@@ -230,6 +230,7 @@ def _card(dataset: Dataset) -> dict[str, Any]:
         "system": system if isinstance(system, str) else dict(system),
         "shots": [{"input": asked, "output": told} for asked, told in dataset.prompt.shots],
         "options": dataset.options,
+        "modality": dataset.modality,
     }
 
 

@@ -25,7 +25,12 @@ Ask = Callable[[Sequence[JudgeCell]], Awaitable[Results]]
 
 
 async def judge_task(
-    task: JudgedTask, rows: Iterable[Mapping[str, Any]], client: LLMClient, version: str, ask: Ask
+    task: JudgedTask,
+    rows: Iterable[Mapping[str, Any]],
+    client: LLMClient,
+    version: str,
+    ask: Ask,
+    media: Path | None = None,
 ) -> list[dict[str, Any]]:
     """Judge a task's rows; the lines of judgements.jsonl. None for a task without a judge.
 
@@ -35,12 +40,13 @@ async def judge_task(
         client: whose registry and guard make the bodies; it sends nothing here.
         version: the judge's model version as the plan resolved it.
         ask: sends what the ledger lacks of the cells, and returns the results known by fingerprint.
+        media: the folder of the pictures that the rows name.
 
     Raises:
         RouteError: the judge cannot be called.
         SweepError: the same; or what `ask` raises.
     """
-    return await judge_questions(questions(task, rows), client, version, ask)
+    return await judge_questions(questions(task, rows, media), client, version, ask)
 
 
 async def judge_questions(

@@ -5,8 +5,10 @@ The words alone make a question: two models with the same answer, or a sweep of 
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Final
 
 from llmbench.bench.cells import lane_of
@@ -87,7 +89,7 @@ def distinct(cells: Iterable[JudgeCell]) -> list[JudgeCell]:
 def _arguments(question: Question, asked: Asked, model: str) -> dict[str, Any]:
     return {
         "task": JUDGE_TASK,
-        "prompt": [dict(message) for message in asked.messages],
+        "prompt": _messages(asked),
         "response_format": asked.schema,
         "max_tokens": question.plan.max_tokens,
         "temperature": 0,
@@ -96,6 +98,20 @@ def _arguments(question: Question, asked: Asked, model: str) -> dict[str, Any]:
         "models": [model],
         "allow_fallback": False,
     }
+
+
+def _messages(asked: Asked) -> list[dict[str, Any]]:
+    """The question's messages; its pictures are read each time, so that few are in memory."""
+    *before, last = [dict[str, Any](message) for message in asked.messages]
+    if not asked.pictures:
+        return [*before, last]
+    parts = [{"type": "image_url", "image_url": {"url": _data_url(path)}} for path in asked.pictures]
+    return [*before, {**last, "content": [{"type": "text", "text": last["content"]}, *parts]}]
+
+
+def _data_url(path: Path) -> str:
+    kind = {".jpg": "jpeg"}.get(path.suffix, path.suffix.removeprefix("."))
+    return f"data:image/{kind};base64,{base64.b64encode(path.read_bytes()).decode()}"
 
 
 def _cell(question: Question, asked: Asked, client: LLMClient, version: str, repeat: int) -> JudgeCell:

@@ -7,8 +7,9 @@ or an answer and a failure, need no question. Rubric: each answer of each model,
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import takewhile
+from pathlib import Path
 from typing import Any, Literal, Protocol
 
 from llmbench.bench.dataset import Dataset, Sample
@@ -19,8 +20,11 @@ from llmbench.bench.judging.prompts import (
     Subject,
     ask_pairwise,
     ask_rubric,
+    picture_subject_of,
     subject_of,
+    with_pictures,
 )
+from llmbench.bench.media_store import answer_of, whole_file
 
 Order = Literal["AB", "BA", "alone"]
 
@@ -73,12 +77,18 @@ class Question:
         return f"{row['task']}/{row['sample_id']}/judge {row['model']} {row['repeat']} {self.order}"
 
 
-def questions(task: JudgedTask, rows: Iterable[Mapping[str, Any]]) -> list[Question]:
+def questions(
+    task: JudgedTask, rows: Iterable[Mapping[str, Any]], media: Path | None = None
+) -> list[Question]:
     """The questions that a task's rows need; none for a task without a judge.
 
     Args:
         task: the task.
         rows: rows of results.jsonl, of this task or of all.
+        media: the folder of the pictures that the rows name; without it pictures are not attached.
+
+    Raises:
+        SweepError: a picture is missing or was changed.
     """
     plan = task.judge
     if plan is None:
@@ -91,11 +101,26 @@ def questions(task: JudgedTask, rows: Iterable[Mapping[str, Any]]) -> list[Quest
         if plan.strategy == "pairwise"
         else _rubric(plan, subjects, mine)
     )
+    if task.dataset.modality == "image" and media is not None:
+        return [_looking(question, mine, media) for question in asked]
     return list(asked)
+
+
+def _looking(question: Question, rows: Sequence[Mapping[str, Any]], media: Path) -> Question:
+    """A question with the pictures of the answers that it is about, A first."""
+    row = question.row
+    place = (row["sample_id"], row["repeat"])
+    found = {each["model"]: each for each in rows if (each["sample_id"], each["repeat"]) == place}
+    models = [row["model"], *([] if question.other is None else [question.other])]
+    outputs = [found[model]["output"] for model in (models[::-1] if question.order == "BA" else models)]
+    pictures = [whole_file(media, (answer_of(output) or {}).get("file")) for output in outputs]
+    return replace(question, asked=with_pictures(question.asked, pictures))
 
 
 def _subject(plan: JudgePlan, dataset: Dataset, sample: Sample) -> Subject:
     """The subject of a sample; the instructions that open its own chat are its task, the rest its turns."""
+    if dataset.modality == "image":
+        return picture_subject_of(plan, sample)
     if sample.turns is None:
         system = [each["content"] for each in dataset.messages(sample) if each["role"] == "system"]
         return subject_of(plan, sample, "\n".join(system), dataset.output_schema)

@@ -7,7 +7,16 @@ library. docs/scorers.md lists them all and shows how to add one.
 Importing this package registers our own; those of other distributions are imported when a card names them.
 """
 
-from llmbench.bench.scorers import combined, layout, matching, shipped, similarity, structured
+from llmbench.bench.scorers import (
+    combined,
+    layout,
+    matching,
+    pictures,
+    shipped,
+    similarity,
+    speech,
+    structured,
+)
 from llmbench.bench.scorers.registry import (
     SCORERS,
     Params,
@@ -17,6 +26,7 @@ from llmbench.bench.scorers.registry import (
     ScorerRow,
     check_dataset,
     check_params,
+    missing,
     score,
     scorer,
     scorer_rows,
@@ -35,11 +45,14 @@ __all__ = [
     "combined",
     "layout",
     "matching",
+    "missing",
+    "pictures",
     "score",
     "scorer",
     "scorer_rows",
     "shipped",
     "similarity",
+    "speech",
     "structured",
     "target_text",
 ]

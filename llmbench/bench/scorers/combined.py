@@ -33,7 +33,7 @@ class CombineParams(Params):
         return parts
 
 
-@scorer("combine", CombineParams)
+@scorer("combine", CombineParams, modality=None)
 def combine(params: CombineParams, output: str, sample: Sample, schema: Schema) -> Score:
     """The weighted mean of other scorers; 0 when a part marked `gate` gives less than 1.
 

@@ -15,6 +15,7 @@ from pydantic.fields import FieldInfo
 
 from llmbench.bench.dataset import Dataset, Sample
 from llmbench.bench.scorers import plugins
+from llmbench.catalog import Modality
 from llmbench.errors import DatasetError, LLMBenchError
 
 OWN: Final = "llmbench"
@@ -48,12 +49,16 @@ class Scorer:
         function: `(params, output, sample, schema) -> Score`.
         source: `llmbench`, the distribution of a plug-in, or the module of a function decorated elsewhere.
         is_hint: it may be a part of `combine` and not a dataset's only scorer.
+        modality: the kind of answers that it scores; None for all.
+        missing: `(params) -> why it cannot score here`, None where it can; asked before calls are paid for.
     """
 
     params: type[Params]
     function: ScoreFunction
     source: str = OWN
     is_hint: bool = False
+    modality: Modality | None = "text"
+    missing: Callable[[Any], str | None] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,13 +83,23 @@ class ScorerRow:
 SCORERS: Final[dict[str, Scorer]] = {}
 
 
-def scorer(name: str, params: type[Params] = Params, *, is_hint: bool = False) -> Callable[[_F], _F]:
+def scorer(
+    name: str,
+    params: type[Params] = Params,
+    *,
+    is_hint: bool = False,
+    modality: Modality | None = "text",
+    missing: Callable[[Any], str | None] | None = None,
+) -> Callable[[_F], _F]:
     """Register a function `(params, output, sample, schema) -> Score` under a name.
 
     Args:
         name: what a dataset's card calls it.
         params: the model its parameters are checked with.
         is_hint: True for a scorer too weak to judge alone; it is then allowed inside `combine` only.
+        modality: the kind of answers that it scores. Of pictures and narrations, `output` is the JSON line
+            of their facts, its `file` a path.
+        missing: says what it lacks on this machine, or None.
 
     Raises:
         DatasetError: the name is taken.
@@ -95,7 +110,7 @@ def scorer(name: str, params: type[Params] = Params, *, is_hint: bool = False) -
             raise DatasetError(f"scorer `{name}` is already registered; choose another name")
         module = str(getattr(function, "__module__", "an unnamed module"))
         source = OWN if module.startswith(f"{OWN}.") else module
-        SCORERS[name] = Scorer(params, function, source, is_hint)
+        SCORERS[name] = Scorer(params, function, source, is_hint, modality, missing)
         return function
 
     return register
@@ -179,8 +194,11 @@ def _foreign(name: str, entry: Scorer, params: Params, output: str, sample: Samp
 def check_dataset(dataset: Dataset) -> None:
     """Check that the dataset's scorer may judge alone and gives each sample's own target the full score.
 
+    No target of a picture or a narration can be scored: of those each sample's checks are looked at.
+
     Raises:
-        DatasetError: the scorer or a parameter is wrong, or a target scores below 1 (named with its rules).
+        DatasetError: the scorer, a parameter or a check is wrong, the scorer is for another kind of answers,
+            or a target scores below 1 (named with its rules).
     """
     name, params = dataset.scorer.name, dataset.scorer.params
     if find(name).is_hint:
@@ -188,14 +206,45 @@ def check_dataset(dataset: Dataset) -> None:
             f"{dataset.name}: the scorer `{name}` cannot judge alone, it takes a wrong answer in like words "
             "for right; put it into `combine` beside a scorer that checks facts"
         )
+    _check_kind(dataset)
     for sample in dataset.samples:
-        got = score(name, params, target_text(sample), sample, dataset.output_schema)
+        own = target_text(sample) if dataset.modality == "text" else ""
+        got = score(name, params, own, sample, dataset.output_schema)
+        if dataset.modality != "text":
+            continue
         if got.value < 1 and sample.target is not None:
             failed = ", ".join(k for k, v in got.details.items() if v < 1)
             raise DatasetError(
                 f"{dataset.name}: the target of {sample.id} scores {got.value:.2f} (below 1: {failed}); "
                 "correct the target or its checks"
             )
+
+
+def _check_kind(dataset: Dataset) -> None:
+    """Refuse a scorer of another kind of answers than the dataset's."""
+    check_params(dataset.scorer.name, dataset.scorer.params)
+    for part, _ in _parts(dataset.scorer.name, dataset.scorer.params):
+        if (kind := find(part).modality) not in (None, dataset.modality):
+            raise DatasetError(
+                f"{dataset.name}: the scorer `{part}` is for answers that are {kind}, the card's modality is "
+                f"{dataset.modality}; name another scorer"
+            )
+
+
+def missing(dataset: Dataset) -> str | None:
+    """Why a dataset's answers could not be scored on this machine, or None."""
+    for part, params in _parts(dataset.scorer.name, dataset.scorer.params):
+        look = find(part).missing
+        reason = None if look is None else look(check_params(part, params))
+        if reason is not None:
+            return f"{dataset.name}: the scorer `{part}` {reason}"
+    return None
+
+
+def _parts(name: str, params: Mapping[str, Any]) -> list[tuple[str, Mapping[str, Any]]]:
+    """A scorer with its checked parameters, and those that it is combined of."""
+    parts = params["parts"] if name == "combine" else ()
+    return [(name, params), *((part["scorer"], part.get("params", {})) for part in parts)]
 
 
 def target_text(sample: Sample) -> str:
