@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from llmbench.analytics.media_pages import PAGE_BYTES, MediaPage, show_media
 from llmbench.analytics.pictures import Picture, draw_strip, draw_task
 from llmbench.analytics.story import Story, read_story
 from llmbench.analytics.task_story import LANGUAGES, Candidate
@@ -53,6 +54,7 @@ _FILTERS: Final[Mapping[str, Callable[..., str]]] = {
     "rate": wording.rate,
     "number": wording.number,
     "count_of": wording.count,
+    "size": wording.size,
     "stake": stake,
     "goal": goal,
     "language": lambda tag: LANGUAGES.get(str(tag), str(tag)),
@@ -68,8 +70,8 @@ class _Plain(str):
 def render_report(run_dir: Path, *, extras: Mapping[str, Any] | None = None) -> Path:
     """Write report.html, report.md and figures/*.svg into a run folder; return the path of report.html.
 
-    Reads plan.json, results.jsonl, recommendation.json, and judgements.jsonl, labels.jsonl and extras.json
-    where they are there, and nothing else.
+    Reads plan.json, results.jsonl, recommendation.json, and judgements.jsonl, labels.jsonl, extras.json and
+    the files in media/ where they are there, and nothing else.
 
     Args:
         run_dir: the run folder.
@@ -89,7 +91,7 @@ def render_report(run_dir: Path, *, extras: Mapping[str, Any] | None = None) -> 
     for name, svg in _standalone(pictures).items():
         _write(folder / f"{name}.svg", svg)
     _write(run_dir / "report.md", render_markdown(story))
-    _write(run_dir / "report.html", render_html(story, pictures))
+    _write(run_dir / "report.html", render_html(story, pictures, show_media(run_dir, story.media)))
     return run_dir / "report.html"
 
 
@@ -116,8 +118,10 @@ def _standalone(pictures: Mapping[int, Sequence[Picture]]) -> dict[str, str]:
     return {each.name: figures.standalone(each.svg, style) for drawn in pictures.values() for each in drawn}
 
 
-def render_html(story: Story, pictures: Mapping[int, Sequence[Picture]]) -> str:
-    """The page of a story; `pictures` are the drawn figures by task number."""
+def render_html(
+    story: Story, pictures: Mapping[int, Sequence[Picture]], media: Mapping[int, MediaPage] | None = None
+) -> str:
+    """The page of a story; `pictures` are the drawn figures and `media` the examples, by task number."""
     from markupsafe import Markup
 
     page = _environment(is_html=True)
@@ -134,6 +138,8 @@ def render_html(story: Story, pictures: Mapping[int, Sequence[Picture]]) -> str:
     return page.get_template("report.html.j2").render(
         story=story,
         figures=drawn,
+        media=media or {},
+        page_bytes=PAGE_BYTES,
         strip=strip,
         style=Markup(style),  # noqa: S704 - the packaged style sheets
         commands=_commands(story),

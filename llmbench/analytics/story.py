@@ -15,6 +15,7 @@ from typing import Any, Final
 
 from llmbench.analytics.extras import Extras, read_extras
 from llmbench.analytics.json_objects import as_number, as_object, as_objects, as_texts, read_object
+from llmbench.analytics.media_story import MODALITIES, MediaTask, read_media
 from llmbench.analytics.run_marts import RunMarts
 from llmbench.analytics.task_story import LANGUAGES, LanguageRow, TaskStory, tell_task
 from llmbench.analytics.task_story import in_order as languages_in_order
@@ -32,6 +33,8 @@ class Story:
     """Everything a report shows.
 
     Attributes:
+        modality: text, image or speech: what the run asked for.
+        media: the pictures or narrations of each task by its number; none in a run of texts.
         header: what was declared before the first call.
         uncalibrated: tasks scored by a judge that no person checked.
         notes: what holds for every task; resets: why evidence was begun again.
@@ -62,6 +65,8 @@ class Story:
     pending: int
     fewest: Sequence[tuple[int, int]]
     stakes: Sequence[float]
+    modality: str
+    media: Mapping[int, MediaTask]
 
 
 def read_story(
@@ -91,6 +96,7 @@ def read_story(
     counted = warehouse.rows("select count(*) as n, count(*) filter (where is_pending) as p from stg_results")
     uncalibrated = as_texts(as_object(decided["judge"])["uncalibrated_tasks"])
     resets = as_texts(plan["resets"])
+    modality = plan["modality"] if plan["modality"] in MODALITIES else "text"
     declared = as_object({name: plan[name] for name in _DECLARED}) | as_object(decided["header"])
     return Story(
         run_id=run_id,
@@ -116,6 +122,8 @@ def read_story(
         pending=counted[0]["p"],
         fewest=_fewest(tasks, declared.get("margin")),
         stakes=sorted({task.threshold for task in tasks if task.threshold is not None}),
+        modality=modality,
+        media=read_media(warehouse, run_id, modality, tasks),
     )
 
 

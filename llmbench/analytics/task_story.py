@@ -153,6 +153,11 @@ def in_order(rows: Sequence[Mapping[str, Any]]) -> list[str]:
     return sorted({row["lang"] for row in rows}, key=lambda lang: (lang != "ja", lang == "und", lang))
 
 
+def checked_language(name: str) -> str:
+    """A row's language as a page may declare it; empty when it is unnamed or no language tag."""
+    return name if name != "und" and _LANG.match(name) else ""
+
+
 def _of_task(rows: Sequence[Mapping[str, Any]], task: str) -> list[Mapping[str, Any]]:
     return [row for row in rows if row["task"] == task]
 
@@ -226,5 +231,4 @@ def _with_order(row: Mapping[str, Any], candidates: Sequence[Candidate]) -> dict
     order = dict.fromkeys(model for each in candidates for model in each.arm)
     rank = {model: at for at, model in enumerate(order)}
     answers = sorted(row["answers"], key=lambda each: (rank.get(each["model"], len(rank)), each["model"]))
-    tag = row["lang"] if row["lang"] != "und" and _LANG.match(row["lang"]) else ""
-    return {**row, "answers": answers, "tag": tag}
+    return {**row, "answers": answers, "tag": checked_language(row["lang"])}

@@ -58,6 +58,21 @@ class Move:
 
 
 @dataclass(frozen=True, slots=True)
+class MediaFile:
+    """The file of a media kind.
+
+    Attributes:
+        name: image_models.yaml or speech_models.yaml.
+        profile: the profile that lies over it where the run was made, or None.
+        keys: what the file may call a model -> its key; names that are keys may be left out.
+    """
+
+    name: str
+    profile: str | None = None
+    keys: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
 class Routing:
     """How tasks are routed today.
 
@@ -67,6 +82,7 @@ class Routing:
         configs: file name -> text of the config files, to make the diff from; None for no diff.
         unreachable: models of the tiers that could not be called when the run was planned.
         providers: model key -> provider.
+        media: the media file that the tiers stand in; None for those of text models.
     """
 
     tiers: Mapping[str, Sequence[str]]
@@ -74,6 +90,7 @@ class Routing:
     configs: Mapping[str, str] | None = None
     unreachable: Collection[str] = ()
     providers: Mapping[str, str] | None = None
+    media: MediaFile | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,7 +144,7 @@ def propose(moves: Sequence[Move], measured: Sequence[str], routing: Routing) ->
     raised: dict[str, str] = {}
     for tier in dict.fromkeys([*(name for name in tiers if name in LADDER), *(m.tier for m in moves)]):
         served = {task: name for task, name in task_tiers.items() if _own_list(files, task) is None}
-        row = _tier_row(tier, moves, staying, measured, tiers, served, destinations)
+        row = tier_row(tier, moves, staying, measured, tiers, served, destinations, LADDER)
         rows.append(row)
         if row["changed"]:
             raised[tier] = row["proposed_first"]
@@ -138,9 +155,9 @@ def propose(moves: Sequence[Move], measured: Sequence[str], routing: Routing) ->
         if raised.get(move.tier) != move.model or destinations[move.task] != move.tier:
             edits += _task_edits(files, move, destinations[move.task], listed)
         edits += _channel_edits(files, move, listed)
-    edited, notes = _apply(files, edits)
+    edited, notes = apply_edits(files, edits)
     notes += _warnings(files, edited, moves, destinations, raised)
-    notes += _ahead(listed, tiers, raised, destinations)
+    notes += ahead_notes(listed, tiers, raised, destinations)
     return Proposal(destinations, rows, unified_diff(files, edited), notes, edited)
 
 
@@ -156,7 +173,7 @@ def _destination(move: Move, tiers: Mapping[str, Sequence[str]], *, is_pinned: b
     return move.tier
 
 
-def _tier_row(
+def tier_row(
     tier: str,
     moves: Sequence[Move],
     staying: Sequence[Move],
@@ -164,7 +181,20 @@ def _tier_row(
     tiers: Mapping[str, Sequence[str]],
     task_tiers: Mapping[str, str],
     destinations: Mapping[str, str],
+    changeable: Collection[str],
 ) -> dict[str, Any]:
+    """What becomes of one tier, as a row of recommendation.json.
+
+    Args:
+        tier: its name.
+        moves: every move of the run.
+        staying: those of them that leave their task in its tier and without a list of its own.
+        measured: every task of the run.
+        tiers: tier -> the models that could be called.
+        task_tiers: task -> tier, of the tasks that their tier serves.
+        destinations: task -> the tier that it would be in.
+        changeable: the tiers that may get a new first model.
+    """
     first = next(iter(tiers.get(tier, ())), None)
     tasks = sorted({task for task, name in task_tiers.items() if name == tier})
     here = [task for task in measured if task in tasks]
@@ -175,7 +205,7 @@ def _tier_row(
     blocking = [task for task in tasks if leader is not None and promoted.get(task) != leader]
     is_model = any(move.chain == (leader,) for move in staying)  # a chain is no first model of a tier
     agreed = bool(here) and all(inside.get(task) == leader for task in tasks)
-    changed = tier in LADDER and is_model and leader != first and agreed
+    changed = tier in changeable and is_model and leader != first and agreed
     if changed:
         sentence = f"Put {leader} before {first} in {tier}: proved for every task of it ({', '.join(here)})."
     elif not here:
@@ -280,7 +310,7 @@ def _name(entry: Any) -> str:
     return str(entry.get("model") if isinstance(entry, dict) else entry)
 
 
-def _apply(files: Mapping[str, str], edits: Sequence[Edit]) -> tuple[dict[str, str], list[str]]:
+def apply_edits(files: Mapping[str, str], edits: Sequence[Edit]) -> tuple[dict[str, str], list[str]]:
     """Make the edits one after the other; one that is not safe becomes a note instead."""
     edited, notes = dict(files), []
     for edit in edits:
@@ -341,7 +371,7 @@ def _warnings(
     ]
 
 
-def _ahead(
+def ahead_notes(
     listed: Mapping[str, Sequence[str]],
     tiers: Mapping[str, Sequence[str]],
     raised: Mapping[str, str],

@@ -14,6 +14,7 @@ from llmbench.bench.decide import finish
 from llmbench.bench.decision import Decision, make_decision
 from llmbench.bench.decision_facts import decision_facts
 from llmbench.bench.propose import Move, Routing, propose
+from llmbench.bench.propose_media import propose_media
 from llmbench.bench.race import Race
 from llmbench.bench.table import TaskRows, read_table
 from llmbench.bench.terms import Arm, Terms, arm_name, check_terms
@@ -52,7 +53,10 @@ def recommend(
         for task, decision in decisions.items()
         if decision.chosen is not None
     ]  # fmt: skip
-    proposal = propose(moves, list(decisions), replace(routing, task_tiers={**routing.task_tiers, **routed}))
+    proposing = propose if routing.media is None else propose_media
+    proposal = proposing(
+        moves, list(decisions), replace(routing, task_tiers={**routing.task_tiers, **routed})
+    )
     tasks = [
         _task_json(task, routed[task], proposal.destinations.get(task, routed[task]), decision, plan)
         for task, decision in decisions.items()

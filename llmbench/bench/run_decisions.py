@@ -16,9 +16,11 @@ from llmbench.bench.decision import Decision
 from llmbench.bench.extras import describe
 from llmbench.bench.judged import add_judgements
 from llmbench.bench.propose import Routing
+from llmbench.bench.propose_media import media_routing
 from llmbench.bench.recommend import decide_tasks, recommend
 from llmbench.bench.results import write_whole
 from llmbench.config import Config, load_config
+from llmbench.config.environment import read_environment
 from llmbench.errors import SweepError
 from llmbench.jsonl import read_jsonl
 from llmbench.routing.resolve import tiers_of_tasks
@@ -110,6 +112,9 @@ def _records(path: Path) -> Iterator[dict[str, Any]]:
 
 def _routing(project: Project, config: Config, plan: Mapping[str, Any]) -> Routing:
     """How the project's tasks are routed today, with the files that say so."""
+    kind = plan.get("modality", "text")
+    if kind != "text":
+        return media_routing(config, kind, read_environment(), plan.get("unreachable", ()))
     tiers = {name: [entry.model for entry in entries] for name, entries in config.all_tiers().items()}
     uncalled = set(plan.get("unreachable", ()))
     files = {

@@ -134,3 +134,17 @@ def count(n: int, noun: str) -> str:
 def slug(text: str) -> str:
     """A file-name part made of a-z, 0-9 and hyphens, at most 40 characters."""
     return re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")[:40].strip("-") or "task"
+
+
+def size(n_bytes: float | None) -> str:
+    """A file's size: bytes, kB of 1,000, MB."""
+    if n_bytes is None:
+        return MISSING
+    if n_bytes < 999.5:
+        return f"{n_bytes:.0f} bytes"
+    return f"{n_bytes / 1e3:,.0f} kB" if n_bytes < 999_500 else f"{n_bytes / 1e6:,.1f} MB"
+
+
+def excerpt(text: str, most: int) -> str:
+    """A text, or its beginning and how long it is."""
+    return text if len(text) <= most else f"{text[:most].rstrip()} … ({most:,} of {len(text):,} characters)"
