@@ -2,23 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, Final
 
 from llmbench.catalog import Endpoint, ModelSpec
 from llmbench.config.environment import Environment
-from llmbench.config.media_view import media_config, media_environment
+from llmbench.config.media_view import force_variable, media_config, media_environment
 from llmbench.config.model import MEDIA_FILES, Config, MediaModality
 from llmbench.config.places import Problem, near
-from llmbench.errors import ConfigError
+from llmbench.errors import ConfigError, ParamError
 from llmbench.messages import Usage
 from llmbench.pricing import Made, cost_of
 from llmbench.providers.hosts import Host, open_host
 from llmbench.providers.local_voices import VOICES
 from llmbench.providers.media_wires import media_wire_for
+from llmbench.routing.media_params import normalise
 from llmbench.routing.setup import Setup
 
-#: What a price by any unit is tried with.
-_SAMPLE = Made(images=1, audio_s=60.0, characters=1000)
+#: What a price by unit is tried with.
+_SAMPLES: Final[Mapping[MediaModality, Made]] = {
+    "image": Made(images=1),
+    "speech": Made(audio_s=60.0, characters=1000),
+}
 
 
 def media_problems(
@@ -34,6 +39,8 @@ def media_problems(
             yield "error", (MEDIA_FILES[modality], ("profiles",)), str(error)
             continue
         yield from _models(view, modality, environment, with_address)
+        yield from _options(config, modality)
+        yield from _forced(view, modality, environment)
         yield from _out_of_reach(view, modality, media_environment(environment, modality, media))
 
 
@@ -55,21 +62,58 @@ def _models(
         except ConfigError as error:
             yield "error", (file, (*path, "wire")), str(error)
             continue
+        if spec.wire == "speech" and endpoint.managed is None and "voice" not in spec.defaults:
+            message = f"model {key!r} speaks with no voice of its own; give it defaults: {{voice: …}}"
+            yield "warning", (file, path), message
         if (reason := _unpriced(spec, endpoint)) is not None:
             message = f"model {key!r} has no price, its cost will be unknown: {reason}"
             yield "warning", (file, path), message
 
 
+def _options(config: Config, modality: MediaModality) -> Iterator[Problem]:
+    """Options of tasks, profiles and models that would end every call."""
+    file, media = MEDIA_FILES[modality], config.media[modality]
+    given: list[tuple[tuple[str, ...], Mapping[str, Any]]] = [
+        (("tasks", name, "options"), task.options) for name, task in media.tasks.items()
+    ]
+    given += [(("models", key, "defaults"), model.defaults) for key, model in media.models.items()]
+    given += [
+        (("profiles", name, "tasks", task, "options"), rule.options)
+        for name, profile in media.profiles.items()
+        for task, rule in profile.tasks.items()
+    ]
+    for path, options in given:
+        for name, value in options.items():
+            try:
+                normalise(modality, {name: value})
+            except ParamError as error:
+                yield "error", (file, (*path, name)), str(error)
+
+
+def _forced(view: Config, modality: MediaModality, environment: Environment) -> Iterator[Problem]:
+    """Variables of this process that force a model which is none, or a task which is none."""
+    prefix = f"{modality.upper()}_CLIENT_FORCE_MODEL_KEY"
+    tasks = {force_variable(modality, task): task for task in view.media[modality].tasks}
+    for name, value in environment.variables.items():
+        if not name.startswith(prefix) or not value.strip():
+            continue
+        if name != prefix and name not in tasks:
+            yield "warning", (MEDIA_FILES[modality], ("tasks",)), f"{name} is of no task; {near(name, tasks)}"
+        elif view.model_key(value.strip()) is None:
+            message = f"{name} names model {value.strip()!r}, which this file does not have; "
+            yield "error", (MEDIA_FILES[modality], ("models",)), message + near(value.strip(), view.models)
+
+
 def _unpriced(spec: ModelSpec, endpoint: Endpoint) -> str | None:
     """Why an answer's cost would be unknown, or None."""
     if spec.wire == "speech":  # its answer is audio and nothing else: no tokens, no cost
-        cost, reason = cost_of(spec, endpoint, Usage(), cpu_s=1.0, made=_SAMPLE)
+        cost, reason = cost_of(spec, endpoint, Usage(), cpu_s=1.0, made=_SAMPLES[_kind(spec)])
         if cost is None:
             return "audio comes without a count of tokens; give it a price per_minute or per_million_chars"
         return None
     if endpoint.type == "openrouter":  # it reports what each answer costs
         return None
-    cost, reason = cost_of(spec, endpoint, Usage(1000, 1000), cpu_s=1.0, made=_SAMPLE)
+    cost, reason = cost_of(spec, endpoint, Usage(1000, 1000), cpu_s=1.0, made=_SAMPLES[_kind(spec)])
     return None if cost is not None else reason.removeprefix("unknown: ")
 
 

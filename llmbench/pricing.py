@@ -109,13 +109,15 @@ def cost_of(
 
 
 def _unit_cost(price: Price, made: Made) -> tuple[float, str] | None:
-    """The cost by the unit that the price is for; None where it is by tokens."""
+    """The cost by the unit that the price is for; None where it is by tokens, or none of the unit was made."""
     units = (
         ("per_image", price.per_image, made.images),
         ("per_minute", price.per_minute, made.audio_s / 60),
         ("per_million_chars", price.per_million_chars, made.characters / 1e6),
     )
-    return next(((usd * count, f"registry:{name}") for name, usd, count in units if usd is not None), None)
+    return next(
+        ((usd * count, f"registry:{name}") for name, usd, count in units if usd is not None and count), None
+    )
 
 
 def worst_case_usd(

@@ -145,6 +145,7 @@ models:
     provider: away
     expires: 2020-01-01
     price: {per_minute: 1}
+    defaults: {voice: coral}
 tiers: {voice: [loud]}
 """
     assert [re.split(";| is neither", line)[0] for line in check(speech_models=media)] == [
@@ -152,7 +153,7 @@ tiers: {voice: [loud]}
         "speech_models.yaml:4: error: provider 'away': the header 'api-key' holds a key",
         "speech_models.yaml:8: warning: model 'loud' expired on 2020-01-01",
         (
-            "speech_models.yaml:10: info: tier 'voice': nothing of it can be called here: the address of"
+            "speech_models.yaml:11: info: tier 'voice': nothing of it can be called here: the address of"
             " provider away is refused"
         ),
     ]
@@ -172,6 +173,7 @@ tiers: {voice: [free]}
     assert [line.partition(";")[0] for line in check(speech_models=media)] == [
         "speech_models.yaml:5: error: model 'mei': there is no local voice 'mei-jo'",
         "speech_models.yaml:7: error: model 'lost': speech models have no wire 'images'",
+        "speech_models.yaml:6: warning: model 'free' speaks with no voice of its own",
         (
             "speech_models.yaml:6: warning: model 'free' has no price, its cost will be unknown: audio comes"
             " without a count of tokens"
@@ -181,6 +183,34 @@ tiers: {voice: [free]}
             " for provider host: set NO_SUCH_KEY"
         ),
     ]
+
+
+def test_options_and_forced_models_that_would_end_every_call_are_told(write_configs):
+    media = """\
+providers: {host: {base_url: "http://127.0.0.1:1/v1"}}
+models:
+  pic: {provider: host, price: {per_image: 1}, defaults: {nn: 1}}
+  wrong: {provider: host, price: {per_minute: 1}}
+tiers: {pictures: [pic]}
+tasks:
+  scene: {tier: pictures, options: {size: big}}
+"""
+    folder = write_configs(**GOOD, image_models=media)
+    variables = {
+        "IMAGE_CLIENT_FORCE_MODEL_KEY": "nope",
+        "IMAGE_CLIENT_FORCE_MODEL_KEY_SCENNE": "pic",
+        "IMAGE_CLIENT_FORCE_MODEL_KEY_SCENE": "pic",
+    }
+    found = [str(each) for each in check_folder(folder, variables=variables, today=TODAY)]
+    for start in (
+        "image_models.yaml:3: error: unknown image parameter 'nn'",
+        "image_models.yaml:7: error: size must be WIDTHxHEIGHT",
+        "image_models.yaml:2: error: IMAGE_CLIENT_FORCE_MODEL_KEY names model 'nope'",
+        "image_models.yaml:6: warning: IMAGE_CLIENT_FORCE_MODEL_KEY_SCENNE is of no task; did you mean",
+        "image_models.yaml:4: warning: model 'wrong' has no price",
+    ):
+        assert any(line.startswith(start) for line in found), (start, found)
+    assert not any("FORCE_MODEL_KEY_SCENE " in line for line in found)
 
 
 # ---- prices

@@ -248,3 +248,11 @@ def test_a_text_task_beside_the_media_files_is_routed_as_ever(write_configs):
     with LLMClient(write_configs(**FILES)) as client:
         assert client.explain("caption").candidates == ("writer",)
         assert client.explain("never_heard_of").tier == "standard"
+
+
+def test_a_text_call_that_names_an_image_model_is_told_its_door(write_configs):
+    with (
+        LLMClient(write_configs(**FILES)) as client,
+        pytest.raises(RouteError, match=r"painter: a model of image_models.yaml: ask through ImageClient"),
+    ):
+        client.explain("caption", "x", models="painter")

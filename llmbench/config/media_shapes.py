@@ -6,13 +6,16 @@ unknown, never assumed.
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Final, Literal
 
 from pydantic import AliasChoices, Field, StrictBool, StrictStr
 
 from llmbench.config.model import MediaWireName
 from llmbench.config.shapes import DatedText, Names, Number, PriceShape, ProviderShape, Shape
 
+#: Pixels as "1536x1024", or the longest edge by Gemini's names; and a ratio such as "16:9".
+SIZE: Final = r"[1-9][0-9]{0,4}x[1-9][0-9]{0,4}|[124]K"
+RATIO: Final = r"[1-9][0-9]{0,3}:[1-9][0-9]{0,3}"
 Least1 = Annotated[int, Field(ge=1)]
 
 
@@ -33,8 +36,8 @@ class ImageCapabilitiesShape(MediaCapabilitiesShape):
     supports_seed: StrictBool | None = None
     supports_reference_images: StrictBool | None = None
     max_batch_n: Least1 | None = None
-    sizes: Names = Field(default_factory=list)
-    aspect_ratios: Names = Field(default_factory=list)
+    sizes: list[Annotated[str, Field(pattern=f"^(?:{SIZE})$")]] = Field(default_factory=list)
+    aspect_ratios: list[Annotated[str, Field(pattern=f"^(?:{RATIO})$")]] = Field(default_factory=list)
 
 
 class SpeechCapabilitiesShape(MediaCapabilitiesShape):

@@ -7,7 +7,6 @@ the `LLM_*` variables that name models mean text models and hold for no media ca
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Final
@@ -71,10 +70,10 @@ def media_environment(environment: Environment, modality: MediaModality, media: 
     """The environment of media calls: models are forced by the variables of this kind alone.
 
     `IMAGE_CLIENT_FORCE_MODEL_KEY` forces one model for every task, `IMAGE_CLIENT_FORCE_MODEL_KEY_<TASK>` for
-    one: the task's name in capitals, with `_` for whatever is no letter or digit.
+    one: the task's name in capitals, with `_` for whatever is no letter or digit of any script.
     """
     name = _variable(modality, "FORCE_MODEL_KEY")
-    forced = {task: environment.secret(f"{name}_{_capitals(task)}") for task in media.tasks}
+    forced = {task: environment.secret(force_variable(modality, task)) for task in media.tasks}
     everywhere = environment.secret(name)
     return replace(
         environment,
@@ -85,12 +84,17 @@ def media_environment(environment: Environment, modality: MediaModality, media: 
     )
 
 
+def force_variable(modality: MediaModality, task: str) -> str:
+    """The variable that forces the model of one task."""
+    return f"{_variable(modality, 'FORCE_MODEL_KEY')}_{_capitals(task)}"
+
+
 def _variable(modality: MediaModality, name: str) -> str:
     return f"{modality.upper()}_CLIENT_{name}"
 
 
 def _capitals(task: str) -> str:
-    return re.sub(r"[^A-Z0-9]", "_", task.upper())
+    return "".join(char if char.isalnum() else "_" for char in task.upper())
 
 
 def _profiled(

@@ -81,7 +81,7 @@ def resolve(
     for candidate in _with_fallback_model(config, choice.candidates):
         key = config.model_key(candidate.model)
         if key is None:
-            choice.excluded.append((candidate.model, "no model, code or unique model id of that name"))
+            choice.excluded.append((candidate.model, _unknown(config, candidate.model)))
             continue
         spec = config.models[key]
         need = wanted.input_tokens + output_tokens(config, wanted, tier, spec)
@@ -111,6 +111,14 @@ def resolve(
         excluded=tuple(choice.excluded),
         slot=choice.slot,
     )
+
+
+def _unknown(config: Config, model: str) -> str:
+    """Why a name is no candidate, with the door where it is one."""
+    kind = next((kind for kind, media in config.media.items() if model in media.models), None)
+    if kind is not None:
+        return f"a model of {MEDIA_FILES[kind]}: ask through {DOORS[kind]}"
+    return "no model, code or unique model id of that name"
 
 
 def _refuse_media(config: Config, wanted: Wanted) -> None:
