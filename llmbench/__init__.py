@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from llmbench.errors import ProviderError as ProviderError
     from llmbench.errors import RouteError as RouteError
     from llmbench.errors import SweepError as SweepError
+    from llmbench.errors import UnsavedError as UnsavedError
     from llmbench.errors import WarehouseError as WarehouseError
     from llmbench.media import Image as Image
     from llmbench.media import ImageResponse as ImageResponse
@@ -67,6 +68,7 @@ _HOMES = {
     "NotebookError": "llmbench.errors",
     "WarehouseError": "llmbench.errors",
     "BudgetExceeded": "llmbench.errors",
+    "UnsavedError": "llmbench.errors",
 }
 __all__ = sorted([*_HOMES, "__version__"])  # noqa: PLE0605 -- the names stand once, in _HOMES
 

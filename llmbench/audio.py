@@ -33,6 +33,16 @@ _FRAME_SAMPLES: Final = 32_768
 _RAW: Final = frozenset({"audio/pcm", "audio/l16", "audio/x-pcm", "audio/raw", "audio/x-raw"})
 #: What FFmpeg may take an answer for.
 _READ_AS: Final = "wav,mp3,ogg,flac,aac,mov,matroska"
+#: Of PyAV beside its own errors: a broken header makes it trip over what it did not find.
+_TRIPS: Final = (
+    ArithmeticError,
+    AttributeError,
+    LookupError,
+    MemoryError,
+    RuntimeError,
+    TypeError,
+    ValueError,
+)
 _INSTALL: Final = 'pip install "llmbench[audio]"'
 
 
@@ -40,11 +50,12 @@ _INSTALL: Final = 'pip install "llmbench[audio]"'
 class AudioFormat:
     """One format of a finished narration. `container` and `codec` are FFmpeg's names, None for plain samples.
 
-    `rates_hz` are the sample rates that the codec takes, empty for any; `bits_per_s` is what it may use.
+    `suffixes` are the endings of its files' names, the usual one first; `rates_hz` the sample rates that such
+    a file can have, empty for any; `bits_per_s` is what the codec may use.
     """
 
     mime: str
-    suffix: str
+    suffixes: tuple[str, ...] = ()
     container: str | None = None
     codec: str | None = None
     rates_hz: tuple[int, ...] = ()
@@ -52,14 +63,19 @@ class AudioFormat:
 
 
 _MPEG_RATES: Final = (8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000)
+_AAC_RATES: Final = (*_MPEG_RATES, 64000, 88200, 96000)
+#: "adts" is what format aac means in a file of the name `.aac`: the same codec, as a bare stream.
 FORMATS: Final[Mapping[str, AudioFormat]] = {
-    "wav": AudioFormat("audio/wav", ".wav"),
-    "pcm": AudioFormat("audio/pcm", ".pcm"),
-    "mp3": AudioFormat("audio/mpeg", ".mp3", "mp3", "libmp3lame", _MPEG_RATES, 96_000),
-    "opus": AudioFormat("audio/ogg", ".opus", "ogg", "libopus", (8000, 12000, 16000, 24000, 48000), 64_000),
-    "flac": AudioFormat("audio/flac", ".flac", "flac", "flac"),
-    "aac": AudioFormat("audio/mp4", ".m4a", "ipod", "aac", (*_MPEG_RATES, 64000, 88200, 96000), 64_000),
+    "wav": AudioFormat("audio/wav", (".wav",)),
+    "pcm": AudioFormat("audio/pcm"),
+    "mp3": AudioFormat("audio/mpeg", (".mp3",), "mp3", "libmp3lame", _MPEG_RATES, 96_000),
+    # Every decoder plays Opus at 48 kHz, whatever its encoder was given (RFC 7845, 5.1).
+    "opus": AudioFormat("audio/ogg", (".opus", ".ogg"), "ogg", "libopus", (48000,), 64_000),
+    "flac": AudioFormat("audio/flac", (".flac",), "flac", "flac"),
+    "aac": AudioFormat("audio/mp4", (".m4a", ".mp4"), "ipod", "aac", _AAC_RATES, 64_000),
+    "adts": AudioFormat("audio/aac", (".aac",), "adts", "aac", _AAC_RATES, 64_000),
 }
+_ENDINGS: Final = ", ".join(suffix for form in FORMATS.values() for suffix in form.suffixes)
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +94,46 @@ class Sound:
     def duration_s(self) -> float:
         """Their time in seconds."""
         return self.samples / self.rate_hz
+
+
+def format_for(path: Path | None, asked: str | None = None) -> str:
+    """The format of a file, by what is asked for and by the ending of its name; WAV where neither says one.
+
+    Args:
+        path: the file to write, None for none.
+        asked: a format by name.
+
+    Returns:
+        A key of FORMATS.
+
+    Raises:
+        ParamError: the two contradict each other, or the ending is unknown and no format is asked for.
+    """
+    suffix = "" if path is None else path.suffix.lower()
+    named = next((name for name, form in FORMATS.items() if suffix in form.suffixes), None)
+    if named is None:
+        if suffix and asked is None:
+            known = f"use {_ENDINGS}, or say which with format="
+            raise ParamError(f"out: no format is known by the ending {suffix!r:.40}; {known}")
+        return asked or "wav"
+    means = "aac" if named == "adts" else named
+    if asked not in (None, means):
+        raise ParamError(
+            f"out: {suffix} is a name for {means} and format is {asked!r:.40}; leave one of them out"
+        )
+    return named
+
+
+def nearest_rate(rate_hz: int, allowed: tuple[int, ...]) -> int:
+    """The rate itself where it is allowed, else the next higher one, which loses nothing, else the highest.
+
+    Args:
+        rate_hz: what is asked for.
+        allowed: as AudioFormat has them; nothing stands for any.
+    """
+    if not allowed or rate_hz in allowed:
+        return rate_hz
+    return min((rate for rate in allowed if rate > rate_hz), default=max(allowed))
 
 
 def decode(data: bytes, mime: str | None, rate_hz: int = 24_000) -> Sound:
@@ -154,7 +210,7 @@ def encode_file(wav_path: Path, out_path: Path, format: str) -> None:  # noqa: A
     Args:
         wav_path: mono or stereo, any rate.
         out_path: the file to write, whatever its suffix.
-        format: mp3, opus, flac or aac; see FORMATS.
+        format: a key of FORMATS that has a codec.
 
     Raises:
         ParamError: the format is none that is encoded, or the file is no WAV file or has no samples.
@@ -181,7 +237,7 @@ def _transcode(av: ModuleType, wav_path: Path, out_path: Path, target: AudioForm
         av.open(str(wav_path), format="wav") as source,
         av.open(str(out_path), "w", format=target.container, options=exact) as made,
     ):
-        rate = _nearest_rate(source.streams.audio[0].rate, target.rates_hz)
+        rate = nearest_rate(source.streams.audio[0].rate, target.rates_hz)
         stream = made.add_stream(target.codec, rate=rate, layout="mono")
         if target.bits_per_s is not None:
             stream.bit_rate = target.bits_per_s
@@ -193,13 +249,6 @@ def _transcode(av: ModuleType, wav_path: Path, out_path: Path, target: AudioForm
         if place == 0:
             raise ParamError(f"{wav_path.name} has no samples; there is nothing to encode")
         made.mux(stream.encode(None))
-
-
-def _nearest_rate(rate_hz: int, allowed: tuple[int, ...]) -> int:
-    """The rate itself where the codec takes it, else the next higher one, else the highest."""
-    if not allowed or rate_hz in allowed:
-        return rate_hz
-    return min((rate for rate in allowed if rate > rate_hz), default=max(allowed))
 
 
 def _type_of(mime: str | None) -> tuple[str, dict[str, int]]:
@@ -242,8 +291,9 @@ def _decoded(data: bytes) -> Sound:
                 size += len(pieces[-1])
                 if size > MAX_PCM_BYTES:
                     raise _malformed(f"it decodes to more than {MAX_PCM_BYTES // 2**20} MiB")
-    except (av.FFmpegError, ValueError) as error:
-        raise _malformed(f"{getattr(error, 'strerror', None) or type(error).__name__}".lower()) from None
+    except (av.FFmpegError, *_TRIPS) as error:
+        said = getattr(error, "strerror", None) or "no decoder makes sense of it"
+        raise _malformed(said.lower()) from None
     return Sound(b"".join(pieces), rate)
 
 

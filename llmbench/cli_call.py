@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -10,6 +13,7 @@ import typer
 from rich.markup import escape
 
 from llmbench.cli_output import Configs, Json, err, out, print_json
+from llmbench.errors import LLMBenchError, UnsavedError
 
 if TYPE_CHECKING:
     from llmbench.media import ImageResponse, SpeechResponse
@@ -93,7 +97,7 @@ def image(
     """Make pictures of a prompt the way its task is routed."""
     from llmbench.routing.image_client import ImageClient
 
-    with ImageClient(configs) as client:
+    with ImageClient(configs) as client, _kept():
         reply = client.generate(
             task, _text(prompt), out=out_file, aspect_ratio=aspect_ratio, size=size, n=n, seed=seed,
             negative_prompt=negative, references=reference or (), channel=channel, env=env,
@@ -126,7 +130,7 @@ def speak(
     """Have a text spoken the way its task is routed."""
     from llmbench.routing.speech_client import SpeechClient
 
-    with SpeechClient(configs) as client:
+    with SpeechClient(configs) as client, _kept():
         reply = client.synthesize(
             task, _text(text), out=out_file, voice=voice, speed=speed, instructions=instructions, split=split,
             channel=channel, env=env, models=_split(models), allow_fallback=allow_fallback or None,
@@ -137,6 +141,33 @@ def speak(
         srt.write_text(reply.srt(), encoding="utf-8", newline="\n")
         files.append(str(srt))
     _print_media(reply, {"files": files, "duration_s": reply.duration_s}, is_json=as_json)
+
+
+@contextmanager
+def _kept() -> Iterator[None]:
+    """Write what was paid for and could not be saved to a folder of its own.
+
+    Raises:
+        LLMBenchError: it could not be saved; the text says where it is now.
+    """
+    from llmbench.media import ImageResponse
+
+    try:
+        yield
+    except UnsavedError as error:
+        made = error.response
+        if isinstance(made, ImageResponse):
+            unsaved = {
+                f"{n}{each.suffix}": each.data for n, each in enumerate(made.images, 1) if not each.path
+            }
+        else:
+            unsaved = {f"audio.{made.mime.partition('/')[2]}": made.audio} if made.path is None else {}
+        if not unsaved:
+            raise LLMBenchError(error.problem) from error  # the record alone is missing
+        folder = Path(tempfile.mkdtemp(prefix="llmbench-unsaved-"))
+        for name, data in unsaved.items():
+            (folder / name).write_bytes(data)
+        raise LLMBenchError(f"{error.problem}; what came was kept in {folder}") from error
 
 
 def _door(configs: Path, task: str) -> LLMClient | ImageClient | SpeechClient:

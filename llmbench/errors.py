@@ -7,6 +7,7 @@
     |-- ProviderError           one attempt at one model failed; `kind` is one of ERROR_KINDS
     |-- FallbackExhausted       every attempt failed; also an ExceptionGroup of them
     |-- BudgetExceeded          the next call would pass a budget; nothing was spent on it
+    |-- UnsavedError            pictures or audio came and were paid for, and a file could not be written
     |-- EmbeddedServerError     a local model cannot be found or started
     `-- BenchError              the lab half
         |-- DatasetError        a dataset or its card is not as declared
@@ -157,6 +158,21 @@ class FallbackExhausted(ExceptionGroup[ProviderError], LLMBenchError):
 
 class BudgetExceeded(LLMBenchError):
     """The next call would pass a budget. Nothing was sent and nothing spent."""
+
+
+class UnsavedError(LLMBenchError):
+    """What a call made could not be written to its file, or the record beside it could not.
+
+    Attributes:
+        problem: which file, and why.
+        response: the ImageResponse or SpeechResponse with all that came and was paid for. A picture that was
+            written has its `path`; audio that was not is in `audio`.
+    """
+
+    def __init__(self, problem: str, response: Any) -> None:
+        super().__init__(f"{problem}; what came is in the error's `response`: write it elsewhere")
+        self.problem = problem
+        self.response = response
 
 
 class EmbeddedServerError(LLMBenchError):

@@ -1,4 +1,4 @@
-"""Characters as a reader sees them: where a text may be cut without tearing one. Pure.
+"""Characters as a reader sees them, and words of them: where a text may be cut without tearing one. Pure.
 
 Source: Unicode Annex 29, extended grapheme clusters. Left out are the prefixes of some scripts and the
 conjuncts of Indic ones, which no voice of ours reads.
@@ -6,10 +6,15 @@ conjuncts of Indic ones, which no voice of ours reads.
 
 from __future__ import annotations
 
+import re
 import unicodedata
 from typing import Final
 
 _JOINER: Final = "\u200d"
+#: What stands within a number between two digits, and within a Latin word between two letters.
+_IN_NUMBER: Final = frozenset(".,:/．，：／\u00a0\u202f")
+_IN_WORD: Final = frozenset("'’-")
+_LATIN: Final = re.compile("[A-Za-zÀ-ɏＡ-Ｚａ-ｚ]")
 #: Kinds of Hangul letters that belong to one syllable: leading (L), vowel (V), trailing (T), and whole ones.
 _SYLLABLES: Final = frozenset(
     {
@@ -35,6 +40,27 @@ def is_boundary(text: str, place: int) -> bool:
             start -= 1
         return (place - start) % 2 == 0
     return (_hangul(before), _hangul(after)) not in _SYLLABLES
+
+
+def is_within_word(text: str, place: int) -> bool:
+    """Whether a place, over 0 and below the text's length, is within a number (1,234.56) or a Latin word."""
+    before, after = text[place - 1], text[place]
+    return (
+        (_is_latin(before) and _is_latin(after))
+        or (place > 1 and _joins(text[place - 2], before, after))
+        or (place + 1 < len(text) and _joins(before, after, text[place + 1]))
+    )
+
+
+def _joins(first: str, mark: str, last: str) -> bool:
+    """Whether a mark stands within a number or a word."""
+    if mark in _IN_NUMBER:
+        return first.isdigit() and last.isdigit()
+    return mark in _IN_WORD and _is_latin(first) and _is_latin(last)
+
+
+def _is_latin(char: str) -> bool:
+    return char.isdigit() or _LATIN.match(char) is not None
 
 
 def _extends(char: str) -> bool:

@@ -14,6 +14,8 @@ from llmbench.errors import ParamError, ProviderError
 _PCM, _EXTENSIBLE = 1, 0xFFFE
 #: A size from here on stands for one that was not known when the header was sent.
 _UNKNOWN_SIZE: Final = 0x7FFF0000
+#: Bits of a sample that is a whole number; more or fewer are no sound.
+_BITS: Final = (1, 64)
 #: The sizes in a header have 32 bits, and one of them counts the rest of the header too.
 _MOST_BYTES: Final = 0xFFFFFFFF - 36
 
@@ -67,7 +69,8 @@ def read_layout(data: bytes) -> Layout:
     """Where the samples of a WAV file lie. A size that was unknown when the header was sent means all of it.
 
     Raises:
-        ProviderError: kind malformed; it has no description or no samples part, or is cut off.
+        ProviderError: kind malformed; it has no description or no samples part, is cut off, or has samples
+            that cannot be.
     """
     chunk, place = b"", 12
     while data[8:12] == b"WAVE" and place + 8 <= len(data):
@@ -95,6 +98,8 @@ def _layout(chunk: bytes, start: int, end: int) -> Layout:
     kind, channels, rate_hz, _, _, bits = struct.unpack_from("<HHIIHH", chunk)
     if kind == _EXTENSIBLE and len(chunk) >= 26:
         kind = struct.unpack_from("<H", chunk, 24)[0]
+    if kind == _PCM and not _BITS[0] <= bits <= _BITS[1]:
+        raise _malformed(f"it names samples of {bits} bits")
     return Layout(rate_hz, channels, bits, start, end, kind == _PCM, chunk)
 
 

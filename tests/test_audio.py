@@ -9,18 +9,33 @@ import struct
 import sys
 import tracemalloc
 import wave
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from llmbench import audio
-from llmbench.audio import FORMATS, Sound, decode, encode_file, resample, smooth_edges, wav_bytes
+from llmbench.audio import (
+    FORMATS,
+    Sound,
+    decode,
+    encode_file,
+    format_for,
+    nearest_rate,
+    resample,
+    smooth_edges,
+    wav_bytes,
+)
 from llmbench.errors import ConfigError, ParamError, ProviderError
 from tests.servers.speech_provider import RATE_HZ, coded, tone, wav
 
 pytest.importorskip("av")
 TONE = tone("x" * 50)  # one second
+SEEDS = [
+    *(wav(tone("abc"), bits=bits, channels=channels) for bits, channels in ((16, 1), (24, 1), (16, 2))),
+    *(coded(tone("abc"), name) for name in ("mp3", "opus", "flac", "aac")),
+]
 
 
 def numbers(pcm: bytes) -> array.array:
@@ -132,6 +147,8 @@ def test_an_answer_without_samples_is_no_media(data, mime):
         (wav(TONE, rate_hz=0), "audio/wav"),
         (wav(TONE, rate_hz=4_000_000), "audio/wav"),
         (wav(TONE, channels=0), "audio/wav"),
+        (wav(TONE, bits=0), "audio/wav"),
+        (wav(TONE, bits=255, channels=2), "audio/wav"),
         (wav(TONE, channels=3000), "audio/wav"),
         (TONE, "audio/pcm;rate=3"),
         (coded(TONE, "opus")[:60], "audio/ogg"),
@@ -156,6 +173,28 @@ def test_an_answer_that_decodes_to_far_more_than_it_holds_is_refused(monkeypatch
     silence = coded(bytes(3 * 2**20), "flac")
     assert len(silence) < 2**17
     assert failed(silence, "audio/flac").kind == "malformed"
+
+
+@given(st.data())
+def test_a_broken_file_is_a_sound_or_a_typed_failure_whichever_bytes_are_broken(data):
+    whole = data.draw(st.sampled_from(SEEDS))
+    made = bytearray(whole[: data.draw(st.integers(1, len(whole)))])
+    for _ in range(data.draw(st.integers(1, 5))):
+        place = data.draw(st.integers(0, min(len(made) - 1, data.draw(st.sampled_from([43, 400, 10**6])))))
+        broken = data.draw(st.sampled_from([b"\0", b"\xff", b"\x7f", b"\0" * 4, b"\xff" * 4, b"\1\0\0\0"]))
+        made[place : place + len(broken)] = broken
+    try:
+        found = "a sound" if decode(bytes(made), None).samples else "nothing"
+    except ProviderError as error:
+        found = error.kind
+    assert found in ("a sound", "malformed", "no_media")
+
+
+@pytest.mark.parametrize(("kind", "bits"), [(3, 0), (0x1234, 16), (0xFFFE, 16)])
+def test_a_wav_of_a_coding_that_no_decoder_knows_is_malformed(kind, bits):
+    made = bytearray(wav(TONE))
+    made[20:22], made[34:36] = struct.pack("<H", kind), struct.pack("<H", bits)
+    assert failed(bytes(made)).kind == "malformed"
 
 
 @given(st.binary(max_size=200), st.sampled_from(["audio/wav", "audio/mpeg", "audio/pcm", "", None]))
@@ -222,10 +261,51 @@ def test_a_written_wav_is_what_the_standard_library_reads():
     assert wav_bytes(Sound(TONE, RATE_HZ)) == wav(TONE)
 
 
+# ---- formats of files
+
+
+@pytest.mark.parametrize(
+    ("name", "form"),
+    [
+        *(("a.wav", "wav"), ("a.MP3", "mp3"), ("a.flac", "flac"), ("a.opus", "opus"), ("a.ogg", "opus")),
+        *(("a.m4a", "aac"), ("a.mp4", "aac"), ("a.aac", "adts"), ("a", "wav")),
+    ],
+)
+def test_a_format_is_that_of_the_ending(name, form):
+    assert format_for(Path(name)) == form
+    named = "aac" if form == "adts" else form
+    assert format_for(Path(name), named) == form
+
+
+@pytest.mark.parametrize("name", ["a.gif", "a.pcm", "a.v2", "a.wave"])
+def test_an_unknown_ending_is_refused_unless_a_format_is_asked_for(name):
+    with pytest.raises(
+        ParamError, match=r"by the ending '\.\w+'; use \.wav, .*\.aac, or say which with format="
+    ):
+        format_for(Path(name))
+    assert format_for(Path(name), "mp3") == "mp3"
+
+
+@pytest.mark.parametrize(("name", "asked"), [("a.mp3", "wav"), ("a.aac", "mp3"), ("a.ogg", "flac")])
+def test_an_ending_that_contradicts_the_format_is_refused(name, asked):
+    with pytest.raises(
+        ParamError, match=rf"is a name for \w+ and format is '{asked}'; leave one of them out"
+    ):
+        format_for(Path(name), asked)
+
+
+@given(st.integers(4000, 192_000), st.sampled_from([form.rates_hz for form in FORMATS.values()]))
+def test_the_nearest_rate_is_the_next_that_loses_nothing(rate, allowed):
+    found = nearest_rate(rate, allowed)
+    assert not allowed or found in allowed
+    assert found >= rate or found == max(allowed)
+    assert nearest_rate(found, allowed) == found
+
+
 # ---- encode_file
 
 
-@pytest.mark.parametrize("name", ["mp3", "opus", "flac", "aac"])
+@pytest.mark.parametrize("name", ["mp3", "opus", "flac", "aac", "adts"])
 def test_a_wav_file_is_encoded_the_same_each_time_and_decodes_to_its_duration(tmp_path, name):
     source, first, second = (tmp_path / file for file in ("a.wav", "b", "c"))
     source.write_bytes(wav(tone("x" * 100)))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import io
 import json
+import re
 import signal
 import subprocess
 import sys
@@ -164,17 +165,25 @@ def test_a_key_that_is_out_of_quota_rests_and_the_next_one_is_used(open_images, 
 
     painter.answer = answer
     client = open_images(variables, keys=["FIRST", "SECOND"], a={})
-    error = exhausted(client, "scene", "a cube")
-    assert error.kind == "quota"
-    assert "rests for 10 min, another key is next" in str(error.exceptions[0])
-    assert "(FIRST)" in str(error.exceptions[0])
-    for _ in range(2):
-        assert client.generate("scene", "a cube", size="64x64").model == "a"
+    responses = [client.generate("scene", "a cube", size="64x64") for _ in range(2)]
     used = [request.headers["authorization"].split()[1].split("-")[0] for request in painter.received]
     assert used == ["first", "second", "second"]
-    said = json.dumps(lines(log)) + str(error) + repr(error.exceptions)
-    assert not any(value in said for value in variables.values())
-    assert "key#" in said
+    assert [attempt.error_kind for attempt in responses[0].attempts] == ["quota", None]
+    assert [len(response.attempts) for response in responses] == [2, 1]
+    refused = lines(log)[0]["attempts"][0]
+    assert (refused["error_kind"], refused["status_code"]) == ("quota", 429)
+    assert re.search(r"key#\w{4} \(FIRST\) rests for 10 min, another key is next", refused["error"])
+    assert not any(value in json.dumps(lines(log)) + str(responses) for value in variables.values())
+
+
+def test_a_request_is_sent_once_with_each_key_at_most(open_images, painter):
+    painter.outcome = failure(401, "invalid_api_key")
+    keys = ("FIRST", "SECOND", "THIRD")
+    variables = {name: f"{name.lower()}-secret-value" for name in keys}
+    error = exhausted(open_images(variables, keys=keys, a={}), "scene", "a cube")
+    assert [failed.kind for failed in error.exceptions] == ["auth"] * 3
+    assert len({request.headers["authorization"] for request in painter.received}) == 3
+    assert len(painter.received) == 3
 
 
 def test_a_key_that_the_provider_repeats_is_in_no_error_and_no_line(open_images, painter, log):

@@ -6,6 +6,7 @@ import hashlib
 import io
 import json
 import os
+import pickle
 import threading
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from llmbench import (
     ParamError,
     RouteError,
     SpeechClient,
+    UnsavedError,
 )
 from llmbench.media import Blob
 from llmbench.providers.pictures import converted, open_picture
@@ -99,12 +101,35 @@ def test_a_full_disk_leaves_no_half_file_and_the_older_one_whole(open_images, lo
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(Path, "write_bytes", full_disk)
-    with pytest.raises(ParamError, match="cannot be written: No space left on device"):
+    with pytest.raises(UnsavedError, match="cannot be written: No space left on device") as caught:
         client.generate("scene", "another", out=out, size="64x64")
     monkeypatch.undo()
     assert {path.name: path.read_bytes() for path in out.parent.iterdir()} == before
     last = lines(log)[-1]
     assert (last["status"], last["wasted_cost_usd"]) == ("fail", 0.04)
+    assert [attempt["cost_usd"] for attempt in last["attempts"]] == [0.04]
+    response = pickle.loads(pickle.dumps(caught.value)).response  # noqa: S301 -- our own bytes
+    assert (response.image.path, response.cost_usd) == (None, 0.04)
+    assert response.image.data == drawn("another", 64, 64)
+
+
+def test_a_picture_that_cannot_be_written_keeps_the_others_and_their_files(
+    open_images, tmp_path, monkeypatch
+):
+    whole = Path.write_bytes
+    picture = drawn("a cube", 64, 64)
+
+    def first_fails(self: Path, data: bytes) -> int:
+        if data == picture:
+            raise OSError(5, "Input/output error")
+        return whole(self, data)
+
+    monkeypatch.setattr(Path, "write_bytes", first_fails)
+    with pytest.raises(UnsavedError, match=r"a-1\.png cannot be written: Input/output error") as caught:
+        open_images(a={}).generate("scene", "a cube", n=2, size="64x64", out=tmp_path / "a.png")
+    images = caught.value.response.images
+    assert [image.path for image in images] == [None, tmp_path / "a-2.png"]
+    assert (images[0].data, images[1].path.read_bytes()) == (picture, images[1].data)
 
 
 def test_threads_that_write_one_file_leave_one_of_their_pictures_whole(open_images, tmp_path):
@@ -126,9 +151,9 @@ def test_threads_that_write_one_file_leave_one_of_their_pictures_whole(open_imag
     [
         ("gemini", "a.jpg", {}, "jpeg"),
         ("gemini", "a.webp", {}, "webp"),
-        ("gemini", "a.png", {"format": "webp"}, "webp"),
+        ("gemini", "a", {"format": "webp"}, "webp"),
         ("openai", "a.JPEG", {}, "jpeg"),
-        ("openai", "a.jpg", {"format": "webp"}, "webp"),
+        ("openai", "a.gif", {"format": "webp"}, "webp"),
         ("openai", "a.png", {}, "png"),
         ("openai", "a", {}, "png"),
     ],
@@ -147,14 +172,36 @@ def test_a_picture_has_the_form_of_its_option_or_of_its_files_name(
     assert {key: value for key, value in painter.bodies()[0].items() if key == "output_format"} == sent
 
 
+@pytest.mark.parametrize(
+    ("name", "options", "said"),
+    [
+        (
+            "a.gif",
+            {},
+            r"by the ending '\.gif'; use \.png, \.jpg, \.jpeg or \.webp, or say which form with format=",
+        ),
+        ("a.tiff", {}, r"by the ending '\.tiff'"),
+        ("a.png", {"format": "jpeg"}, r"\.png is a name for png and format is 'jpeg'; leave one of them out"),
+        ("a.jpg", {"format": "webp"}, r"\.jpg is a name for jpeg"),
+    ],
+)
+def test_a_name_that_contradicts_the_form_or_says_none_is_refused_before_it_costs(
+    open_images, painter, tmp_path, name, options, said
+):
+    with pytest.raises(ParamError, match=said):
+        open_images().generate("openai", "a cube", out=tmp_path / name, **options)
+    assert (painter.bodies(), list(tmp_path.glob("a.*"))) == ([], [])
+
+
 def test_a_transparent_picture_is_put_on_white_where_the_form_has_no_transparency():
     made = io.BytesIO()
     Pillow.new("RGBA", (8, 8), (255, 0, 0, 0)).save(made, "PNG")
-    image = converted(open_picture(Blob(made.getvalue()), seed=3), "jpeg")
+    image, refusal = converted(open_picture(Blob(made.getvalue()), seed=3), "jpeg")
+    assert refusal == ""
     assert (image.mime, image.seed, image.width) == ("image/jpeg", 3, 8)
     with Pillow.open(io.BytesIO(image.data)) as picture:
         assert picture.getpixel((4, 4)) == (255, 255, 255)
-    assert converted(image, None) is converted(image, "jpeg") is image
+    assert converted(image, None) == converted(image, "jpeg") == (image, "")
 
 
 # ---- the right door

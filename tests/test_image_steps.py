@@ -16,9 +16,7 @@ from tests.servers.image_answers import chat_images_answer, images_answer, resul
 
 def test_every_picture_behind_an_address_is_read_in_order():
     first = reply(images_answer([{"url": FAR}, {"b64_json": B64}, {"url": FAR + "?2"}]))
-    assert IMAGES.next_step(first, {}) == Step(FAR)
-    second = picture(b"one", first)
-    assert IMAGES.next_step(second, {}) == Step(FAR + "?2")
+    assert IMAGES.next_step(first, {}) == Step(FAR, then=(FAR + "?2",))
     third = picture(b"two", first, picture(b"one"), mime="image/jpeg; q=1")
     assert IMAGES.next_step(third, {}) is None
     blobs = IMAGES.parse(third, {}).media
@@ -47,6 +45,13 @@ def test_a_picture_that_its_address_does_not_have_ends_the_exchange(wire, first,
 
 
 # ---- workflows
+
+
+def test_one_picture_that_does_not_come_leaves_its_place_empty_and_keeps_the_others():
+    first = reply(images_answer([{"url": FAR}, {"b64_json": "%%%"}, {"b64_json": B64}, {"url": FAR}]))
+    last = picture(b"four", first, reply(b"gone", 404))
+    assert IMAGES.next_step(last, {}) is None
+    assert [blob.data for blob in IMAGES.parse(last, {}).media] == [b"", b"", PNG, b"four"]
 
 
 def test_a_ticket_is_asked_for_with_growing_waits_until_it_is_ready():

@@ -24,6 +24,11 @@ def inked(text: str) -> str:
     return "".join(text.split())
 
 
+def letters(text: str) -> str:
+    """What a voice has something to say of."""
+    return "".join(filter(str.isalnum, text))
+
+
 # ---- where a sentence ends
 
 
@@ -45,6 +50,16 @@ def inked(text: str) -> str:
         ("円周率は3.14です。３．１４でも。", ["円周率は3.14です。", "３．１４でも。"]),
         ("一行目\n二行目\r\n三行目", ["一行目", "二行目", "三行目"]),
         ("閉じない「引用。次", ["閉じない「引用。", "次"]),
+        ("「閉じない（一。二。」三", ["「閉じない（一。二。」", "三"]),
+        ("Ver.２を使う。次", ["Ver.２を使う。", "次"]),
+        ("結果を示す．１つ目は", ["結果を示す．", "１つ目は"]),
+        ("10．りんご。11．みかん。", ["10．りんご。", "11．みかん。"]),
+        ("2.りんご 3.みかん。", ["2.りんご 3.みかん。"]),
+        ("node.jsはversion 3.です。次", ["node.jsはversion 3.です。", "次"]),
+        ("Yahoo!ニュースとYahoo！天気。次", ["Yahoo!ニュースとYahoo！天気。", "次"]),
+        ("モーニング娘。の新曲だ。次", ["モーニング娘。の新曲だ。", "次"]),
+        ("行く？はい。はじめよう。のち晴れ。", ["行く？", "はい。", "はじめよう。", "のち晴れ。"]),
+        ('彼は"はい。そうです。"と言った。次', ['彼は"はい。そうです。"と言った。', "次"]),
     ],
 )
 def test_japanese_sentences_end_at_their_marks(text, expected):
@@ -70,9 +85,33 @@ def test_japanese_sentences_end_at_their_marks(text, expected):
         ("It was I. Then came 2024. Now.", ["It was I.", "Then came 2024.", "Now."]),
         ("Read a.b.com/x?y=1! Now", ["Read a.b.com/x?y=1!", "Now"]),
         ("English. 日本語です。Mixed.次。", ["English.", "日本語です。", "Mixed.", "次。"]),
+        ("See p. 12 and pp. 13. Stop.", ["See p. 12 and pp. 13.", "Stop."]),
+        ("Sect. 3 says so. He paid Rs. 500. Done.", ["Sect. 3 says so.", "He paid Rs. 500.", "Done."]),
+        ("No. 5 is best. Is it? No. Yes.", ["No. 5 is best.", "Is it?", "No.", "Yes."]),
     ],
 )
 def test_english_sentences_end_at_their_marks_and_not_at_abbreviations(text, expected):
+    assert sentences(text) == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        (
+            'He said "I am here. You are there." and left. Then he slept.',
+            ['He said "I am here. You are there." and left.', "Then he slept."],
+        ),
+        ("'One thing. Two things,' he said. Next.", ["'One thing. Two things,' he said.", "Next."]),
+        ("She said ‘One. Two.’ and left. Next.", ["She said ‘One. Two.’ and left.", "Next."]),
+        ("\"He said 'No. Never.' to me. Why?\" Gone.", ["\"He said 'No. Never.' to me. Why?\"", "Gone."]),
+        ("Don't go. It's the dogs' house. Isn't it?", ["Don't go.", "It's the dogs' house.", "Isn't it?"]),
+        ("It’s ‘it. The dogs’ toy. The cats’ bed.", ["It’s ‘it.", "The dogs’ toy.", "The cats’ bed."]),
+        ('A 12" disc. A 7" one. Both.', ['A 12" disc.', 'A 7" one.', "Both."]),
+        ('"Never closed. Then "one" more. End.', ['"Never closed.', 'Then "one" more.', "End."]),
+        ("In the '90s. The '60s' end. So.", ["In the '90s.", "The '60s' end.", "So."]),
+    ],
+)
+def test_straight_quotation_marks_are_paired_and_apostrophes_are_none(text, expected):
     assert sentences(text) == expected
 
 
@@ -80,8 +119,23 @@ def test_what_cannot_be_spoken_is_no_piece_of_its_own():
     assert sentences("***\nHello.\n——\n🎉\nBye.") == ["***\nHello.\n——\n🎉", "Bye."]
 
 
-@pytest.mark.parametrize("text", ["", " \n\u3000\t", "\r\n\r\n"])
-def test_blank_text_has_no_pieces(text):
+@pytest.mark.parametrize(
+    ("text", "limit", "expected"),
+    [
+        ("今日は、……、いい天気。", 6, ["今日", "は、……、", "いい天気。"]),
+        ("one two three ♪♪♪♪ eleventhly", 13, ["one two", "three ♪♪♪♪", "eleventhly"]),
+        ("♪♪♪♪ あいうえお", 8, ["♪♪♪♪ あいう", "えお"]),
+        ("♪♪♪♪ あ、いうえお", 8, ["♪♪♪♪ あ、", "いうえお"]),
+        ("Hello ♪♪♪♪ world", 5, ["Hello", "world"]),  # no room beside a word that is not torn for it
+        ("***\nJoe: Hi.", 8, ["Joe: Hi."]),
+    ],
+)
+def test_marks_share_a_piece_with_something_to_say_however_short_the_pieces_are(text, limit, expected):
+    assert split_text(text, limit, is_dialogue="Joe" in text) == expected
+
+
+@pytest.mark.parametrize("text", ["", " \n\u3000\t", "\r\n\r\n", "……！？\n——", "♪"])
+def test_a_text_with_nothing_to_say_has_no_pieces(text):
     assert split_text(text, 10) == []
     assert split_text(text, 10, is_dialogue=True) == []
 
@@ -120,12 +174,28 @@ def test_no_piece_begins_with_a_small_kana_or_a_closing_mark():
 
 
 def test_no_character_of_a_reader_is_torn():
-    assert split_text(FAMILY * 2, 3) == [FAMILY, FAMILY]
+    assert split_text(f"a{FAMILY}b{FAMILY}", 8) == [f"a{FAMILY}", f"b{FAMILY}"]
     assert split_text("e\u0301" * 4, 3) == ["e\u0301"] * 4
-    assert split_text("🇯🇵🇳🇴🇫🇷", 3) == ["🇯🇵", "🇳🇴", "🇫🇷"]
-    assert split_text("👍🏽👍🏽", 3) == ["👍🏽", "👍🏽"]
+    assert split_text("a🇯🇵b🇳🇴c🇫🇷", 3) == ["a🇯🇵", "b🇳🇴", "c🇫🇷"]
+    assert split_text("a👍🏽b👍🏽", 3) == ["a👍🏽", "b👍🏽"]
     assert split_text("\uac00\u11a8" * 3, 3) == ["\uac00\u11a8"] * 3  # a Hangul syllable and its last letter
     assert split_text("か\u3099" * 3, 3) == ["か\u3099"] * 3
+
+
+@pytest.mark.parametrize(
+    ("text", "limit", "expected"),
+    [
+        ("約1,234,567.89円です", 13, ["約1,234,567.89", "円です"]),
+        ("約1,234,567.89円です", 12, ["約", "1,234,567.89", "円です"]),
+        ("合計は１，２３４．５円", 8, ["合計は", "１，２３４．５円"]),
+        ("今日はHelloですね", 6, ["今日は", "Helloで", "すね"]),
+        ("今日はdon'tですね", 6, ["今日は", "don'tで", "すね"]),
+        ("price 1\u202f234\u202f567 yen", 10, ["price", "1\u202f234\u202f567", "yen"]),
+        ("1,234,567.89", 6, ["1,234,", "567.89"]),
+    ],
+)
+def test_a_number_or_a_latin_word_is_cut_only_where_it_alone_is_over_the_limit(text, limit, expected):
+    assert split_text(text, limit) == expected
 
 
 def test_characters_are_those_of_the_unicode_standard():
@@ -186,13 +256,20 @@ TEXTS = st.one_of(st.lists(_PARTS, max_size=40).map("".join), st.text(max_size=8
 
 
 @given(TEXTS, st.integers(1, 40), st.booleans())
-def test_nothing_is_lost_and_no_piece_is_over_the_limit(text, limit, by_sentence):
+def test_no_letter_is_lost_and_every_piece_has_one_and_none_is_over_the_limit(text, limit, by_sentence):
     pieces = split_text(text, limit, by_sentence=by_sentence)
-    assert inked("".join(pieces)) == inked(text)
+    assert letters("".join(pieces)) == letters(text)
     for piece in pieces:
-        assert piece == piece.strip() != ""
+        assert piece == piece.strip()
+        assert letters(piece)
         is_one = not any(is_boundary(piece, place) for place in range(1, len(piece)))
         assert len(piece) <= limit or is_one
+
+
+@given(TEXTS, st.booleans())
+def test_nothing_is_lost_of_a_text_whose_marks_have_room(text, by_sentence):
+    pieces = split_text(text, 10_000, by_sentence=by_sentence)
+    assert inked("".join(pieces)) == (inked(text) if letters(text) else "")
 
 
 @given(TEXTS, st.integers(1, 40))
@@ -200,9 +277,9 @@ def test_pieces_stand_in_the_text_as_they_are_and_in_order(text, limit):
     place = 0
     for piece in split_text(text, limit):
         found = text.index(piece, place)
-        assert not text[place:found].strip()
+        assert not letters(text[place:found])
         place = found + len(piece)
-    assert not text[place:].strip()
+    assert not letters(text[place:])
 
 
 def test_a_long_script_is_split_in_time_that_grows_with_its_length():
@@ -211,11 +288,14 @@ def test_a_long_script_is_split_in_time_that_grows_with_its_length():
         "a" * 200_000,
         "あ" * 200_000,
         "A. " * 60_000,
-        "(" * 100_000 + "。" * 1000,
+        "(" * 100_000 + "あ。" * 1000,
+        "\"'(「" * 30_000 + "a",
+        "♪\n" * 50_000 + "a",
+        'x "a ' * 40_000,
     ]
     started = time.process_time()
     for text in texts:
-        assert inked("".join(split_text(text, 600))) == inked(text)
+        assert letters("".join(split_text(text, 600))) == letters(text)
     assert time.process_time() - started < 8
 
 

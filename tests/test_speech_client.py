@@ -19,6 +19,7 @@ import pytest
 
 from llmbench import (
     LLMBenchError,
+    ParamError,
     SpeechClient,
     SpeechResponse,
 )
@@ -38,7 +39,8 @@ from tests.narration_calls import (  # noqa: F401 - fixtures are used by their n
     samples_of,
     speaker,
 )
-from tests.servers.speech_provider import RATE_HZ, SAMPLES_A_CHARACTER
+from tests.servers.chat_server import Step
+from tests.servers.speech_provider import RATE_HZ, SAMPLES_A_CHARACTER, tone, wav
 
 # ---- the whole and its pieces
 
@@ -181,6 +183,8 @@ def test_it_works_in_a_running_loop_in_threads_and_by_await(open_speech, log, ta
         ("opus", "a.opus", "audio/ogg"),
         ("flac", "a.flac", "audio/flac"),
         ("aac", "a.m4a", "audio/mp4"),
+        ("aac", "a.mp4", "audio/mp4"),
+        ("opus", "a.ogg", "audio/ogg"),
     ],
 )
 def test_a_format_is_made_by_its_option_or_by_the_ending_of_the_file(open_speech, tmp_path, form, name, mime):
@@ -196,10 +200,73 @@ def test_a_format_is_made_by_its_option_or_by_the_ending_of_the_file(open_speech
     assert [change.param for change in by_option.adjustments] == wanted
 
 
-def test_the_option_wins_over_the_ending(open_speech, tmp_path):
-    response = open_speech().synthesize("narration", "あ。", out=tmp_path / "a.mp3", format="wav")
-    assert response.mime == "audio/wav"
-    assert (tmp_path / "a.mp3").read_bytes()[:4] == b"RIFF"
+def test_the_ending_aac_is_a_bare_stream_of_aac(open_speech, tmp_path):
+    response = open_speech().synthesize("narration", SCRIPT, out=tmp_path / "a.aac", format="aac")
+    data = response.path.read_bytes()
+    assert (response.mime, data[:2]) == ("audio/aac", b"\xff\xf1")  # the first bits of every ADTS frame
+    assert decode(data, response.mime).duration_s == pytest.approx(response.duration_s, abs=0.1)
+
+
+@pytest.mark.parametrize(("name", "options"), [("a.mp3", {"format": "wav"}), ("a.gif", {}), ("a.pcm", {})])
+def test_a_name_that_contradicts_the_format_or_says_none_is_refused_before_it_costs(
+    open_speech, speaker, tmp_path, name, options
+):
+    with pytest.raises(ParamError, match="out: "):
+        open_speech().synthesize("narration", "あ。", out=tmp_path / name, **options)
+    assert (speaker.received, list(tmp_path.glob(name + "*"))) == ([], [])
+
+
+def test_a_format_that_is_asked_for_is_written_under_any_other_name(open_speech, tmp_path):
+    response = open_speech().synthesize("narration", "あ。", out=tmp_path / "a.v2", format="flac")
+    assert response.path.read_bytes()[:4] == b"fLaC"
+
+
+@pytest.mark.parametrize(
+    ("name", "asked", "rate"),
+    [("a.mp3", 96_000, 48_000), ("a.mp3", 4000, 8000), ("a.opus", 11_025, 48_000), ("a.ogg", None, 48_000)],
+)
+def test_the_rate_that_is_told_is_that_of_the_file(open_speech, tmp_path, name, asked, rate):
+    options = {} if asked is None else {"sample_rate_hz": asked}
+    response = open_speech().synthesize("narration", SCRIPT, out=tmp_path / name, **options)
+    sound = decode(response.path.read_bytes(), response.mime)
+    record = json.loads((tmp_path / f"{name}.json").read_text(encoding="utf-8"))
+    assert sound.rate_hz == response.rate_hz == record["rate_hz"] == rate
+    told = [(change.before, change.after) for change in response.adjustments]
+    assert told == ([] if asked is None else [(asked, rate)])
+
+
+def two_rates(speaker, first_hz: int, second_hz: int) -> None:
+    """The second text is answered at another rate than the first."""
+
+    def changed(text: str, step: Step) -> Step:
+        rate = second_hz if text == "二つ目。" else first_hz
+        return replace(step, body=wav(tone(text), rate_hz=rate))
+
+    answering(speaker, changed)
+
+
+def test_pieces_of_several_rates_become_the_models_own_rate(open_speech, speaker):
+    two_rates(speaker, 22_050, 48_000)
+    client = open_speech(a={"capabilities": {"sample_rates_hz": [48_000]}})
+    response = client.synthesize("narration", "一つ目。二つ目。")
+    assert (response.rate_hz, response.adjustments) == (48_000, ())
+    assert decode(response.audio, response.mime).rate_hz == 48_000
+    lengths = [piece.end_s - piece.start_s for piece in response.pieces]
+    exact = [4 * SAMPLES_A_CHARACTER / rate for rate in (22_050, 48_000)]
+    assert lengths == pytest.approx(exact, abs=1e-4)
+
+
+@pytest.mark.parametrize("rates", [(22_050, 48_000), (48_000, 22_050)])
+def test_pieces_of_several_rates_are_told_where_nobody_planned_one(open_speech, speaker, log, rates):
+    two_rates(speaker, *rates)
+    response = open_speech().synthesize("narration", "一つ目。二つ目。")
+    (change,) = response.adjustments
+    assert (change.param, change.before, change.after) == ("sample_rate_hz", [rates[1]], rates[0])
+    assert "a spoke at 22050, 48000 Hz" in str(change)
+    assert response.rate_hz == rates[0]
+    assert lines(log)[-1]["adjustments"] == [change.as_dict()]
+    asked = open_speech().synthesize("narration", "一つ目。二つ目。", sample_rate_hz=48_000)
+    assert [(change.action, change.before) for change in asked.adjustments] == [("moved", 48_000)]
 
 
 @pytest.mark.parametrize("rate", [8000, 16_000, 44_100])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import re
+import shutil
 import time
 from dataclasses import replace
 
@@ -13,7 +14,9 @@ import pytest
 from llmbench import (
     BudgetExceeded,
     ParamError,
+    UnsavedError,
 )
+from llmbench.catalog import BudgetLimits
 from tests.conftest import CANARY
 from tests.media_calls import lines
 from tests.narration_calls import (  # noqa: F401 - fixtures are used by their names
@@ -28,7 +31,7 @@ from tests.narration_calls import (  # noqa: F401 - fixtures are used by their n
     samples_of,
     speaker,
 )
-from tests.servers.chat_server import Step, failure
+from tests.servers.chat_server import Received, Step, failure
 from tests.servers.speech_provider import text_of
 
 # ---- failures
@@ -106,6 +109,88 @@ def test_another_voice_speaks_all_of_it_and_only_where_that_is_allowed(open_spee
     assert lines(log)[-1]["fallback_chain"] == ["a", "b"]
 
 
+def test_a_narration_whose_key_runs_dry_in_the_middle_goes_on_with_the_next_one(open_speech, speaker):
+    variables = {"FIRST": "first-secret-value-1", "SECOND": "second-secret-value-2"}
+    answer, spoken = speaker.answer, list[str]()
+
+    def running_dry(request: Received) -> Step:
+        if "first" in request.headers["authorization"] and len(spoken) >= 2:
+            return failure(402, None, "no credits")
+        spoken.append(text_of(request))
+        return answer(request)
+
+    speaker.answer = running_dry
+    response = open_speech(variables, keys=("FIRST", "SECOND"), a={}).synthesize(
+        "narration", SCRIPT, at_once=1
+    )
+    assert (spoken, response.model) == (list(SENTENCES), "a")
+    check_joined(samples_of(response.audio), SENTENCES)
+
+
+def test_pieces_given_up_on_their_way_make_the_cost_unknown_and_count_at_their_worst(
+    open_speech, speaker, log
+):
+    def blocked(text: str, step: Step) -> Step:
+        late = replace(step, delay_s=1.0)
+        refusal = failure(400, "content_filter")
+        return replace(refusal, delay_s=0.2) if text == SENTENCES[0] else late
+
+    answering(speaker, blocked)
+    client = open_speech(a={"price": {"per_million_chars": 1000}})
+    worst = client.explain("narration", SCRIPT).worst_case_usd
+    client.router._budgets.limits = BudgetLimits(run_usd=worst * 1.5)
+    assert exhausted(client, run_id="r", at_once=4).kind == "content_filter"
+    assert lines(log)[0]["wasted_cost_usd"] is None
+    with pytest.raises(BudgetExceeded):
+        client.synthesize("narration", SCRIPT, run_id="r")
+
+
+def test_pieces_given_up_after_others_came_make_the_cost_unknown(open_speech, speaker, log):
+    slow = {SENTENCES[2]: 1.0, SENTENCES[3]: 1.0}
+    answering(
+        speaker,
+        lambda text, step: replace(
+            failure(400, "content_filter") if text == SENTENCES[1] else step,
+            delay_s=slow.get(text, 0.2 if text == SENTENCES[1] else 0.0),
+        ),
+    )
+    exhausted(open_speech(a={"price": {"per_million_chars": 1000}}), at_once=4)
+    (attempt,) = lines(log)[0]["attempts"]
+    assert (attempt["cost_usd"], lines(log)[0]["wasted_cost_usd"]) == (None, None)
+    assert attempt["cost_source"].startswith("unknown: a request")
+
+
+def test_a_file_that_cannot_be_written_loses_no_audio_and_no_cost(open_speech, speaker, log, tmp_path):
+    out, speak = tmp_path / "made" / "a.wav", speaker.answer
+
+    def removing(request: Received) -> Step:
+        shutil.rmtree(out.parent, ignore_errors=True)
+        return speak(request)
+
+    speaker.answer = removing
+    client = open_speech(a={"price": {"per_million_chars": 1000}}, b={})
+    with pytest.raises(UnsavedError, match=r"out: .*a\.wav cannot be written: No such file") as caught:
+        client.synthesize("narration", SCRIPT, out=out, allow_fallback=True)
+    response = caught.value.response
+    assert (response.path, len(speaker.received)) == (None, len(SENTENCES))
+    check_joined(samples_of(response.audio), SENTENCES)
+    (line,) = lines(log)
+    (attempt,) = line["attempts"]
+    assert (line["status"], line["error_class"]) == ("fail", "UnsavedError")
+    assert attempt["cost_usd"] == line["wasted_cost_usd"] == pytest.approx(sum(map(len, SENTENCES)) / 1000)
+
+
+def test_the_record_of_a_narration_holds_the_options_that_held_and_no_key(open_speech, tmp_path):
+    client = open_speech(
+        task={"options": {"split": "sentence", "voice": "one"}}, a={"defaults": {"speed": 1}}
+    )
+    client.synthesize("narration", f"おはよう。{CANARY}", out=tmp_path / "a.wav", at_once=2)
+    record = json.loads((tmp_path / "a.wav.json").read_text(encoding="utf-8"))
+    assert record["options"] == {"speed": 1, "split": "sentence", "voice": "one", "at_once": 2}
+    assert CANARY not in json.dumps(record)
+    assert record["prompt"] == "おはよう。***"
+
+
 def test_what_the_pieces_before_a_failure_cost_is_counted(open_speech, speaker, log):
     failing("m-a", SENTENCES[3])(speaker)
     client = open_speech(a={"price": {"per_million_chars": 1000}})
@@ -153,12 +238,12 @@ def test_a_key_that_is_out_of_quota_rests_and_the_next_one_is_used(open_speech, 
         failure(402, None, "no credits") if "first" in request.headers["authorization"] else answer(request)
     )
     client = open_speech(variables, keys=("FIRST", "SECOND"), a={})
-    error = exhausted(client, at_once=1)
-    assert (error.kind, len(speaker.received)) == ("quota", 1)
-    assert client.synthesize("narration", SCRIPT).model == "a"
-    said = json.dumps(lines(log)) + str(error)
+    response = client.synthesize("narration", SCRIPT, at_once=1)
+    assert [attempt.error_kind for attempt in response.attempts] == ["quota", None]
+    assert len(speaker.received) == len(SENTENCES) + 1
+    said = json.dumps(lines(log))
     assert not any(value in said for value in (*variables.values(), CANARY))
-    assert re.search(r"key#\w{4} \(FIRST\) rests", str(error))
+    assert re.search(r"key#\w{4} \(FIRST\) rests", said)
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from llmbench.catalog import Capabilities, ModelSpec, Wire
 from llmbench.errors import ParamError
 from llmbench.media import MediaAsk
 from llmbench.providers.media_wires import media_wire_for
-from llmbench.routing.speech_guard import GuardedSpeech, guard_speech
+from llmbench.routing.speech_guard import GuardedSpeech, guard_speech, late_change
 
 TEXT = "おはよう。今日は晴れです。Good morning."
 
@@ -60,6 +60,56 @@ def test_a_format_and_a_rate_that_are_made_here_are_told():
 
 def test_the_rate_of_raw_samples_is_the_models_first():
     assert guarded({"sample_rates_hz": [16_000, 48_000]}).rate_hz == 16_000
+    assert guarded({"sample_rates_hz": [16_000]}, sample_rate_hz=48_000).rate_hz == 16_000
+
+
+@pytest.mark.parametrize(
+    ("rates", "asked", "form", "whole"),
+    [
+        ([], None, "wav", None),
+        ([], None, "mp3", None),
+        ([], None, "opus", 48_000),
+        ([48_000, 24_000], None, "wav", 48_000),
+        ([24_000], None, "opus", 48_000),
+        ([96_000], None, "mp3", 48_000),
+        ([24_000], 44_100, "wav", 44_100),
+        ([], 44_100, "mp3", 44_100),
+    ],
+)
+def test_the_rate_of_the_whole_is_the_asked_one_or_the_models_first_where_the_format_has_it(
+    rates, asked, form, whole
+):
+    options = {} if asked is None else {"sample_rate_hz": asked}
+    media = {"sample_rates_hz": rates} if rates else {}
+    assert guard_speech(spec(**media), TEXT, options, form).whole_hz == whole
+
+
+@pytest.mark.parametrize(
+    ("asked", "form", "becomes"),
+    [(96_000, "mp3", 48_000), (4000, "mp3", 8000), (11_025, "opus", 48_000), (50_000, "aac", 64_000)],
+)
+def test_a_rate_that_the_format_has_not_becomes_the_next_that_it_has_and_is_told(asked, form, becomes):
+    result = guard_speech(spec(), TEXT, {"sample_rate_hz": asked}, form)
+    assert result.whole_hz == becomes
+    assert told(result) == [("sample_rate_hz", "clamped", asked, becomes)]
+
+
+@pytest.mark.parametrize(
+    ("came", "whole", "planned", "is_told"),
+    [
+        ({24_000}, 24_000, None, False),
+        ({22_050, 48_000}, 22_050, None, True),
+        ({22_050, 48_000}, 48_000, None, True),
+        ({22_050, 48_000}, 48_000, 48_000, False),
+        ({22_050, 48_000}, 24_000, 24_000, True),
+        ({96_000}, 48_000, 48_000, True),
+    ],
+)
+def test_rates_of_pieces_that_are_lost_in_the_whole_are_told(came, whole, planned, is_told):
+    change = late_change("m", came, whole, planned)
+    assert (change is not None) == is_told
+    if change is not None:
+        assert (change.param, change.after) == ("sample_rate_hz", whole)
 
 
 @pytest.mark.parametrize(
@@ -102,6 +152,12 @@ def test_speed_and_instructions_are_dropped_or_clamped_in_the_open():
 @pytest.mark.parametrize("text", ["", " \n　"])
 def test_an_empty_text_is_refused(text):
     with pytest.raises(ParamError, match="the text is empty"):
+        guarded(text=text)
+
+
+@pytest.mark.parametrize("text", ["……！？", "* * *\n——", "🎉"])
+def test_a_text_with_nothing_to_say_is_refused(text):
+    with pytest.raises(ParamError, match="nothing in it can be spoken"):
         guarded(text=text)
 
 
@@ -171,7 +227,8 @@ def test_what_is_not_sent_as_it_was_asked_is_told_and_every_letter_is_spoken(med
     told_of = {change.param for change in result.adjustments}
     for name in ("voice", "speakers", "language", "speed", "instructions"):
         assert result.params.get(name) == options.get(name) or name in told_of
-    assert "".join("".join(result.pieces).split()) == "".join(text.split())
+    assert list(filter(str.isalnum, "".join(result.pieces))) == list(filter(str.isalnum, text))
+    assert all(any(map(str.isalnum, piece)) for piece in result.pieces)
     limits = [media[name] for name in ("max_prompt_chars", "max_prompt_tokens") if name in media]
     limits += [options["piece_chars"]] if "piece_chars" in options else []
     assert all(len(piece) <= min(limits, default=600) for piece in result.pieces)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import pytest
@@ -11,8 +12,9 @@ import pytest
 from llmbench import (
     FallbackExhausted,
     LLMBenchError,
+    SpeechClient,
 )
-from tests.media_calls import lines
+from tests.media_calls import KEYS, lines, write_folder
 from tests.narration_calls import SCRIPT, SENTENCES, answering, failing, log, open_speech, samples_of, speaker  # noqa: F401 - fixtures are used by their names
 from tests.servers.chat_server import Step
 
@@ -107,3 +109,27 @@ def test_a_stream_falls_back_before_its_first_piece_and_never_after_it(open_spee
         heard += [piece.text for piece in client.stream("narration", SCRIPT, at_once=1)]
     assert caught.value.output == SENTENCES[0] + SENTENCES[1]
     assert lines(log)[-1]["fallback_chain"] == ["a"]
+
+
+def test_the_wait_for_a_place_is_no_part_of_the_real_time_factor(tmp_path, speaker):
+    provider = {"base_url": speaker.url, "env_api_key": "STUB_KEY", "limits": {"concurrency": 1}}
+    folder = write_folder(
+        tmp_path / "configs",
+        speech_models={
+            "providers": {"p": provider},
+            "models": {"a": {"provider": "p", "defaults": {"split": "sentence", "at_once": 1}}},
+            "tiers": {"speech": ["a"]},
+            "tasks": {"narration": {"tier": "speech"}},
+        },
+    )
+    speaker.delay_s = 0.2
+    options = {"variables": KEYS, "log_path": tmp_path / "log.jsonl"}
+    with SpeechClient(folder, **options) as client, ThreadPoolExecutor(3) as pool:
+        spoken = list(pool.map(lambda _: client.synthesize("narration", SCRIPT), range(3)))
+    for response in spoken:
+        worked_ms = response.latency_ms - response.queued_ms
+        assert worked_ms >= 4 * 200
+        assert response.real_time_factor == pytest.approx(worked_ms / 1000 / response.duration_s)
+    # Three callers share one place: two of three requests wait while another is made.
+    assert max(response.queued_ms for response in spoken) > 4 * 200
+    assert sum(response.latency_ms - response.queued_ms for response in spoken) < 1.6 * 12 * 200

@@ -6,6 +6,7 @@ Source of the forms: OpenRouter's guide to image generation, and requests record
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Any, Final
 
 from llmbench.catalog import Endpoint, ModelSpec
@@ -19,6 +20,7 @@ from llmbench.providers.picture_parts import (
     Found,
     check_places,
     found_at,
+    found_or_broken,
     image_part,
     image_shape,
     next_download,
@@ -88,4 +90,4 @@ def _found(payload: Mapping[str, Any]) -> list[Found]:
     message = as_mapping(choices[0].get("message")) if choices else {}
     images = as_mappings(message.get("images"))
     addresses = [as_text(as_mapping(image.get("image_url")).get("url")) for image in images]
-    return [found_at(address) for address in addresses if address]
+    return [found_or_broken(partial(found_at, address)) for address in addresses if address]

@@ -7,10 +7,11 @@ recorded from Google's own client.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Any, Final
 
 from llmbench.catalog import Endpoint, ModelSpec
-from llmbench.media import Blob, MediaAsk
+from llmbench.media import MediaAsk
 from llmbench.providers.base import HttpReply, Reply, payload_of
 from llmbench.providers.extra_body import with_extra
 from llmbench.providers.gemini import path_of
@@ -18,11 +19,14 @@ from llmbench.providers.gemini_reply import first_candidate, parts_of, read_repl
 from llmbench.providers.json_readers import as_mapping, as_text
 from llmbench.providers.media_wire import Step
 from llmbench.providers.picture_parts import (
+    Found,
     base64_of,
     blob_of,
     check_places,
+    found_or_broken,
     image_shape,
     mime_of,
+    pictures,
     with_pictures,
 )
 
@@ -75,17 +79,17 @@ class GeminiImageWire:
         payload = payload_of(reply)
         candidate = first_candidate(payload) or {}
         return with_pictures(
-            read_reply(payload, reply.headers), tuple(_pictures(candidate)), _safety(payload, candidate)
+            read_reply(payload, reply.headers), pictures(_found(candidate), ()), _safety(payload, candidate)
         )
 
 
-def _pictures(candidate: Mapping[str, Any]) -> list[Blob]:
-    found = []
+def _found(candidate: Mapping[str, Any]) -> list[Found]:
+    found: list[Found] = []
     for part in parts_of(candidate):
         inline = as_mapping(part.get("inlineData"))
         data, mime = as_text(inline.get("data")), as_text(inline.get("mimeType"))
         if data and not part.get("thought") and (mime is None or mime.startswith("image/")):
-            found.append(blob_of(data, mime))
+            found.append(found_or_broken(partial(blob_of, data, mime)))
     return found
 
 

@@ -150,6 +150,10 @@ class RemoteHost:
                     error.args = (f"{error}; {key} rests for {REST_S / 60:.0f} min, another key is next",)
                 raise
 
+    def ready_keys(self) -> int:
+        """How many keys do not rest."""
+        return 0 if self._tokens is not None else self._keys.awake()
+
     def _note(self, key: Key, kind: ErrorKind) -> bool:
         if self._tokens is None:
             return self._keys.note(key, kind)
@@ -234,6 +238,11 @@ class EmbeddedHost:
             lease.queued_ms = meter.queued_ms
             yield lease
         lease.cpu_s, lease.load = meter.cpu_s, meter.load
+
+
+def has_ready_key(host: Host) -> bool:
+    """Whether a key of a remote host does not rest: after one was refused, whether another is next."""
+    return isinstance(host, RemoteHost) and host.ready_keys() > 0
 
 
 def open_host(

@@ -8,6 +8,7 @@ that answers with addresses is read all the same.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Any, Final
 from urllib.parse import quote
 
@@ -26,6 +27,7 @@ from llmbench.providers.picture_parts import (
     blob_of,
     check_places,
     found_at,
+    found_or_broken,
     image_part,
     negative_field,
     next_download,
@@ -143,7 +145,8 @@ def _found(payload: Mapping[str, Any]) -> list[Found]:
     for item in _items(payload):
         mime = as_text(item.get("media_type")) or made
         data = as_text(item.get("b64_json"))
-        found.append(blob_of(data, mime) if data else found_at(str(item.get("url")), mime))
+        find = partial(blob_of, data, mime) if data else partial(found_at, str(item.get("url")), mime)
+        found.append(found_or_broken(find))
     return found
 
 

@@ -15,7 +15,7 @@ from llmbench.errors import ErrorKind
 #: Seconds that a refused key is left alone: the users' choice is about the order of keys, not a schedule.
 REST_S: Final = 600.0
 #: What speaks against the key, and not against the request or the host.
-_REFUSALS: Final[frozenset[ErrorKind]] = frozenset({"auth", "quota"})
+KEY_REFUSALS: Final[frozenset[ErrorKind]] = frozenset({"auth", "quota"})
 
 
 @dataclass(frozen=True)
@@ -59,9 +59,16 @@ class KeyRing:
         awake = (index for index, left_s in enumerate(rests) if left_s <= 0)
         return self._keys[next(awake, rests.index(min(rests)))]
 
+    def awake(self) -> int:
+        """How many different keys do not rest."""
+        with self._guard:
+            now = self._clock()
+            values = {key.value for key in self._keys}
+            return sum(self._rests_until.get(value, now) <= now for value in values)
+
     def note(self, key: Key, kind: ErrorKind) -> bool:
         """Learn of a failed attempt. True when another key is next because of it."""
-        if kind not in _REFUSALS:
+        if kind not in KEY_REFUSALS:
             return False
         with self._guard:
             self._rests_until[key.value] = self._clock() + self._rest_s

@@ -22,8 +22,10 @@ from llmbench.providers.rate_limits import rate_left
 from llmbench.providers.send import Sent, at_address
 from llmbench.providers.waits import retry_after_s
 
-#: More steps than this to one answer are a loop: ten minutes of the longest waits.
-_MOST_STEPS: Final = 600
+#: More addresses than this to one answer are no answer: a call asks for a hundred pictures at most.
+_MOST_DOWNLOADS: Final = 200
+#: The least wait before a ticket is asked for again, whatever the host says: the first, its growth, its end.
+_LEAST_WAIT_S, _GROWTH, _LEAST_AT_LAST_S = 0.1, 1.5, 2.0
 #: Statuses of a further request that are waited out, how often, and in seconds how long at least and at most.
 _PASSING: Final = frozenset({408, 429, 500, 502, 503, 504, 524, 529})
 _MOST_MISSED, _MISSED_WAIT_S, _LONGEST_MISSED_S = 3, 0.1, 10.0
@@ -38,6 +40,7 @@ async def send_media(
     transport: Transport,
     body: Mapping[str, Any],
     open_reply: Callable[[Reply], tuple[Any, Made]],
+    billed: Callable[[Reply], Made] | None = None,
 ) -> Sent:
     """Send one request and follow it to its answer. The latency is that of the exchange, without the queue.
 
@@ -49,6 +52,7 @@ async def send_media(
         body: the request.
         open_reply: decodes the pictures or the audio of an answer, and counts what is billed. It runs in a
             thread. What it returns becomes `parsed`; a ProviderError from it is the answer's problem.
+        billed: counts what an answer with a problem is billed by all the same; None where nobody knows.
 
     Raises:
         ProviderError: no answer came, or what came is none.
@@ -72,6 +76,8 @@ async def send_media(
             parsed, made = await asyncio.to_thread(open_reply, reply)
         except ProviderError as error:
             reply = replace(reply, problem=error)
+    if reply.problem is not None and billed is not None:
+        made = billed(reply)
     cost_usd, cost_source = cost_of(
         spec,
         endpoint,
@@ -92,23 +98,37 @@ async def _followed(
     url: str,
     body: Mapping[str, Any],
 ) -> HttpReply:
-    """Post a body and take every further step, until the reply is the answer."""
+    """Post a body and take every further step, until the reply is the answer.
+
+    A ticket may be asked for as long as the call has time; its waits grow, so that it is not asked for often.
+    """
     head = {"content-type": "application/json", "accept": wire.accept}
     connect_s = endpoint.timeouts.connect_s
     answer = await transport.post(url, {**head, **lease.headers}, json_bytes(body), connect_s)
-    for _ in range(_MOST_STEPS):
-        step = wire.next_step(answer, body)
-        if step is None:
-            return answer
-        if step.wait_s:
-            await asyncio.sleep(step.wait_s)
+    asked = read = 0
+    while (step := wire.next_step(answer, body)) is not None:
+        if step.body is None:
+            read += 1 + len(step.then)
+            if read > _MOST_DOWNLOADS:
+                message = f"the answer points to more than {_MOST_DOWNLOADS} addresses"
+                raise ProviderError(message, kind="malformed", status_code=200)
+        else:
+            await asyncio.sleep(max(step.wait_s, _least_wait_s(asked)))
+            asked += 1
         if step.url.startswith("./"):
             step = replace(step, url=url + step.url[1:])
-        taken = await _taken_at_last(step, transport, lease, endpoint, head)
-        answer = replace(taken, earlier=(*answer.earlier, replace(answer, earlier=())))
-    raise ProviderError(
-        f"no answer after {_MOST_STEPS} steps of one request", kind="malformed", status_code=200
-    )
+        for taking in (step, *map(Step, step.then)):
+            taken = await _taken_at_last(taking, transport, lease, endpoint, head)
+            kept = replace(
+                answer, earlier=(), body=b"" if step.is_waiting and answer.earlier else answer.body
+            )
+            answer = replace(taken, earlier=(*answer.earlier, kept))
+    return answer
+
+
+def _least_wait_s(asked: int) -> float:
+    """Seconds at least before a ticket is asked for once more, after `asked` times."""
+    return min(_LEAST_WAIT_S * _GROWTH ** min(asked, 20), _LEAST_AT_LAST_S)
 
 
 async def _taken_at_last(

@@ -24,11 +24,15 @@ class Step:
             path below that of the first request that begins with "./".
         body: JSON to post; None asks for what is at the address.
         wait_s: seconds to wait before it, for a ticket that is not done.
+        then: more addresses, read one after the other after this one before the wire is asked again.
+        is_waiting: the reply so far only said to wait; it joins `earlier` without its body.
     """
 
     url: str
     body: Mapping[str, Any] | None = None
     wait_s: float = 0.0
+    then: tuple[str, ...] = ()
+    is_waiting: bool = False
 
 
 class MediaWire(Protocol):

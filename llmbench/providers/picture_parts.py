@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
+from itertools import chain, repeat
 from typing import Any, Final
 
 from llmbench.catalog import ModelSpec
@@ -14,8 +15,8 @@ from llmbench.providers.base import HttpReply, Reply
 from llmbench.providers.failures import without_keys
 from llmbench.providers.media_wire import Step
 
-#: A picture of an answer: its bytes, or the address where they are.
-Found = Blob | str
+#: A picture of an answer: its bytes, the address where they are, or why it is neither.
+Found = Blob | str | ProviderError
 
 _URL_ALPHABET: Final = str.maketrans("-_", "+/")
 _PLACES: Final[Mapping[str, str]] = {
@@ -116,32 +117,42 @@ def found_at(address: str, mime: str | None = None) -> Found:
 
 
 def next_download(found: Sequence[Found], downloads: Sequence[HttpReply]) -> Step | None:
-    """The next address to read a picture from; None when all are read, or one could not be."""
+    """The addresses to read pictures from, in one step; None when they were read, or there is none."""
     addresses = [each for each in found if isinstance(each, str)]
-    if len(downloads) >= len(addresses) or any(not _is_read(reply) for reply in downloads):
-        return None
-    return Step(addresses[len(downloads)])
+    return None if downloads or not addresses else Step(addresses[0], then=tuple(addresses[1:]))
 
 
 def pictures(found: Sequence[Found], downloads: Sequence[HttpReply]) -> tuple[Blob, ...]:
-    """Every picture of an answer, in its order.
+    """Every picture of an answer, in its order; one that did not come is empty, where another one did.
 
     Raises:
-        ProviderError: a picture could not be read from its address.
+        ProviderError: none of them came; why the first one did not.
     """
-    waiting = iter(downloads)
-    return tuple(each if isinstance(each, Blob) else _downloaded(next(waiting)) for each in found)
+    waiting = chain(downloads, repeat(HttpReply(404, {}, b"")))
+    came = [_downloaded(next(waiting)) if isinstance(each, str) else each for each in found]
+    missing = [each for each in came if isinstance(each, ProviderError)]
+    if missing and len(missing) == len(came):
+        raise missing[0]
+    return tuple(each if isinstance(each, Blob) else Blob(b"") for each in came)
+
+
+def found_or_broken(find: Callable[[], Found]) -> Found:
+    """What `find` finds of one picture among several, or the ProviderError that says why it is none."""
+    try:
+        return find()
+    except ProviderError as error:
+        return error
 
 
 def _is_read(reply: HttpReply) -> bool:
     return 200 <= reply.status < 300 and bool(reply.body)
 
 
-def _downloaded(reply: HttpReply) -> Blob:
+def _downloaded(reply: HttpReply) -> Blob | ProviderError:
     if not _is_read(reply):
         said = f"HTTP {reply.status}" if not 200 <= reply.status < 300 else "an empty body"
         message = f"the picture cannot be read from the address in the answer: {said}"
-        raise ProviderError(message, kind="server_error", status_code=reply.status)
+        return ProviderError(message, kind="server_error", status_code=reply.status)
     return Blob(reply.body, picture_mime(reply))
 
 

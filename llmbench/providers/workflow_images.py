@@ -101,8 +101,9 @@ class WorkflowImageWire:
             return next_download(_found(payload), downloads)
         wait_s = retry_after_s(answer.headers)
         if wait_s is None:
-            wait_s = min(_FIRST_WAIT_S * _GROWTH**asked, _LONGEST_WAIT_S)
-        return Step("./get_result", {"id": _ticket((*reply.earlier, reply)[0])}, wait_s)
+            wait_s = min(_FIRST_WAIT_S * _GROWTH ** min(asked, 20), _LONGEST_WAIT_S)
+        ticket = _ticket((*reply.earlier, reply)[0])
+        return Step("./get_result", {"id": ticket}, wait_s, is_waiting=True)
 
     def parse(self, reply: HttpReply, sent: Mapping[str, Any]) -> Reply:
         """The pictures of an answer.
@@ -144,10 +145,13 @@ def _fields(ask: MediaAsk, names: Mapping[str, str]) -> dict[str, Any]:
 
 
 def _answer(reply: HttpReply) -> tuple[HttpReply, int, tuple[HttpReply, ...]]:
-    """The reply that ends the waiting, or the last one; how many came before it, and what came after it."""
+    """The reply that ends the waiting, or the last one; how many came before it, and what came after it.
+
+    Replies that only said to wait were kept without their bodies: they are read once.
+    """
     replies = (*reply.earlier, reply)
     for index, each in enumerate(reply.earlier):
-        if not _is_pending(payload_of(each), index):
+        if (each.body or index == 0) and not _is_pending(payload_of(each), index):
             return each, index, replies[index + 1 :]
     return reply, len(reply.earlier), ()
 

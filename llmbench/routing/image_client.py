@@ -33,6 +33,7 @@ class ImageClient(Door[ImageRouter]):
             RouteError: no candidate is left, or the task is none for pictures.
             ParamError: an argument is wrong, no candidate can take the call as it is, or `out` cannot be
                 written.
+            UnsavedError: the pictures came, and a file could not be written; its `response` has them.
             FallbackExhausted: every attempt failed: content_filter where the prompt or the picture was
                 blocked, no_media where a text came instead, malformed where no picture could be read.
         """

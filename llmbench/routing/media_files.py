@@ -52,7 +52,7 @@ def write_with_record(path: Path, data: bytes, record: Mapping[str, Any]) -> Non
     """Write a file and its record; each is there whole or not at all, the record last.
 
     Raises:
-        ParamError: one of them cannot be written.
+        OSError: one of them cannot be written.
     """
     write_file(path, data)
     write_record(path, record)
@@ -62,7 +62,7 @@ def write_file(path: Path, data: bytes) -> None:
     """Write a file whole or not at all.
 
     Raises:
-        ParamError: it cannot be written.
+        OSError: it cannot be written.
     """
     _place(path, lambda partial: partial.write_bytes(data))
 
@@ -71,7 +71,7 @@ def copy_whole(source: Path, path: Path) -> None:
     """Copy a file to its place, whole or not at all; the two may lie on different disks.
 
     Raises:
-        ParamError: it cannot be written.
+        OSError: it cannot be written.
     """
     _place(path, lambda partial: shutil.copyfile(source, partial))
 
@@ -82,8 +82,6 @@ def _place(path: Path, write: Callable[[Path], object]) -> None:
     try:
         write(partial)
         partial.replace(path)
-    except OSError as error:
-        raise ParamError(f"out: {path} cannot be written: {error.strerror}") from error
     finally:
         with contextlib.suppress(OSError):
             partial.unlink()
@@ -93,17 +91,47 @@ def write_record(path: Path, record: Mapping[str, Any]) -> None:
     """Write the record of a file that is there.
 
     Raises:
-        ParamError: it cannot be written.
+        OSError: it cannot be written.
     """
     text = json.dumps(record, ensure_ascii=False, allow_nan=False, indent=2, default=str) + "\n"
     write_file(_record_path(path), text.encode("utf-8", "backslashreplace"))
 
 
+def not_written(path: Path, error: OSError) -> str:
+    """What is said of a file that could not be written after all was paid for."""
+    return f"out: {path} cannot be written: {error.strerror or error}"
+
+
+def redacted(value: Any, redact: Callable[[str], str]) -> Any:
+    """Plain data without secrets in any text of it, at any depth; its keys are a host's texts too."""
+    if isinstance(value, str):
+        return redact(value)
+    if isinstance(value, Mapping):
+        return {
+            redact(key) if isinstance(key, str) else key: redacted(item, redact)
+            for key, item in value.items()
+        }
+    return [redacted(item, redact) for item in value] if isinstance(value, (list, tuple)) else value
+
+
 def record_of(
-    request: Request, response: Response, data_sha256: str, facts: Mapping[str, Any]
+    request: Request,
+    response: Response,
+    options: Mapping[str, Any],
+    references: int,
+    data_sha256: str,
+    facts: Mapping[str, Any],
 ) -> dict[str, Any]:
-    """How a file was made: the ask with its text, the model, the cost, and what was changed on the way."""
-    options = {name: value for name, value in request.options.items() if name != "extra_body"}
+    """How a file was made: the ask with its text, the model, the cost, and what was changed on the way.
+
+    Args:
+        request: the call.
+        response: what came of it.
+        options: the canonical options that held for it, those of its task and its model included.
+        references: how many pictures it was to go by.
+        data_sha256: the hash of the file.
+        facts: what else is known of the file.
+    """
     return {
         "schema": 1,
         "made_at": utc_now(),
@@ -115,7 +143,8 @@ def record_of(
         "model_version": response.model_version,
         "provider": response.provider,
         "prompt": request.messages[0].content,
-        "options": options,
+        "options": dict(options),
+        "references": references,
         "adjustments": [change.as_dict() for change in response.adjustments],
         "cost_usd": response.cost_usd,
         "cost_source": response.cost_source,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import json
 import math
 import re
 from collections.abc import Callable, Iterable, Mapping
@@ -63,6 +64,9 @@ _ALIASES: Final[Mapping[MediaModality, Mapping[str, str]]] = {
 SIZE: Final = re.compile(r"(?P<width>[1-9]\d{0,4})x(?P<height>[1-9]\d{0,4})|[124]K")
 RATIO: Final = re.compile(r"(?P<width>[1-9]\d{0,3}):(?P<height>[1-9]\d{0,3})")
 
+#: Pictures of one call at most; each of them is paid for.
+_MOST_PICTURES: Final = 100
+
 Check = Callable[[Any], bool]
 
 
@@ -84,7 +88,10 @@ def _are_speakers(value: Any) -> bool:
 
 
 _CHECKS: Final[Mapping[str, tuple[Check, str]]] = {
-    "n": (lambda value: _is_whole(value, 1), "a whole number of at least 1"),
+    "n": (
+        lambda value: _is_whole(value, 1) and value <= _MOST_PICTURES,
+        f"a whole number of 1 to {_MOST_PICTURES}",
+    ),
     "size": (
         lambda value: isinstance(value, str) and SIZE.fullmatch(value) is not None,
         "WIDTHxHEIGHT in pixels such as 1024x1024, or 1K, 2K or 4K",
@@ -155,6 +162,10 @@ def _checked(kind: MediaModality, name: str, value: Any) -> Any:
     if name == "extra_body":
         if not isinstance(value, Mapping):
             raise ParamError(f"extra_body must be a mapping: {value!r:.80}")
+        try:
+            json.dumps(dict(value), allow_nan=False)
+        except (TypeError, ValueError, RecursionError) as error:
+            raise ParamError(f"extra_body is no plain JSON: {error}") from error
         return dict(value)
     if name == "format":
         spelt = {"jpg": "jpeg", "ogg": "opus", "m4a": "aac"}.get(str(value).lower(), str(value).lower())

@@ -19,7 +19,8 @@ from llmbench.media import Blob, Piece, SpeechResponse
 from llmbench.messages import Message, Request
 from llmbench.routing.budget import Purse
 from llmbench.routing.fallback import Outcome, run_turns
-from llmbench.routing.media_call import ImageCall, MediaAsked
+from llmbench.routing.image_call import ImageCall
+from llmbench.routing.media_call import MediaAsked
 from llmbench.routing.media_files import check_target
 from llmbench.routing.media_params import normalise
 from llmbench.routing.prepare import text_tokens

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TypeVar
 
-from llmbench.audio import Sound, encode_file, resample, smooth_edges
+from llmbench.audio import Sound, encode_file, nearest_rate, resample, smooth_edges
 from llmbench.media import Piece
 
 T = TypeVar("T")
@@ -50,10 +50,13 @@ class Joint:
     """The file that pieces are joined in: mono 16-bit WAV in a folder of its own, gone with `close`.
 
     Every piece fades in and out for three milliseconds, so that no joint clicks; no sample is added or lost.
-    The rate is that of the first piece unless one is asked for.
+    `rate_hz` is that of the first piece unless one is given, or the next of `rates_hz` where these are all
+    that the whole can have; `came_hz` are the rates that the pieces came at.
     """
 
     rate_hz: int | None = None
+    rates_hz: tuple[int, ...] = ()
+    came_hz: set[int] = field(default_factory=set)
     samples: int = 0
     pieces: list[Piece] = field(default_factory=list)
     _folder: tempfile.TemporaryDirectory[str] = field(init=False)
@@ -82,7 +85,8 @@ class Joint:
 
     def _added(self, text: str, sound: Sound) -> Piece:
         if self.rate_hz is None:
-            self.rate_hz = sound.rate_hz
+            self.rate_hz = nearest_rate(sound.rate_hz, self.rates_hz)
+        self.came_hz.add(sound.rate_hz)
         joined = smooth_edges(resample(sound, self.rate_hz))
         if self._file is None:
             self._file = wave.open(str(self.path), "wb")  # noqa: SIM115 -- closed by `finish`

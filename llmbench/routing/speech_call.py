@@ -11,14 +11,13 @@ import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
-from pathlib import Path
 from typing import Any, Final
 
-from llmbench.audio import FORMATS, Sound, decode
+from llmbench.audio import FORMATS, Sound, decode, format_for
 from llmbench.catalog import Price
-from llmbench.errors import ProviderError
+from llmbench.errors import ProviderError, UnsavedError
 from llmbench.media import MediaAsk, Piece, SpeechResponse
-from llmbench.messages import Response
+from llmbench.messages import Adjustment, Response
 from llmbench.pricing import Made
 from llmbench.providers.base import Reply, Transport
 from llmbench.providers.media_send import merged
@@ -26,10 +25,10 @@ from llmbench.providers.media_wires import media_wire_for
 from llmbench.providers.send import Sent
 from llmbench.routing.fallback import Outcome
 from llmbench.routing.media_call import MediaCall, MediaPrepared, own_keys, shallow, with_failures
-from llmbench.routing.media_files import copy_whole, record_of, sha256_of, write_record
+from llmbench.routing.media_files import copy_whole, not_written, sha256_of, write_record
 from llmbench.routing.narrating import Joint, narrate
 from llmbench.routing.prepare import Prepared
-from llmbench.routing.speech_guard import guard_speech
+from llmbench.routing.speech_guard import guard_speech, late_change
 
 #: Pieces that are spoken at the same time, unless the call says otherwise.
 _AT_ONCE: Final = 4
@@ -39,21 +38,31 @@ _SLOWEST_CHARS_S: Final = 2.0
 
 @dataclass(frozen=True, slots=True)
 class SpeechPrepared(MediaPrepared):
-    """One candidate's requests: a body for each of the texts, and the rate of audio that names none."""
+    """One candidate's requests: a body for each of the texts, and the rate of audio that names none.
+
+    `form` is the format of the whole; `whole_hz` its rate, None for that of the first piece.
+    """
 
     texts: tuple[str, ...] = ()
     rate_hz: int = 24_000
+    form: str = "wav"
+    whole_hz: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Spoken:
-    """A finished narration, in its format."""
+    """A finished narration, in its format. `late` says what its rate lost of the pieces'.
+
+    `audio` is empty where it was written to its file; `unsaved` says why it could not be.
+    """
 
     audio: bytes = field(repr=False)
     form: str
     rate_hz: int
     duration_s: float
     pieces: tuple[Piece, ...]
+    late: Adjustment | None = None
+    unsaved: str = ""
 
 
 @dataclass(slots=True)
@@ -66,7 +75,8 @@ class SpeechCall(MediaCall):
         asked, spec = self.asked, self.setup.config.models[key]
         options, renamed = self.merged_options(key, "speech")
         extra = own_keys(options.pop("extra_body", {}))
-        guarded = guard_speech(spec, asked.text, options)
+        form = format_for(asked.out, options.get("format"))
+        guarded = guard_speech(spec, asked.text, options, form)
         wire = media_wire_for(spec)
         bodies = tuple(
             wire.body(spec, MediaAsk(piece, guarded.params, extra_body=extra)) for piece in guarded.pieces
@@ -81,6 +91,8 @@ class SpeechCall(MediaCall):
             bodies=bodies,
             texts=guarded.pieces,
             rate_hz=guarded.rate_hz,
+            form=form,
+            whole_hz=guarded.whole_hz,
         )
 
     def unit_usd(self, price: Price, item: Prepared) -> float | None:
@@ -102,16 +114,20 @@ class SpeechCall(MediaCall):
         """
         item = self.prepare(key)
         assert isinstance(item, SpeechPrepared)  # noqa: S101 -- what `_planned` makes
-        joint, came = Joint(item.options.get("sample_rate_hz")), list[Sent]()
+        self.has_lost = False
+        joint, came = Joint(item.whole_hz, FORMATS[item.form].rates_hz), list[Sent]()
         try:
             with self._held(key, item) as held:
                 try:
                     whole = await self._narrated(key, item, joint, came, transport)
                 except ProviderError as error:
                     if not came:
+                        if self.has_lost:
+                            held.settle(None)  # pieces that were given up may be charged
                         raise
-                    whole = with_failures(merged(came, None), [self._redacted(error)])
-                held.settle(whole.cost_usd)
+                    failures = [self._redacted(error)]
+                    whole = with_failures(merged(came, None), failures, has_lost=self.has_lost)
+                held.settle(None if self.has_lost else whole.cost_usd)
                 return whole
         except ProviderError as error:
             raise self._redacted(error) from None
@@ -144,9 +160,14 @@ class SpeechCall(MediaCall):
             heard,
         )
         spoken = await asyncio.to_thread(self._finished, joint, item)
+        whole = merged(came, spoken)
+        # Pieces that are spoken at the same time wait for a place at the same time; the rounds add up.
+        rounds = min(item.options.get("at_once", _AT_ONCE), len(came))
+        queued_ms = sum(part.lease.queued_ms for part in came) / rounds
         return replace(
-            merged(came, spoken),
-            latency_ms=(asyncio.get_running_loop().time() - started) * 1000,
+            whole,
+            lease=replace(whole.lease, queued_ms=queued_ms),
+            latency_ms=max((asyncio.get_running_loop().time() - started) * 1000 - queued_ms, 0.0),
             ttft_ms=None if self.on_piece is None else first[0] * 1000,
         )
 
@@ -174,20 +195,31 @@ class SpeechCall(MediaCall):
     def _finished(self, joint: Joint, item: SpeechPrepared) -> Spoken:
         """The whole in its format, read into memory or moved to where the call wants it."""
         out = self.asked.out
-        form: str = item.options.get("format") or _form_of(out)
-        path = joint.finish(form)
-        audio = path.read_bytes() if out is None else b""
+        path = joint.finish(item.form)
+        unsaved = ""
         if out is not None:
-            copy_whole(path, out)
+            try:
+                copy_whole(path, out)
+            except OSError as error:
+                unsaved = not_written(out, error)
+        audio = path.read_bytes() if out is None or unsaved else b""
         assert joint.rate_hz is not None  # noqa: S101 -- there is at least one piece
-        return Spoken(audio, form, joint.rate_hz, joint.samples / joint.rate_hz, tuple(joint.pieces))
+        is_asked = "sample_rate_hz" in item.options  # which is told already
+        late = None if is_asked else late_change(item.spec.key, joint.came_hz, joint.rate_hz, item.whole_hz)
+        duration_s = joint.samples / joint.rate_hz
+        return Spoken(audio, item.form, joint.rate_hz, duration_s, tuple(joint.pieces), late, unsaved)
 
     def response(self, outcome: Outcome) -> SpeechResponse:
-        """The narration, with the record of its file where the call names one."""
+        """The narration, with the record of its file where the call names one.
+
+        Raises:
+            UnsavedError: the file or its record cannot be written.
+        """
         spoken: Spoken = outcome.sent.parsed
         base = super(SpeechCall, self).response(outcome)
         mime, out = FORMATS[spoken.form].mime, self.asked.out
-        base = replace(base, text=f"{spoken.duration_s:.1f} s of {mime}")
+        changes = base.adjustments if spoken.late is None else (*base.adjustments, spoken.late)
+        base = replace(base, text=f"{spoken.duration_s:.1f} s of {mime}", adjustments=changes)
         made = SpeechResponse(
             **shallow(base),
             audio=spoken.audio,
@@ -195,8 +227,10 @@ class SpeechCall(MediaCall):
             rate_hz=spoken.rate_hz,
             duration_s=spoken.duration_s,
             pieces=spoken.pieces,
-            path=out,
+            path=None if spoken.unsaved else out,
         )
+        if spoken.unsaved:
+            raise UnsavedError(spoken.unsaved, made)
         if out is not None:
             times = [{"start_s": p.start_s, "end_s": p.end_s, "text": p.text} for p in spoken.pieces]
             facts = {
@@ -205,7 +239,10 @@ class SpeechCall(MediaCall):
                 "duration_s": spoken.duration_s,
                 "pieces": times,
             }
-            write_record(out, record_of(self.asked.request, made, sha256_of(out), facts))
+            try:
+                write_record(out, self.record(made, sha256_of(out), facts))
+            except OSError as error:
+                raise UnsavedError(not_written(out, error), made) from error
         return made
 
     def extra_facts(self, response: Response) -> Mapping[str, Any]:
@@ -213,12 +250,6 @@ class SpeechCall(MediaCall):
         assert isinstance(response, SpeechResponse)  # noqa: S101 -- what `response` makes
         facts = {"duration_s": round(response.duration_s, 3), "pieces": len(response.pieces)}
         return {"media": {"modality": "speech", **facts, "characters": len(self.asked.text)}}
-
-
-def _form_of(out: Path | None) -> str:
-    """The format that a file's name asks for; WAV where it asks for none."""
-    suffix = "" if out is None else out.suffix.lower()
-    return next((name for name, form in FORMATS.items() if form.suffix == suffix and name != "pcm"), "wav")
 
 
 def _opened(reply: Reply, *, rate_hz: int, characters: int) -> tuple[Sound, Made]:

@@ -22,9 +22,12 @@ class SpeechClient(Door[SpeechRouter]):
     A long text is split at its sentences, spoken by several requests at once and joined without a gap.
     `synthesize` works in a script, in a notebook and from several threads; `asynthesize` inside a running
     event loop. `llmbench.routing.media_router.media_asked` explains every argument; the parameters are voice,
-    speakers (name in the text -> voice), language, speed, instructions, format (wav, mp3, opus, flac, aac),
-    sample_rate_hz, split ("size", or "sentence" for one piece a sentence), piece_chars, at_once, timeout and
-    extra_body.
+    speakers (name in the text -> voice), language, speed, instructions, format (wav, mp3, opus, flac, aac;
+    else by the ending of `out`: .wav .mp3 .opus .ogg .flac .m4a .mp4 .aac), sample_rate_hz, split ("size", or
+    "sentence" for one piece a sentence), piece_chars, at_once, timeout and extra_body.
+
+    Without sample_rate_hz the whole has the first rate of the model's `sample_rates_hz`, else that of its
+    first piece. A rate that the format has not becomes the next that it has; Opus always plays at 48000 Hz.
     """
 
     def __init__(self, configs: str | Path | Config = "configs", **options: Any) -> None:

@@ -8,10 +8,11 @@ would be another narration, and is refused. Pure.
 from __future__ import annotations
 
 import difflib
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
+from llmbench.audio import FORMATS, nearest_rate
 from llmbench.catalog import ModelSpec
 from llmbench.errors import ParamError
 from llmbench.messages import Adjustment
@@ -30,20 +31,23 @@ _OWN: Final = frozenset({"format", "sample_rate_hz", "split", "piece_chars", "at
 class GuardedSpeech:
     """What goes on the wire with each piece of the text, and what was changed.
 
-    `pieces` are the texts in order; `rate_hz` is that of raw audio whose rate the answer does not name.
+    `pieces` are the texts in order; `rate_hz` is that of raw audio whose rate the answer does not name;
+    `whole_hz` is that of the whole, None for that of the first piece.
     """
 
     params: Mapping[str, Any]
     pieces: tuple[str, ...]
     rate_hz: int
     adjustments: tuple[Adjustment, ...]
+    whole_hz: int | None = None
 
 
-def guard_speech(spec: ModelSpec, text: str, options: Mapping[str, Any]) -> GuardedSpeech:
-    """Fit a speech call to one model.
+def guard_speech(spec: ModelSpec, text: str, options: Mapping[str, Any], form: str = "wav") -> GuardedSpeech:
+    """Fit a speech call to one model; `form` is the whole's format, a key of `audio.FORMATS`.
 
     Raises:
-        ParamError: the text is empty, or the model has not the voice, the language or the speakers.
+        ParamError: nothing in the text can be spoken, or the model has not the voice, the language or the
+            speakers.
     """
     if not text.strip():
         raise ParamError("the text is empty; give what is to be spoken")
@@ -51,12 +55,12 @@ def guard_speech(spec: ModelSpec, text: str, options: Mapping[str, Any]) -> Guar
     changes = [*_fit_voice(spec, params), *_fit_manner(spec, params)]
     wire_format = _wire_format(spec)
     rates: Sequence[int] = spec.media.get("sample_rates_hz", ())
-    asked, rate = options.get("format"), options.get("sample_rate_hz")
+    asked = options.get("format")
     if asked is not None and asked != wire_format:
         rule = f"{spec.key} is asked for {wire_format}; encoded here"
         changes.append(Adjustment("format", "moved", asked, wire_format, rule))
-    if rate is not None and list(rates) != [rate]:
-        changes.append(Adjustment("sample_rate_hz", "moved", rate, None, "resampled here"))
+    whole_hz, moved = _fit_rate(rates, options.get("sample_rate_hz"), form)
+    changes += moved
     if spec.wire == "speech":
         params["format"] = wire_format
     limit, asked_chars = _piece_limit(spec, options), options.get("piece_chars")
@@ -69,7 +73,39 @@ def guard_speech(spec: ModelSpec, text: str, options: Mapping[str, Any]) -> Guar
         by_sentence=options.get("split") == "sentence",
         is_dialogue="speakers" in options,
     )
-    return GuardedSpeech(params, tuple(pieces), rates[0] if rates else 24_000, tuple(changes))
+    if not pieces:
+        raise ParamError("the text has no letter and no digit: nothing in it can be spoken")
+    return GuardedSpeech(params, tuple(pieces), rates[0] if rates else 24_000, tuple(changes), whole_hz)
+
+
+def _fit_rate(rates: Sequence[int], asked: int | None, form: str) -> tuple[int | None, list[Adjustment]]:
+    """The rate of the whole in Hz, None for that of the first piece, and how it is not what was asked for."""
+    possible = FORMATS[form].rates_hz
+    known = [*rates, *(possible if len(possible) == 1 else ())]
+    if asked is None:
+        return nearest_rate(known[0], possible) if known else None, []
+    whole_hz = nearest_rate(asked, possible)
+    if whole_hz != asked:
+        rule = f"such a file has {', '.join(map(str, possible))} Hz"
+        return whole_hz, [Adjustment("sample_rate_hz", "clamped", asked, whole_hz, rule)]
+    if list(rates) != [asked]:
+        return whole_hz, [Adjustment("sample_rate_hz", "moved", asked, None, "resampled here")]
+    return whole_hz, []
+
+
+def late_change(
+    key: str, came_hz: Collection[int], whole_hz: int, planned_hz: int | None
+) -> Adjustment | None:
+    """What the rates that the pieces of a narration came at lost in the whole, or None.
+
+    Where no rate was planned the first piece set it, and any other is told; else only a higher one, since
+    nothing is lost of a lower one.
+    """
+    others = sorted(set(came_hz) - {whole_hz})
+    if not others or (planned_hz is not None and others[-1] < whole_hz):
+        return None
+    rule = f"{key} spoke at {', '.join(map(str, sorted(came_hz)))} Hz; a whole has one rate, resampled here"
+    return Adjustment("sample_rate_hz", "moved", others, whole_hz, rule)
 
 
 def _fit_voice(spec: ModelSpec, params: dict[str, Any]) -> list[Adjustment]:
