@@ -53,7 +53,13 @@ def query(
     if as_json:
         out.print_json(frame.to_json(orient="records", force_ascii=False, date_format="iso"))
         return
-    print_table(list(frame.columns), frame.astype(object).itertuples(index=False))
+    rows = frame.astype(object).itertuples(index=False)
+    print_table([visible(name) for name in frame.columns], (map(_shown, row) for row in rows))
+
+
+def _shown(cell: object) -> object:
+    """A cell that a terminal can be given: a stored text may hold commands to it."""
+    return None if cell is None else visible(str(cell))
 
 
 def _settings(configs: Path) -> dict[str, Any]:

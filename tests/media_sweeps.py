@@ -7,6 +7,7 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import yaml
@@ -77,24 +78,31 @@ def write_image_project(
     return _with_plan(root, list(named), {"scene": {}}, plan)
 
 
-def write_speech_project(root: Path, rows: Sequence[Mapping[str, Any]], **card: Any) -> Project:
-    """The local voice mei-joe, and the task `narration`."""
+def write_speech_project(
+    root: Path,
+    rows: Sequence[Mapping[str, Any]],
+    *,
+    voices: Mapping[str, str] = MappingProxyType({"mei": "mei-joe"}),
+    **card: Any,
+) -> Project:
+    """Local voices, one at a time, and the task `narration`; what else is given goes over the card."""
     speech_models = {
-        "providers": {"embedded": {"managed": "embedded"}},
+        "providers": {"embedded": {"managed": "embedded", "limits": {"concurrency": 1}}},
         "models": {
-            "mei": {
+            key: {
                 "provider": "embedded",
-                "model_name": "mei-joe",
+                "model_name": name,
                 "capabilities": {"languages": ["ja", "en"], "formats": ["wav"]},
                 "price": {"per_core_hour": 0.04, "as_of": "2026-11-22"},
             }
+            for key, name in voices.items()
         },
-        "tiers": {"speech": ["mei"]},
+        "tiers": {"speech": list(voices)},
         "tasks": {"narration": {"tier": "speech"}},
     }
     write_folder(root / "configs", speech_models=speech_models)
     write_media_dataset(root / "datasets" / "narration", "narration", "speech", rows, **card)
-    return _with_plan(root, ["mei"], {"narration": {}}, None)
+    return _with_plan(root, list(voices), {"narration": {}}, None)
 
 
 def _with_plan(

@@ -140,6 +140,18 @@ def test_a_long_narration_is_played_from_its_beginning_and_says_so(media):
     assert shown.size < 500_000
 
 
+def test_a_picture_of_16_bits_is_shown_in_its_shades(media):
+    made = io.BytesIO()
+    Image.frombytes("I;16", (2, 1), struct.pack("<2H", 0x4000, 0xC000)).resize((640, 320), 0).save(
+        made, "PNG"
+    )
+    shown = show_picture(media, keep(media, made.getvalue(), ".png"))
+    assert (shown.width, shown.height) == (320, 160)
+    with Image.open(io.BytesIO(opened(shown.uri, "image/webp"))) as picture:
+        assert picture.getpixel((40, 80))[0] == pytest.approx(0x40, abs=8)
+        assert picture.getpixel((280, 80))[0] == pytest.approx(0xC0, abs=8)
+
+
 def test_a_see_through_picture_stays_see_through(media):
     made = io.BytesIO()
     Image.new("LA", (1000, 10), (0, 0)).save(made, "PNG")

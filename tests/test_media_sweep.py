@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import base64
+import io
 import json
 import shutil
+import struct
 import sys
 import wave
 from collections import Counter
@@ -11,8 +14,10 @@ from pathlib import Path
 
 import pytest
 import yaml
+from PIL import Image
 from typer.testing import CliRunner
 
+from llmbench import SpeechClient
 from llmbench.bench import chain, recogniser
 from llmbench.bench.dataset import load_dataset
 from llmbench.bench.datasets.draft import write_dataset
@@ -33,6 +38,7 @@ from tests.media_sweeps import (
     write_media_dataset,
     write_speech_project,
 )
+from tests.servers.chat_server import Step
 from tests.servers.image_provider import ImageProvider
 from tests.sweep_project import ROOT, copy_notebooks, read_lines, rows_of
 
@@ -71,6 +77,29 @@ def test_a_sweep_of_pictures_keeps_each_file_once_and_says_what_was_measured(pro
     plan = json.loads((run.run_dir / "plan.json").read_text())
     assert plan["modality"] == "image"
     assert decisions(run.run_dir)["scene"].outcome
+
+
+@pytest.mark.parametrize("kind", ["16 bits", "huge"])
+def test_a_picture_of_any_form_is_kept_once_it_is_paid_for(tmp_path, painter, kind):
+    shades = Image.frombytes("I;16", (64, 36), struct.pack("<2304H", *(28 * at for at in range(2304))))
+    written = io.BytesIO()
+    (shades if kind == "16 bits" else Image.new("1", (9600, 5400))).save(written, "PNG")
+    data = written.getvalue()
+    painter.outcome = Step({"created": 1, "data": [{"b64_json": base64.b64encode(data).decode()}]})
+    project = write_image_project(tmp_path, painter.base_url("openai"), prompts=["a door"])
+    run = sweep(project, run_id="one")
+    rows = rows_of(run)
+    assert [row["status"] for row in rows] == ["ok", "ok"]
+    for row in rows:
+        answer = json.loads(row["output"])
+        assert whole_file(run.run_dir / "media", answer["file"]).read_bytes() == data
+        if kind == "huge":
+            assert answer["contrast"] is None, "a figure that cannot be measured is missing"
+            assert row["score_details"] == {"valid": 1.0, "shape": 1.0, "contrast": 0.0}
+        else:
+            assert answer["contrast"] > 0.3
+    asked = len(painter.bodies())
+    assert (sweep(project, run_id="two").cached, len(painter.bodies())) == (2, asked)
 
 
 def test_a_sweep_that_goes_on_makes_no_call_twice(project, painter):
@@ -322,12 +351,45 @@ def test_a_real_voice_is_swept_heard_and_replayed_from_its_run_folder(tmp_path):
             assert file.getframerate() == answer["rate_hz"]
             assert file.getnframes() / file.getframerate() == pytest.approx(answer["duration_s"], abs=1e-3)
     assert sweep(project, run_id="again").calls == 0
-    heard = list((run.run_dir / "media").glob("*.txt"))
+    heard = sorted((run.run_dir / "media").glob("*.json"))
+    kept = [path.read_text(encoding="utf-8") for path in heard]
     assert len(heard) == 2
-    for path in heard:
-        path.write_text("x", encoding="utf-8")  # a transcript that is kept is not heard again
+    for path, altered in zip(heard, ("", kept[1].replace('"found": "', '"found": "x')), strict=True):
+        path.write_text(altered, encoding="utf-8")
     replayed = sweep(project, replay=run.run_dir / "calls.jsonl", run_id="replayed")
-    assert all(row["score_details"]["heard"] == 0 for row in rows_of(replayed))
+    assert [row["score"] for row in rows_of(replayed)] == [row["score"] for row in rows]
+    assert [path.read_text(encoding="utf-8") for path in heard] == kept, "it is heard again"
+
+
+@pytest.mark.skipif(
+    not all(map(local_models.is_available, ("mei-joe", "kokoro"))), reason="the voices are not installed"
+)
+@pytest.mark.embedded
+def test_local_voices_are_warm_before_the_first_is_measured_and_speak_one_at_a_time(tmp_path):
+    listen = {"name": "narration", "params": {"listen": False}}
+    voices = {"mei": "mei-joe", "kokoro": "kokoro"}
+    project = write_speech_project(tmp_path, LINES, voices=voices, scorer=listen)
+
+    def sent():
+        """The ledger's lines of one sweep in order: (warm-up or cell, intent or result)."""
+        lines = read_lines(project.ledger)[before:]
+        return [("warmup" if "warmup" in line["cell"] else "cell", line["type"]) for line in lines]
+
+    before = 0
+    run = sweep(project, run_id="one")
+    warm, spoken = [("warmup", "intent"), ("warmup", "result")], [("cell", "intent"), ("cell", "result")]
+    assert sent() == warm * 2 + spoken * 4
+    assert run.pending == 0
+    before = len(read_lines(project.ledger))
+    more = [*LINES, {"input": "Is it still dark outside?", "lang": "en"}]
+    write_media_dataset(project.datasets / "narration", "narration", "speech", more, scorer=listen)
+    sweep(project, run_id="two")
+    assert sent() == warm * 2 + spoken * 2, "a sweep that goes on warms the voices up first, too"
+
+
+def test_the_shipped_voices_of_this_machine_speak_one_at_a_time():
+    with SpeechClient(ROOT / "configs") as client:
+        assert client.config.endpoints["embedded"].limits.concurrency == 1
 
 
 def test_a_narration_that_nobody_could_hear_is_not_paid_for(tmp_path, monkeypatch):

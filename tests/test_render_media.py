@@ -148,26 +148,65 @@ def test_a_text_run_has_no_trace_of_media(tmp_path):
 # --- figures ----------------------------------------------------------------------------------------------
 
 
+def cells_of(folder, name: str, language: str | None = None) -> str:
+    """The row of smol_free's figures in the first task, as text."""
+    if name.endswith("html"):
+        of_figures = r'<table class="dense">\s*<caption>Figures of each.*?</table>'
+        table = re.search(of_figures, read(folder), re.DOTALL)
+        rows = [said(row) for row in re.findall(r"<tr>.*?</tr>", table[0], re.DOTALL)]
+    else:
+        told = read(folder, name).replace("\\", "")
+        figures = told[told.index("### What the") : told.index("### What was not called")]
+        rows = [row for row in figures.splitlines() if row.startswith("| route_ticket")]
+    (found,) = [row for row in rows if "smol_free" in row and (language or "") in row]
+    return found
+
+
 @pytest.mark.parametrize("name", ["report.html", "report.md"])
 def test_the_figures_of_each_candidate_are_those_of_its_rows(images, speech, name):
-    def of(folder):
-        text = said(read(folder, name)) if name.endswith("html") else read(folder, name).replace("\\", "")
+    def of(folder, language=None):
         mine = [r for r in folder.rows if r["task"] == "route_ticket" and r["model"] == "smol_free"]
-        return text, mine, [answer(row) for row in mine if row["status"] == "ok"]
+        mine = [row for row in mine if language in (None, row["lang"])]
+        return mine, [row for row in mine if row["status"] == "ok"]
 
-    text, mine, answers = of(speech)
-    units: dict[str, list[float]] = {}
-    for row in mine:
-        if row["status"] == "ok":
-            units.setdefault(row["cluster"], []).append(answer(row)["real_time_factor"])
-    assert f"{median(median(each) for each in units.values()):.2f}" in text
-    heard = [r["score_details"]["heard"] for r in mine if r["status"] == "ok"]
-    assert f"{100 * sum(heard) / len(heard):.1f} %" in text
-    assert f"mean of {len(answers)}" in text
-    text, mine, answers = of(images)
-    assert f"{100 * len(answers) / len(mine):.1f} %" in text
-    obeyed = [r["score_details"]["shape"] for r in mine if r["status"] == "ok"]
+    def middle(rows, figure):
+        units: dict[str, list[float]] = {}
+        for row in rows:
+            units.setdefault(row["cluster"], []).append(figure(answer(row)))
+        return median(median(each) for each in units.values())
+
+    for language, words in (("ja", "Japanese"), ("en", "English")):
+        mine, answered = of(speech, language)
+        text = cells_of(speech, name, words)
+        assert 0 < len(answered) < 10, "a voice is told by language"
+        assert f"{middle(answered, lambda fact: fact['real_time_factor']):.2f}" in text
+        assert f"{middle(answered, lambda fact: fact['duration_s'] / fact['characters']):.3f}" in text
+        heard = [row["score_details"]["heard"] for row in answered]
+        assert f"{100 * sum(heard) / len(heard):.1f} %" in text
+        assert f"mean of {len(answered)}" in text
+    mine, answered = of(images)
+    text = cells_of(images, name)
+    assert f"{100 * len(answered) / len(mine):.1f} %" in text
+    obeyed = [row["score_details"]["shape"] for row in answered]
     assert f"{100 * sum(obeyed) / len(obeyed):.1f} %" in text
+
+
+def test_narrations_of_one_language_have_one_row_a_candidate(tmp_path):
+    folder = write_media_run(tmp_path, "speech")
+    for row in folder.rows:
+        row["lang"] = "ja"
+    write_rows(folder)
+    render_report(folder.run_dir)
+    assert 'scope="col">Language<' not in read(folder)
+    assert "of 10" in cells_of(folder, "report.html")
+
+
+def test_the_short_report_tells_every_candidate_by_language_and_the_load_of_the_machine(speech):
+    told = read(speech, "report.md").replace("\\", "")
+    by_language = told[told.index("### Quality by language") :]
+    for model in {row["model"] for row in speech.rows}:
+        assert by_language.count(f"| {model}") == 2, "once a task"
+    assert "- route_ticket: load median" in told
 
 
 def test_the_interval_of_a_median_holds_what_it_promises_and_is_not_wider_than_it_must():

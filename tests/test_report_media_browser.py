@@ -158,3 +158,15 @@ def test_paper_shows_the_pictures_and_the_facts(browser, images, speech):
         visit.page.emulate_media(media="print")
         assert not visit.page.locator("audio").first.is_visible()
         assert visit.page.locator("table.media td small").first.is_visible()
+
+
+@pytest.mark.parametrize("width", [360, 420])
+def test_no_caption_is_wider_than_a_small_screen(browser, images, speech, width):
+    widest = """() => Math.max(...[...document.querySelectorAll("caption")].map(caption => {
+      const text = document.createRange();
+      text.selectNodeContents(caption);
+      return text.getBoundingClientRect().right;
+    }))"""
+    for path in (images, speech):
+        with Visit(browser, path, width=width) as visit:
+            assert 0 < visit.page.evaluate(widest) < width

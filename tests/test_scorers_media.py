@@ -6,7 +6,9 @@ import importlib.util
 import io
 import json
 import math
+import random
 import struct
+import time
 import wave
 from pathlib import Path
 
@@ -16,12 +18,15 @@ from hypothesis import strategies as st
 from PIL import Image, ImageDraw, ImageFont
 
 from llmbench.bench import recogniser
-from llmbench.bench.media_facts import contrast, sound_facts
+from llmbench.bench.media_facts import contrast, sound_facts, speech_facts
 from llmbench.bench.media_store import remembered, store_file
 from llmbench.bench.scorers import Score, check_params, score
 from llmbench.bench.scorers.speech import heard_in
 from llmbench.errors import DatasetError, SweepError
+from llmbench.media import SpeechResponse
+from llmbench.messages import Route, Usage
 from tests.servers.image_answers import drawn
+from tests.test_media_files import png_claiming
 from tests.test_scorers import JSONS, sample
 
 JAPANESE_FONT = Path("/usr/share/fonts/opentype/noto/NotoSansCJK-Bold.ttc")
@@ -70,6 +75,42 @@ def test_clipping_is_the_share_of_samples_at_either_end():
     assert facts["peak"] == 1.0
 
 
+def wave_of(seconds, height, most=32_767):
+    """A tone of 150 Hz at 24 kHz, cut off at a height."""
+    heights = (height * math.sin(2 * math.pi * 150 * at / 24_000) for at in range(int(24_000 * seconds)))
+    return [round(max(-most, min(most, value))) for value in heights]
+
+
+def test_a_wave_that_was_cut_off_is_clipped_at_any_level_and_an_offset_is_none():
+    assert sound_facts(wav_of(wave_of(1, 20_000), 24_000))["clipped"] == 0.0
+    for most in (32_767, 19_000, 6_000):
+        clipped = sound_facts(wav_of(wave_of(1, 2 * most, most), 24_000))["clipped"]
+        assert clipped == pytest.approx(2 / 3, abs=0.02), "a sine is beyond half its height for 2/3 of a turn"
+    quiet = [round(math.sin(at / 40) * 3) for at in range(5000)]
+    shifted = [value + 9000 for value in [*wave_of(1, 20_000), *quiet]]
+    facts = sound_facts(wav_of(shifted, 24_000))
+    assert facts["clipped"] == 0.0, "rounding makes a quiet end flat, and an offset does not make it loud"
+    assert facts["dc_offset"] == pytest.approx(9000 / 32_768, abs=0.001)
+
+
+def test_the_longest_pause_is_told_in_seconds():
+    loud, pause = [9000, -9000] * 400, [0] * 1600
+    facts = sound_facts(wav_of([*pause, *loud, *pause, *pause, *loud]))
+    assert facts["pause_s"] == 0.4
+    assert sound_facts(wav_of(loud))["pause_s"] == 0.0
+
+
+def test_a_narration_that_cannot_be_measured_has_missing_figures():
+    response = SpeechResponse(
+        text="", model="m", model_id="m", provider="p", tier="speech", finish_reason="stop", usage=Usage(),
+        latency_ms=9.0, cost_usd=None, cost_source="none", call_id="c", attempts=(), adjustments=(),
+        route=Route("narration", "speech", ("m",), ()), audio=b"no sound", duration_s=1.0,
+    )  # fmt: skip
+    facts = speech_facts(response, "a line")
+    assert {facts[name] for name in ("peak", "clipped", "silence", "pause_s", "dc_offset")} == {None}
+    assert (facts["duration_s"], facts["characters"]) == (1.0, 6)
+
+
 @pytest.mark.parametrize("data", [b"", b"RIFF", b"x" * 100, wav_of([1, 2])[:30]])
 def test_what_is_no_wav_file_is_said(data):
     with pytest.raises(SweepError, match=r"can(not)? be measured"):
@@ -91,8 +132,44 @@ def test_contrast_is_0_for_one_colour_1_for_half_black_and_sees_what_lies_on_tra
     clear.paste((255, 255, 255, 255), (0, 0, 32, 64))
     assert contrast(png(clear)) == 0.0, "what is transparent is white paper"
     assert contrast(drawn("a door", 640, 360)) > 0.02
-    with pytest.raises(SweepError, match="cannot be measured"):
-        contrast(b"no picture")
+    for data in (b"no picture", png_claiming(9000, 9000), png_claiming(60_000, 60_000)):
+        with pytest.raises(SweepError, match="cannot be measured"):
+            contrast(data)
+
+
+def shades(mode):
+    """A picture of 256 shades from black to white, in one of Pillow's modes."""
+    deep = [257 * across for across in range(256)] * 64
+    if mode == "I;16":
+        return Image.frombytes(mode, (256, 64), struct.pack(f"<{len(deep)}H", *deep))
+    return Image.frombytes("L", (256, 64), bytes(value // 257 for value in deep)).convert(mode)
+
+
+@pytest.mark.parametrize(
+    ("mode", "form"),
+    [("I;16", "PNG"), ("P", "PNG"), ("P", "GIF"), ("LA", "PNG"), ("RGB", "WEBP"), ("CMYK", "JPEG")],
+)
+def test_contrast_is_the_same_in_every_mode_of_a_file(mode, form):
+    written = io.BytesIO()
+    shades(mode).save(written, form)
+    assert contrast(written.getvalue()) == pytest.approx(0.58, abs=0.01)
+
+
+def test_contrast_sees_colours_of_one_luma_and_stars_and_not_the_grain_of_a_blank_page():
+    halves = Image.new("RGB", (1280, 720), (200, 20, 20))
+    halves.paste((20, 97, 80), (0, 0, 640, 720))
+    assert contrast(png(halves)) > 0.5
+    draw = random.Random(0)
+    sky = Image.new("RGB", (1280, 720), "#050508")
+    for _ in range(300):
+        across, down = 1278 * draw.random(), 718 * draw.random()
+        ImageDraw.Draw(sky).ellipse((across, down, across + 2, down + 2), "white")
+    assert contrast(png(sky)) > 0.04
+    grain = Image.frombytes("L", (640, 360), bytes(draw.choice((248, 252)) for _ in range(640 * 360)))
+    assert contrast(png(grain)) < 0.02
+    line = Image.new("RGB", (1280, 720), "white")
+    line.paste("black", (0, 0, 1280, 3))
+    assert 0.02 < contrast(png(line)) < 0.2, "a line on white is a small drawing"
 
 
 # ---- picture
@@ -147,11 +224,12 @@ def test_a_caption_that_is_drawn_is_legible_and_another_one_is_not(tmp_path):
     assert picture(facts, "picture_text", caption="Dinner for nine").value < 0.5
     wrong = picture(facts, "picture_text", caption="First boat out", aspect_ratio="1:1")
     assert (wrong.value, wrong.details["legible"]) == (0.0, 1.0), "the gates stay"
-    beside = list(tmp_path.glob("*.rapidocr-*.txt"))
-    assert len(beside) == 1, "what was read is kept"
-    beside[0].write_text("{", encoding="utf-8")
-    with pytest.raises(DatasetError, match="is broken; delete"):
-        picture(facts, "picture_text", caption="First boat out")
+    (beside,) = tmp_path.glob("*.rapidocr-*.json")
+    kept_text = beside.read_text(encoding="utf-8")
+    for altered in ("", "{", "[]", kept_text.replace("BOAT", "GOAT")):
+        beside.write_text(altered, encoding="utf-8")
+        assert picture(facts, "picture_text", caption="First boat out").value == 1.0
+        assert beside.read_text(encoding="utf-8") == kept_text, "it is read again, and kept again"
 
 
 @reads
@@ -177,6 +255,42 @@ def test_a_picture_that_is_gone_is_said(tmp_path):
         picture(GOOD_PICTURE | {"file": str(tmp_path / "gone.png")}, "picture_text", caption="Door")
 
 
+@reads
+@pytest.mark.parametrize("size", [(600, 4), (600, 6), (4000, 12), (4096, 64), (2, 4000), (30, 1500), (1, 1)])
+def test_nothing_is_read_in_a_strip_and_soon(tmp_path, size):
+    facts = kept(tmp_path, png(Image.new("RGB", size, "red")), size)
+    start = time.process_time()
+    assert picture(facts, "picture_text", caption="Door").details["legible"] == 0.0
+    assert time.process_time() - start < 10
+
+
+@reads
+@pytest.mark.parametrize("size", [(9000, 9000), (60_000, 60_000), (4000, 4000)])
+def test_nothing_is_read_in_a_file_that_claims_to_be_huge_or_is_cut_off(tmp_path, size):
+    facts = kept(tmp_path, png_claiming(*size), size)
+    assert picture(facts, "picture_text", caption="Door").details["legible"] == 0.0
+
+
+@reads
+def test_a_caption_on_a_long_banner_is_read(tmp_path):
+    page = Image.new("RGB", (6000, 400), "black")
+    ImageDraw.Draw(page).text((3000, 200), "IT CAN COOK", "white", ImageFont.load_default(160), "mm")
+    facts = kept(tmp_path, png(page), page.size)
+    assert picture(facts, "picture_text", caption="It can cook").details["legible"] == 1.0
+
+
+@reads
+def test_letters_under_full_transparency_are_not_there_and_those_on_it_are(tmp_path):
+    letters = ImageFont.load_default(90)
+    hidden = Image.new("RGBA", (640, 360), (200, 80, 30, 0))
+    ImageDraw.Draw(hidden).text((320, 180), "IT CAN COOK", (255, 255, 255, 0), letters, "mm")
+    shown = Image.new("RGBA", (640, 360), (0, 0, 0, 0))
+    ImageDraw.Draw(shown).text((320, 180), "IT CAN COOK", (20, 20, 20, 255), letters, "mm")
+    for page, legible in ((hidden, 0.0), (shown, 1.0)):
+        facts = kept(tmp_path, png(page), page.size)
+        assert picture(facts, "picture_text", caption="It can cook").details["legible"] == legible
+
+
 # ---- narration
 
 
@@ -185,7 +299,10 @@ def test_a_picture_that_is_gone_is_said(tmp_path):
     [
         ({"rate_hz": 11_025}, "rate", 0.5),
         ({"clipped": 0.001}, "clipping", 0.5),
-        ({"silence": 0.675}, "silence", 0.5),
+        ({"silence": 0.75}, "silence", 0.5),
+        ({"pause_s": 3.0}, "silence", 0.5),
+        ({"silence": None}, "silence", 0.0),
+        ({"clipped": None}, "clipping", 0.0),
         ({"silence": 1.0}, "silence", 0.0),
         ({"characters": 9}, "pace", 0.5),
         ({"characters": 88}, "pace", 0.5),

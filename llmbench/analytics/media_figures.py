@@ -31,9 +31,14 @@ _HEADINGS: Final = {
 
 @dataclass(frozen=True, slots=True)
 class FigureRow:
-    """A candidate's figures: a figure and a small word below it for each heading."""
+    """A candidate's figures: a figure and a small word below it for each heading.
+
+    Attributes:
+        lang: the language that they are of; empty where they are of all.
+    """
 
     model: str
+    lang: str
     cells: Sequence[tuple[str, str]]
 
 
@@ -42,12 +47,26 @@ def figure_headings(modality: str) -> Sequence[str]:
     return _HEADINGS[modality]
 
 
-def figure_row(modality: str, model: str, rows: Rows) -> FigureRow:
-    """The figures of one candidate; `rows` are its rows with `answer` and `details` parsed."""
+def figure_rows(modality: str, model: str, rows: Rows) -> list[FigureRow]:
+    """The figures of one candidate; `rows` are its rows with `answer` and `details` parsed.
+
+    Narrations of several languages have a row for each, Japanese first: a second of sound holds fewer
+    Japanese characters than English ones, and a voice may work another way in each.
+    """
+    languages = {str(row["lang"]) for row in rows}
+    if modality == "image" or len(languages) < 2:
+        return [_row(modality, model, "", rows)]
+    return [
+        _row(modality, model, lang, [row for row in rows if str(row["lang"]) == lang])
+        for lang in sorted(languages, key=lambda each: (each != "ja", each == "und", each))
+    ]
+
+
+def _row(modality: str, model: str, lang: str, rows: Rows) -> FigureRow:
     answered = [row for row in rows if row["answer"] is not None]
     came = (wording.number(len(answered)), f"of {wording.number(len(rows))}")
     cells = _of_pictures(rows, answered) if modality == "image" else _of_sounds(answered)
-    return FigureRow(model, [came, *cells])
+    return FigureRow(model, lang, [came, *cells])
 
 
 def _of_pictures(rows: Rows, answered: Rows) -> list[tuple[str, str]]:

@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Final
 
 from llmbench.audio import FORMATS, Sound, decode, encode_file, resample, wav_bytes
+from llmbench.bench.media_pixels import MOST_PIXELS, READ_AS, plain
 from llmbench.display import wording
 from llmbench.errors import ConfigError, ParamError, ProviderError
 
@@ -33,10 +34,6 @@ PLAYED_S: Final = 20.0
 _NAME: Final = re.compile(r"\A[0-9a-f]{64}\.[a-z0-9]{3,4}\Z")
 #: A file beyond this size is not read: nothing that a page shows is so large.
 _MOST_BYTES: Final = 64 * 2**20
-#: A few kilobytes can claim to be gigabytes; the pictures of today's models have 17 million at most.
-_MOST_PIXELS: Final = 50_000_000
-#: Decoders that read pixels and nothing else: some of Pillow's others start programs.
-_READ_AS: Final = ("PNG", "JPEG", "WEBP", "GIF", "BMP")
 #: No link is followed, and nothing waits for the other end of a pipe; not every system has these flags.
 _OPENED: Final = os.O_RDONLY | sum(getattr(os, flag, 0) for flag in ("O_NOFOLLOW", "O_NONBLOCK", "O_BINARY"))
 _PLAYED_HZ: Final = 24_000
@@ -127,12 +124,13 @@ def _thumbnail(data: bytes) -> Shown:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # Pillow's own limit and its words about odd files: ours is below
-            with Decoder.open(io.BytesIO(data), formats=_READ_AS) as picture:
-                if picture.width * picture.height > _MOST_PIXELS:
+            with Decoder.open(io.BytesIO(data), formats=READ_AS) as picture:
+                if picture.width * picture.height > MOST_PIXELS:
                     claim = f"{picture.width:,} × {picture.height:,}"
                     raise _NotShown(f"not shown: it claims {claim} pixels, too many to be decoded")
-                picture.thumbnail((THUMBNAIL_PX, THUMBNAIL_PX))
-                small = picture.convert("RGBA" if picture.has_transparency_data else "RGB")
+                scaled = plain(picture)
+                scaled.thumbnail((THUMBNAIL_PX, THUMBNAIL_PX))
+                small = scaled.convert("RGBA" if scaled.has_transparency_data else "RGB")
             small.save(made, "WEBP", quality=80, method=4)
     except Decoder.DecompressionBombError:
         raise _NotShown("not shown: it claims more pixels than any picture has") from None

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from llmbench.analytics.json_objects import Facts, as_object
-from llmbench.analytics.media_figures import FigureRow, figure_headings, figure_row, measured
+from llmbench.analytics.media_figures import FigureRow, figure_headings, figure_rows, measured
 from llmbench.analytics.task_story import TaskStory, checked_language
 from llmbench.analytics.warehouse import Warehouse
 from llmbench.display import wording
@@ -68,7 +68,7 @@ class MediaTask:
         models: the candidates in the task's order.
         samples: the examples, the widest differences of score first.
         of: samples that were answered.
-        headings: of the figures; rows: a candidate's figures each.
+        headings: of the figures; rows: a candidate's figures each, or those of one language.
     """
 
     modality: str
@@ -77,6 +77,11 @@ class MediaTask:
     of: int
     headings: Sequence[str]
     rows: Sequence[FigureRow]
+
+    @property
+    def is_by_language(self) -> bool:
+        """Whether the figures have a row for each language."""
+        return any(row.lang for row in self.rows)
 
 
 def read_media(
@@ -115,7 +120,9 @@ def _tell(modality: str, task: TaskStory, rows: Sequence[Mapping[str, Any]]) -> 
         of=len(told),
         headings=figure_headings(modality),
         rows=[
-            figure_row(modality, model, [row for row in read if row["model"] == model]) for model in models
+            figures
+            for model in models
+            for figures in figure_rows(modality, model, [row for row in read if row["model"] == model])
         ],
     )
 

@@ -83,7 +83,7 @@ class MediaClient(LLMClient):
         """Make a picture or a narration, keep its file, and tell what was measured as the response's text.
 
         Raises:
-            SweepError: the file cannot be kept or measured.
+            SweepError: the file cannot be kept.
             RouteError, ParamError, FallbackExhausted: as ImageClient and SpeechClient.
         """
         if self.judge is not None and self._is_judges(arguments):
@@ -180,19 +180,20 @@ def _one_text(prompt: Any) -> str:
 
 
 def _kept(response: Response, text: str, folder: Path) -> str:
-    """Keep a response's file; its line of JSON.
+    """Keep a response's file; its line of JSON. It is kept before it is measured: it is paid for.
 
     Raises:
-        SweepError: it cannot be kept or measured.
+        SweepError: it cannot be kept.
     """
     if isinstance(response, SpeechResponse):
-        kind, data, mime, suffix = "speech", response.audio, response.mime, ".wav"
-        facts = speech_facts(response, text)
-    elif isinstance(response, ImageResponse):
+        head = _head("speech", response.audio, response.mime, ".wav", folder)
+        return as_line(head | speech_facts(response, text))
+    if isinstance(response, ImageResponse):
         first = response.image
-        kind, data, mime, suffix = "image", first.data, first.mime, first.suffix
-        facts = image_facts(response)
-    else:
-        raise SweepError(f"{response.model} gave neither a picture nor a narration")
-    head = {"media": kind, "file": store_file(folder, data, suffix), "mime": mime, "bytes": len(data)}
-    return as_line(head | facts)
+        head = _head("image", first.data, first.mime, first.suffix, folder)
+        return as_line(head | image_facts(response))
+    raise SweepError(f"{response.model} gave neither a picture nor a narration")
+
+
+def _head(kind: MediaModality, data: bytes, mime: str, suffix: str, folder: Path) -> dict[str, Any]:
+    return {"media": kind, "file": store_file(folder, data, suffix), "mime": mime, "bytes": len(data)}

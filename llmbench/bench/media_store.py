@@ -125,20 +125,40 @@ def with_path(output: str, folder: Path) -> str:
 
 
 def remembered(path: Path, label: str, look: Callable[[], str]) -> str:
-    """What a slow look at a kept file found, kept beside it as `<sha256>.<label>.txt`.
+    """What a slow look at a kept file found, kept beside it as `<sha256>.<label>.json`.
+
+    What is kept is believed only whole: it names the file, the label, and the hash of what was found. An
+    empty or altered one is looked for again.
 
     Raises:
         LLMBenchError: as `look`.
     """
-    kept = path.with_name(f"{path.stem}.{label}.txt")
-    with contextlib.suppress(OSError, ValueError):
-        return kept.read_text(encoding="utf-8")
+    kept = path.with_name(f"{path.stem}.{label}.json")
+    if (known := _remembered(kept, path.stem, label)) is not None:
+        return known
     found = look()
+    mark = {"file": path.stem, "by": label, "sha256": _text_hash(found), "found": found}
     partial = kept.with_name(f".{kept.name}.{os.getpid()}.partial")
     with contextlib.suppress(OSError, ValueError):  # it is looked at again the next time
-        partial.write_text(found, encoding="utf-8")
+        partial.write_text(json.dumps(mark, ensure_ascii=False) + "\n", encoding="utf-8")
         partial.replace(kept)
     return found
+
+
+def _remembered(kept: Path, file: str, label: str) -> str | None:
+    """What was found before; None where nothing whole of this file and this look is kept."""
+    try:
+        mark = json.loads(kept.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return None
+    if not isinstance(mark, dict) or (mark.get("file"), mark.get("by")) != (file, label):
+        return None
+    found = mark.get("found")
+    return found if isinstance(found, str) and mark.get("sha256") == _text_hash(found) else None
+
+
+def _text_hash(text: str) -> str:
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
 
 
 def check_answers(outputs: Iterable[str | None], folder: Path) -> list[Path]:
@@ -159,7 +179,7 @@ def copy_answers(outputs: Iterable[str | None], source: Path, target: Path) -> N
         SweepError: a file is missing or changed, or cannot be written.
     """
     for whole in check_answers(outputs, source):
-        for path in (whole, *source.glob(f"{whole.stem}.*.txt")):
+        for path in (whole, *source.glob(f"{whole.stem}.*.json")):
             _copy(path, target / path.name)
 
 

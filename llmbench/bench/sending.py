@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import math
 import secrets
 from collections import Counter, deque
@@ -40,10 +41,17 @@ _CLOSING: Final = frozenset({"auth", "quota", "model_not_found"})
 
 
 async def run_lanes(work: Work, waiting: Mapping[str, Iterator[Sendable]]) -> None:
-    """All lanes at once, each with its own concurrency; the first lane that cannot go on ends the others."""
+    """All lanes at once, each with its own concurrency; the first lane that cannot go on ends the others.
+
+    Local servers are started before any lane runs, and voices speak once: loading a model takes the cores
+    that another one is measured on.
+    """
+    ready = [await _started(work, lane) for lane in waiting.values()]
+    if work.plan.modality != "text":
+        ready = [await _warmed(work, lane) for lane in ready]
     try:
         async with asyncio.TaskGroup() as group:
-            for lane in waiting.values():
+            for lane in ready:
                 group.create_task(_run_lane(work, lane))
     except BaseExceptionGroup as errors:
         raise _first_error(errors) from None
@@ -57,12 +65,28 @@ def _first_error(error: BaseException) -> BaseException:
     return next((inner for inner in found if isinstance(inner, LLMBenchError)), found[0])
 
 
+async def _started(work: Work, cells: Iterator[Sendable]) -> Iterator[Sendable]:
+    """The same cells, once their server runs where it is local; one that cannot start ends the sweep."""
+    first = next(cells)
+    if work.endpoint(first).managed:
+        spec = work.client.config.models[work.base(first)]
+        await asyncio.to_thread(ensure_server, spec.model_id)
+    return itertools.chain((first,), cells)
+
+
+async def _warmed(work: Work, cells: Iterator[Sendable]) -> Iterator[Sendable]:
+    """The same cells, once each of their voices has spoken a few words outside the results."""
+    lane = list(cells)
+    for cell in lane:
+        if work.endpoint(cell).managed and work.refusal(cell) is None:
+            await _warm_once(work, cell)
+    return iter(lane)
+
+
 async def _run_lane(work: Work, cells: Iterator[Sendable]) -> None:
     first = next(cells)
     endpoint, queue = work.endpoint(first), _Queue(first, cells)
     if endpoint.managed:
-        spec = work.client.config.models[work.base(first)]
-        await asyncio.to_thread(ensure_server, spec.model_id)  # a server that cannot start ends the sweep
         await _run_local_lane(work, queue, endpoint)
         return
     throttle = work.throttle(endpoint)
@@ -183,13 +207,17 @@ async def _run_local_lane(work: Work, queue: _Queue, endpoint: Endpoint) -> None
             if (reason := work.refusal(cell)) is not None:
                 work.leave(cell, reason)
             else:
-                if isinstance(cell, Cell) and (pair := (cell.task.task, cell.model)) not in work.warm:
-                    work.warm.add(pair)
-                    await _warm_up(work, cell)
+                await _warm_once(work, cell)
                 outcome = await send(work, cell)
                 if outcome is not None:
                     _count(work, cell, outcome)
         queue.end(cell, is_again=False)
+
+
+async def _warm_once(work: Work, cell: Sendable) -> None:
+    if isinstance(cell, Cell) and (pair := (cell.task.task, cell.model)) not in work.warm:
+        work.warm.add(pair)
+        await _warm_up(work, cell)
 
 
 async def _warm_up(work: Work, cell: Cell) -> None:

@@ -21,14 +21,23 @@ from pydantic import Field
 
 from llmbench.bench.answers import normalise
 from llmbench.bench.dataset import Sample
+from llmbench.bench.media_pixels import on_white
 from llmbench.bench.media_store import answer_of, figure, remembered
 from llmbench.bench.scorers.registry import Params, Schema, Score, needs, scorer
-from llmbench.errors import DatasetError
+from llmbench.errors import DatasetError, SweepError
 from llmbench.routing.media_params import RATIO, SIZE
 
 _INSTALL: Final = 'pip install "llmbench[ocr]"'
 #: Lines of a picture that may be one caption.
 _MOST_LINES: Final = 4
+#: Pixels of the longer edge that the recogniser gets; it scales down to 2,000 itself, more slowly.
+_LONGEST_PX: Final = 2048
+#: Pixels of the shorter edge below which no letter can be read.
+_LETTERS_PX: Final = 8
+#: The longer edge over the shorter at most.
+_MOST_RATIO: Final = 4
+#: Of the way a picture is made ready, as part of the name under which its lines are kept.
+_LOOK: Final = "v2"
 _reading = threading.Lock()
 
 
@@ -60,7 +69,7 @@ def picture(params: PictureParams, output: str, sample: Sample, _schema: Schema)
     details = {
         "valid": 1.0,
         "shape": float(shape),
-        "contrast": float(figure(answer, "contrast") >= params.min_contrast),
+        "contrast": float(figure(answer, "contrast") >= params.min_contrast),  # a missing one is 0
     }
     return Score(math.prod(details.values()), details)
 
@@ -94,32 +103,53 @@ def picture_text(params: PictureParams, output: str, sample: Sample, schema: Sch
 def read_lines(path: Path) -> list[list[str]]:
     """The lines of text in a picture from its top to its bottom, as it is and turned into its negative.
 
-    White letters on a dark ground are read better so. Kept beside the file.
+    White letters on a dark ground are read better so. The picture lies on white where it is transparent, and
+    its longer edge is made 2,048 pixels at most. Nothing is read in what cannot be decoded, is too large or
+    too thin to hold letters, or is more than the recogniser can take. Kept beside the file.
 
     Raises:
-        DatasetError: the file cannot be read, or a package is missing.
+        DatasetError: the file cannot be opened, or a package is missing.
     """
     engine = _engine()
-    found = remembered(path, f"rapidocr-{version('rapidocr')}", lambda: json.dumps(_looked(path, engine)))
-    try:
-        return [[str(line) for line in lines] for lines in json.loads(found)]
-    except (ValueError, TypeError) as error:
-        raise DatasetError(
-            f"{path}: what was read in it before, in a file beside it, is broken; delete {path.stem}.*.txt"
-        ) from error
+    label = f"rapidocr-{version('rapidocr')}-{_LOOK}"
+    found = remembered(path, label, lambda: json.dumps(_looked(path, engine), ensure_ascii=False))
+    return [[str(line) for line in lines] for lines in json.loads(found)]
 
 
 def _looked(path: Path, engine: Any) -> list[list[str]]:
     import numpy as np
-    from PIL import Image
 
     try:
-        with Image.open(path) as picture:
-            pixels = np.asarray(picture.convert("RGB"))[:, :, ::-1]  # the recogniser takes blue first
-    except (OSError, ValueError) as error:
+        data = path.read_bytes()
+    except OSError as error:
         raise DatasetError(f"the picture {path} cannot be read: {error}") from error
+    try:
+        pixels = np.asarray(on_white(data, _LONGEST_PX))[:, :, ::-1]  # the recogniser takes blue first
+    except SweepError:
+        return [[], []]
+    if min(pixels.shape[:2]) < _LETTERS_PX:
+        return [[], []]
+    padded = _padded(pixels)
     with _reading:
-        return [_in_order(engine(np.ascontiguousarray(each))) for each in (pixels, 255 - pixels)]
+        return [_lines(engine, np.ascontiguousarray(each)) for each in (padded, 255 - padded)]
+
+
+def _padded(pixels: Any) -> Any:
+    """A strip between borders like its edges: the recogniser scales a short side up, and a long with it."""
+    import numpy as np
+
+    least = -(-max(pixels.shape[:2]) // _MOST_RATIO)
+    more = [max(least - side, 0) for side in pixels.shape[:2]]
+    around = [(each // 2, each - each // 2) for each in more]
+    return np.pad(pixels, [*around, (0, 0)], mode="edge")
+
+
+def _lines(engine: Any, pixels: Any) -> list[str]:
+    try:
+        found = engine(pixels)
+    except Exception:  # noqa: BLE001 - the library's errors share no class, and what it cannot take is not read
+        return []
+    return _in_order(found)
 
 
 def _in_order(found: Any) -> list[str]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Final
+from typing import Annotated, Any, Final
 
 from pydantic import Field, model_validator
 
@@ -28,13 +28,15 @@ class NarrationParams(Params):
         min_rate_hz: the least sample rate in Hz.
         max_clipped: the largest share of clipped samples.
         max_silence: the largest share of silent frames.
+        max_pause_s: the longest pause in seconds.
         pace: language -> the slowest and the fastest pace in characters a second; others are not held to one.
     """
 
     listen: bool = True
     min_rate_hz: int = Field(default=22_050, gt=0)
     max_clipped: float = Field(default=0.0005, gt=0, le=1)
-    max_silence: float = Field(default=0.35, gt=0, lt=1)
+    max_silence: float = Field(default=0.5, gt=0, lt=1)
+    max_pause_s: float = Field(default=1.5, gt=0)
     pace: dict[str, Annotated[list[float], Field(min_length=2, max_length=2)]] = Field(
         default_factory=lambda: {lang: list(bounds) for lang, bounds in PACES.items()}
     )
@@ -62,7 +64,8 @@ def _missing(params: NarrationParams) -> str | None:
 def narration(params: NarrationParams, output: str, sample: Sample, _schema: Schema) -> Score:
     """The product of rules for the sound, its pace, and the share of the text that a recogniser hears in it.
 
-    `rate`, `clipping`, `silence` and `pace` are 1 within their bounds and fall in proportion beyond them.
+    `rate`, `clipping`, `silence` and `pace` are 1 within their bounds and fall in proportion beyond them, and
+    0 where their figure could not be measured. `silence` is the lower one of the share and the longest pause.
     `heard` is 1 - the character error rate of the round trip (Japanese by its reading), to the target or
     the nearest of `checks.accepted`: other ways to write what is heard.
     """
@@ -74,8 +77,8 @@ def narration(params: NarrationParams, output: str, sample: Sample, _schema: Sch
         return Score(0.0, {"heard": 0.0})
     details = {
         "rate": min(1.0, figure(answer, "rate_hz") / params.min_rate_hz),
-        "clipping": _within(figure(answer, "clipped"), params.max_clipped),
-        "silence": min(1.0, (1.0 - min(figure(answer, "silence"), 1.0)) / (1.0 - params.max_silence)),
+        "clipping": _clipping(answer, params),
+        "silence": _silence(answer, params),
         "pace": _pace(figure(answer, "characters") / duration_s, params.pace.get(_spoken(sample.lang))),
     }
     if params.listen:
@@ -101,6 +104,19 @@ def heard_in(path: Path, lang: str) -> str:
 
     label = recogniser_version().replace(" sha256:", "-")
     return remembered(path, f"{label}-{lang}", lambda: transcribe(path, lang))
+
+
+def _clipping(answer: Mapping[str, Any], params: NarrationParams) -> float:
+    if "clipped" in answer and answer["clipped"] is None:
+        return 0.0
+    return _within(figure(answer, "clipped"), params.max_clipped)
+
+
+def _silence(answer: Mapping[str, Any], params: NarrationParams) -> float:
+    if "silence" in answer and answer["silence"] is None:
+        return 0.0
+    spoken = (1.0 - min(figure(answer, "silence"), 1.0)) / (1.0 - params.max_silence)
+    return min(1.0, spoken, _within(figure(answer, "pause_s"), params.max_pause_s))
 
 
 def _within(value: float, most: float) -> float:
