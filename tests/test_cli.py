@@ -261,6 +261,14 @@ def test_query_answers_as_a_table_and_as_json(project):
     assert all(letter * 30 in cut for letter in "abcdefgh"), "a pipe has no edge to cut columns at"
 
 
+def test_query_gives_a_terminal_no_commands_that_a_stored_text_holds(project):
+    sql = "select chr(27) || '[2J' || chr(8238) || chr(13) || 'x' as \"a\"\"\x1bb\", null as nothing"
+    table = invoke("query", sql, "--run", "done", "--project", project.root).stdout
+    assert "␛[2J⟨U+202E⟩␍x" in table
+    assert not {"\x1b", "\r", "\u202e"} & set(table)
+    assert "None" not in table
+
+
 def test_query_mentions_lines_that_are_no_records(project, tmp_path):
     log = tmp_path / "log.jsonl"
     log.write_text("no json\n")
