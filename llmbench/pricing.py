@@ -109,7 +109,7 @@ def cost_of(
 
 
 def _unit_cost(price: Price, made: Made) -> tuple[float, str] | None:
-    """The cost by the unit that the price is for; None where it is by tokens, or none of the unit was made."""
+    """The cost by the unit that the price is for; None where it is by tokens, or nothing was made by it."""
     units = (
         ("per_image", price.per_image, made.images),
         ("per_minute", price.per_minute, made.audio_s / 60),
