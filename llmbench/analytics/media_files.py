@@ -22,8 +22,8 @@ from pathlib import Path
 from typing import Final
 
 from llmbench.audio import FORMATS, Sound, decode, encode_file, resample, wav_bytes
-from llmbench.bench.media_pixels import MOST_PIXELS, READ_AS, plain
 from llmbench.display import wording
+from llmbench.display.media_pixels import MOST_PIXELS, READ_AS, plain
 from llmbench.errors import ConfigError, ParamError, ProviderError
 
 FOLDER: Final = "media"

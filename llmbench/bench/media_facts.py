@@ -7,7 +7,7 @@ import itertools
 import wave
 from typing import Any, Final
 
-from llmbench.bench.media_pixels import on_white
+from llmbench.display.media_pixels import on_white
 from llmbench.errors import SweepError
 from llmbench.media import Image, ImageResponse, SpeechResponse
 

@@ -21,9 +21,9 @@ from pydantic import Field
 
 from llmbench.bench.answers import normalise
 from llmbench.bench.dataset import Sample
-from llmbench.bench.media_pixels import on_white
 from llmbench.bench.media_store import answer_of, figure, remembered
 from llmbench.bench.scorers.registry import Params, Schema, Score, needs, scorer
+from llmbench.display.media_pixels import on_white
 from llmbench.errors import DatasetError, SweepError
 from llmbench.routing.media_params import RATIO, SIZE
 
@@ -147,9 +147,22 @@ def _padded(pixels: Any) -> Any:
 def _lines(engine: Any, pixels: Any) -> list[str]:
     try:
         found = engine(pixels)
-    except Exception:  # noqa: BLE001 - the library's errors share no class, and what it cannot take is not read
+    except _faults():
         return []
     return _in_order(found)
+
+
+@functools.cache
+def _faults() -> tuple[type[Exception], ...]:
+    """What the library raises of pixels that it cannot take; its own errors share no class."""
+    own = (
+        ("rapidocr.ch_ppocr_det.utils", "ResizeImgError"),
+        ("rapidocr.utils.process_img", "ResizeImgError"),
+        ("rapidocr.inference_engine.onnxruntime.main", "ONNXRuntimeError"),
+        ("cv2", "error"),
+    )
+    named = [getattr(importlib.import_module(module), name) for module, name in own]
+    return (*named, ValueError, LookupError, ArithmeticError)
 
 
 def _in_order(found: Any) -> list[str]:
