@@ -16,6 +16,7 @@ from typer.core import TyperGroup
 
 from llmbench.cli_call import call, explain, image, speak
 from llmbench.cli_dataset import dataset_app
+from llmbench.cli_migrate import migrate
 from llmbench.cli_models import models_app
 from llmbench.cli_notebook import Jobs, Matrix, notebook, sweep_matrix
 from llmbench.cli_output import Json, err, out, print_json, print_table
@@ -26,7 +27,7 @@ from llmbench.errors import ConfigError, FallbackExhausted, LLMBenchError
 #: Packages of the extra `lab`, as they are imported.
 _LAB: Final = frozenset(
     {"bleach", "duckdb", "evalica", "ipykernel", "jinja2", "jupyter_client", "jupyter_core", "nbclient"}
-    | {"nbconvert", "nbformat", "numpy", "pandas", "papermill", "scipy", "statsmodels"}
+    | {"nbconvert", "nbformat", "numpy", "pandas", "papermill", "ruamel", "scipy", "statsmodels"}
 )
 
 
@@ -82,6 +83,7 @@ app.command("image")(image)
 app.command("speak")(speak)
 app.command("query")(query)
 app.command("usage")(usage)
+app.command("migrate")(migrate)
 
 Root = Annotated[Path, typer.Option("--project", help="Folder with configs/, datasets/ and notebooks/.")]
 

@@ -36,6 +36,7 @@ VERBS = [
     ["speak"],
     ["query"],
     ["usage"],
+    ["migrate"],
     ["telemetry"],
     *(["telemetry", verb] for verb in ("load", "archive", "verify", "report", "import", "export")),
     ["check"],

@@ -1,0 +1,249 @@
+"""What an older folder answers: a small resolver of its rules, apart from all that is planned or written.
+
+It works on the files as they were read and knows nothing of the new ones, so that both can be compared.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from llmbench.migration.models import asked_id, guessed_provider, provider_name
+from llmbench.migration.reading import Legacy
+from llmbench.migration.tasks import ROUTER, Entry, Named, read_tasks
+from llmbench.migration.values import Asked, section
+
+MEDIA: Final = ("image_models.yaml", "speech_models.yaml")
+STANDARD: Final = "standard"
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """What may change a route besides the task."""
+
+    channel: str | None = None
+    env: str | None = None
+    slot: str | None = None
+
+
+class Before:
+    """The rules of an older folder.
+
+    First hit: an override of the channel or env, the entries of the task in their order, the slot, the tier.
+    A slot that a person chose is strict unless it says `allow_fallback`; a `fallback_model` comes last.
+    """
+
+    def __init__(self, legacy: Legacy) -> None:
+        """Take the files as they were read."""
+        files = legacy.data
+        self._router = section(files.get(ROUTER))
+        self._providers = section(self._router.get("providers"))
+        registry = section(files.get("llm_model_registry.yaml"))
+        self._fallback = registry.get("fallback_model")
+        self._models: dict[str, Any] = {
+            **section(self._router.get("models")),
+            **section(registry.get("models")),
+        }
+        self._codes = section(section(files.get("llm_model_codes.yaml")).get("codes"))
+        self._tiers = section(section(files.get("llm_tier_candidates.yaml")).get("tiers"))
+        mapping = section(files.get("llm_tier_mapping.yaml"))
+        self._mapping = section(mapping.get("tasks"))
+        self._overrides = section(mapping.get("overrides"))
+        slots = section(files.get("llm_model_slots.yaml"))
+        self._slots = {str(name): section(slot) for name, slot in section(slots.get("slots")).items()}
+        default = slots.get("default_slot")
+        self._default_slot = None if default is None else str(default)
+        self._media = {name: section(files.get(name)) for name in MEDIA}
+        self._media_codes = {
+            name: section(section(files.get(name.replace("_models", "_model_slots"))).get("slots"))
+            for name in MEDIA
+        }
+        self._tasks = read_tasks(legacy)
+
+    def tasks(self) -> list[str]:
+        """Every task that a file names, sorted."""
+        media = {str(task) for file in self._media.values() for task in section(file.get("tasks"))}
+        channels = {str(task) for _, rule in self._all_overrides() for task in section(rule.get("tasks"))}
+        return sorted({*self._tasks, *map(str, self._mapping), *media, *channels})
+
+    def questions(self) -> list[Question]:
+        """Every channel, env and slot, alone and together."""
+        channels = section(self._overrides.get("channels"))
+        envs = {str(env) for env in section(self._overrides.get("env"))}
+        envs |= {str(env) for rule in channels.values() for env in section(section(rule).get("env"))}
+        return [
+            Question(channel, env, slot)
+            for channel in (None, *sorted(map(str, channels)))
+            for env in (None, *sorted(envs))
+            for slot in (None, *sorted(self._slots))
+        ]
+
+    def entries(self, task: str) -> list[Entry]:
+        """What the files say of a text task, the one that wins first."""
+        return self._tasks.get(task, [])
+
+    def winner(self, task: str) -> Entry | None:
+        """The entry whose models a task has; None where its tier decides. A default gives way to a tier."""
+        has_tier = self.names_tier(task)
+        entries = (entry for entry in self.entries(task) if entry.names)
+        return next((entry for entry in entries if not (entry.is_default and has_tier)), None)
+
+    def is_media(self, task: str) -> bool:
+        """Whether the task is one of images or speech."""
+        return any(task in section(file.get("tasks")) for file in self._media.values())
+
+    def route(self, task: str, question: Question) -> tuple[Asked, ...]:
+        """The models of a task in order; none where the folder has no answer."""
+        for name, file in self._media.items():
+            if task in section(file.get("tasks")):
+                return _media_route(file, self._media_codes[name], task)
+        names, is_strict = self._names(task, question)
+        asked = [self.asked(name) for name in (*names, *self._tails(names))]
+        found = tuple(dict.fromkeys(each for each in asked if each is not None))
+        return found[:1] if is_strict else found
+
+    def tier(self, task: str, question: Question) -> str:
+        """The tier of a text task."""
+        named = self._named_tier(task, question)
+        return named or STANDARD
+
+    def names_tier(self, task: str) -> bool:
+        """Whether a file names a tier for the task, without channel or environment."""
+        return self._named_tier(task, Question()) is not None
+
+    def asked(self, name: Named) -> Asked | None:
+        """Provider and id behind a name; None where nothing says who serves it."""
+        if name.provider is not None:
+            return self._asked_at(provider_name(name.provider, self._providers), name.model)
+        key = self.key(name.model)
+        if key is not None:
+            return self._of_key(key)
+        provider = guessed_provider(name.model, self._providers)
+        return None if provider is None else Asked(provider, name.model)
+
+    def key(self, name: str) -> str | None:
+        """The registry's key behind a key, a code, or an id that only one model has."""
+        if name in self._models:
+            return name
+        code = self._codes.get(name)
+        target = code if isinstance(code, str) else section(code).get("model_key")
+        if target in self._models:
+            return str(target)
+        same = [key for key, entry in self._models.items() if asked_id(key, section(entry)) == name]
+        return same[0] if len(same) == 1 else None
+
+    def _asked_at(self, provider: str, model: str) -> Asked:
+        """With a provider given, a key or code counts only if it is of that provider."""
+        key = self.key(model)
+        if key is not None and self._of_key(key).provider == provider:
+            return self._of_key(key)
+        return Asked(provider, model)
+
+    def _of_key(self, key: str) -> Asked:
+        entry = section(self._models[key])
+        provider = provider_name(str(entry.get("provider", "")), self._providers)
+        return Asked(provider, asked_id(key, entry))
+
+    def _all_overrides(self) -> Iterator[tuple[tuple[str | None, str | None], Mapping[Any, Any]]]:
+        for channel, rule in section(self._overrides.get("channels")).items():
+            for env, both in section(section(rule).get("env")).items():
+                yield (str(channel), str(env)), section(both)
+            yield (str(channel), None), section(rule)
+        for env, rule in section(self._overrides.get("env")).items():
+            yield (None, str(env)), section(rule)
+
+    def _applying(self, question: Question) -> list[Mapping[Any, Any]]:
+        """The overrides of a question: channel and env together, then the channel, then the env."""
+        rules = dict(self._all_overrides())
+        channel, env = question.channel, question.env
+        wanted: list[tuple[str | None, str | None]] = []
+        if channel and env:
+            wanted.append((channel, env))
+        wanted += [(channel, None)] if channel else []
+        wanted += [(None, env)] if env else []
+        return [rules[place] for place in wanted if place in rules]
+
+    def _named_tier(self, task: str, question: Question) -> str | None:
+        own = [section(section(rule.get("tasks")).get(task)) for rule in self._applying(question)]
+        entries = {entry.file: entry.tier for entry in reversed(self.entries(task)) if entry.tier}
+        places = [
+            *(rule.get("tier") for rule in own),
+            entries.pop("llm_task_overrides.yaml", None),
+            self._mapping.get(task),
+            entries.pop(ROUTER, None),
+            *reversed(entries.values()),
+        ]
+        return next((str(tier) for tier in places if tier), None)
+
+    def _names(self, task: str, question: Question) -> tuple[list[Named], bool]:
+        for rule in self._applying(question):
+            models = section(section(rule.get("tasks")).get(task)).get("models")
+            if models:
+                return _listed(models), False
+        if (winner := self.winner(task)) is not None:
+            return list(winner.names), False
+        tier = self.tier(task, question)
+        slot = self._slots.get(question.slot or self._default_slot or "", {})
+        chosen = section(slot.get("tiers")).get(tier)
+        if chosen:
+            return _listed(chosen), question.slot is not None and slot.get("allow_fallback") is not True
+        lists = [section(rule.get("tiers")).get(tier) for rule in self._applying(question)]
+        lists += [self._tiers.get(tier), section(self._router.get("tiers")).get(tier)]
+        listed: Any = next((each for each in lists if each), [])
+        return [name for name, rule in _conditions(listed) if self._meets(name, rule)], False
+
+    def _meets(self, name: Named, condition: Mapping[Any, Any]) -> bool:
+        """Whether a tier's candidate has what its entry asks for."""
+        key = self.key(name.model)
+        can = section(section(self._models.get(key or "")).get("capabilities"))
+        least = condition.get("min_context_tokens")
+        if isinstance(least, int) and (can.get("context_tokens") or 0) < least:
+            return False
+        reasons = bool(can.get("reasoning") or can.get("reasoning_levels"))
+        facts = {"structured_outputs": bool(can.get("structured_outputs")), "reasoning": reasons}
+        return all(condition.get(fact) in (None, value) for fact, value in facts.items())
+
+    def _tails(self, names: list[Named]) -> list[Named]:
+        """The `fallback_model` of each candidate, or the registry's for all."""
+        tails = []
+        for name in names:
+            asked = self.asked(name)
+            key = self.key(name.model)
+            is_own = key is not None and asked == self._of_key(key)
+            tail = section(self._models.get(key or "")).get("fallback_model") if is_own else None
+            tails.append(tail or self._fallback)
+        return [Named(None, tail) for tail in dict.fromkeys(tails) if isinstance(tail, str)]
+
+
+def _listed(value: Any) -> list[Named]:
+    entries = [value] if isinstance(value, str) else value
+    return [Named(None, name) for name in entries if isinstance(name, str)]
+
+
+def _conditions(value: Any) -> list[tuple[Named, Mapping[Any, Any]]]:
+    entries = [value] if isinstance(value, str) else value
+    return [
+        (Named(None, str(entry.get("model"))), entry)
+        if isinstance(entry, Mapping)
+        else (Named(None, entry), {})
+        for entry in entries
+        if isinstance(entry, (str, Mapping))
+    ]
+
+
+def _media_route(file: Mapping[Any, Any], codes: Mapping[Any, Any], task: str) -> tuple[Asked, ...]:
+    """A media task's own models, or its tier's."""
+    rule, models = section(section(file.get("tasks")).get(task)), section(file.get("models"))
+    names = rule.get("models") or section(file.get("tiers")).get(rule.get("tier")) or []
+    known = section(file.get("providers"))
+    asked = []
+    for name in [names] if isinstance(names, str) else names:
+        same = [key for key, entry in models.items() if asked_id(key, section(entry)) == name]
+        code = section(codes.get(name)).get("model_key")
+        key = name if name in models else code if code in models else same[0] if len(same) == 1 else None
+        if key is not None:
+            entry = section(models[key])
+            provider = provider_name(str(entry.get("provider", "")), known)
+            asked.append(Asked(provider, asked_id(key, entry)))
+    return tuple(dict.fromkeys(asked))

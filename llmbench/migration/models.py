@@ -1,0 +1,164 @@
+"""Older flags of models and providers in the words of the present registry."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any, Final
+
+from llmbench.migration.reading import Legacy
+from llmbench.migration.values import Hidden, Keys
+
+#: Older spellings of provider names.
+_PROVIDERS: Final[Mapping[str, str]] = {
+    "azureopenai": "azure",
+    "openai": "openai",
+    "openrouter": "openrouter",
+    "google": "gemini",
+    "googlegemini": "gemini",
+    "googleai": "gemini",
+}
+KNOWN_TYPES: Final = ("azure", "openai", "openrouter", "gemini")
+_PROVIDER_KEYS: Final[Mapping[str, str]] = {
+    "endpoint": "base_url",
+    "api_base": "base_url",
+    "url": "base_url",
+    "api_key_env": "env_api_key",
+    "env_key": "env_api_key",
+    "endpoint_env": "env_endpoint",
+}
+#: Rules that stand at a model's top; the others belong below `params`.
+_TOP_RULES: Final = frozenset({"allow_temperature", "allow_stop", "allow_reasoning_effort"})
+_PARAM_RULES: Final[Mapping[str, str]] = {
+    "allow_top_p": "allow_top_p",
+    "allow_top_k": "allow_top_k",
+    "allow_seed": "allow_seed",
+    "allow_verbosity": "allow_verbosity",
+    "allow_penalties": "allow_penalties",
+    "allow_presence_penalty": "allow_penalties",
+    "allow_frequency_penalty": "allow_penalties",
+    "allow_reasoning": "allow_reasoning_effort",
+}
+_VARIANTS: Final = frozenset(
+    {"mini", "nano", "micro", "lite", "flash", "pro", "max", "turbo", "small", "large", "chat", "thinking"}
+)
+_HOST_WORDS: Final = frozenset(
+    {"az", "azure", "or", "openrouter", "oa", "openai", "gem", "gemini", "google", "fw", "local", "model"}
+)
+_FILLERS: Final = frozenset({"preview", "latest", "exp", "beta", "instruct", "it"})
+
+
+def provider_name(name: str, known: Mapping[str, Any]) -> str:
+    """The present name of a provider: as it is where the config has it."""
+    if name in known:
+        return name
+    return _PROVIDERS.get(re.sub(r"[^a-z]", "", name.lower()), name)
+
+
+def guessed_provider(model: str, known: Mapping[str, Any]) -> str | None:
+    """Where a model that nothing places is asked, by the form of its id; None where it says nothing."""
+    if "/" in model:
+        return "openrouter"
+    if model.lower().startswith("gemini"):
+        return "gemini"
+    if re.match(r"(?i)(gpt|o)-?\d|chatgpt", model):
+        return "azure" if "azure" in known or "openai" not in known else "openai"
+    return next(iter(known)) if len(known) == 1 else None
+
+
+def convert_provider(entry: Any) -> Any:
+    """One provider's section with the present spellings of its keys."""
+    if not isinstance(entry, Mapping):
+        return entry
+    return {
+        _PROVIDER_KEYS[key] if key in _PROVIDER_KEYS and _PROVIDER_KEYS[key] not in entry else key: value
+        for key, value in entry.items()
+    }
+
+
+def convert_model(legacy: Legacy, file: str, path: Keys, entry: Any) -> Any:
+    """One model's entry without older flags; what has no place now is a loss."""
+    if not isinstance(entry, Mapping):
+        return entry
+    made: dict[str, Any] = {}
+    params = dict(entry["params"]) if isinstance(entry.get("params"), Mapping) else {}
+    for key, value in entry.items():
+        rule = str(key).removesuffix("_param")
+        if key == "api_version_responses":
+            continue
+        if not str(key).startswith("allow_"):
+            made[key] = value
+        elif rule in _TOP_RULES or _PARAM_RULES.get(rule) in _TOP_RULES:
+            _set_rule(legacy, file, (*path, key), made, _PARAM_RULES.get(rule, rule), value)
+        elif rule in _PARAM_RULES:
+            _set_rule(legacy, file, (*path, key), params, _PARAM_RULES[rule], value)
+        elif rule == "allow_response_format":
+            if value is False:
+                params.setdefault("response_format_support", "prompt")
+        else:
+            legacy.lost(file, (*path, key), value, "no rule that llmbench has for a parameter")
+    _responses_version(legacy, file, path, entry, made)
+    return {**made, "params": params} if params else made
+
+
+def _set_rule(legacy: Legacy, file: str, path: Keys, into: dict[str, Any], rule: str, value: object) -> None:
+    """Set a rule; where two flags disagree the one that forbids is kept, since it can break no call."""
+    if rule not in into or (into[rule] is True and value is False):
+        into[rule] = value
+    elif into[rule] != value:
+        legacy.lost(file, path, value, f"another flag says {into[rule]!s} of the same parameter")
+
+
+def _responses_version(
+    legacy: Legacy, file: str, path: Keys, entry: Mapping[Any, Any], made: dict[str, Any]
+) -> None:
+    version = entry.get("api_version_responses")
+    if version is None:
+        return
+    place = (*path, "api_version_responses")
+    if entry.get("use_responses_api") is not True and entry.get("wire") != "responses":
+        reason = "the version of a wire that this model is not asked on"
+        legacy.lost(file, place, version, reason)
+        return
+    if made.get("api_version") not in (None, version):
+        reason = "the version of the chat wire; the model is asked on the Responses wire"
+        legacy.lost(file, (*path, "api_version"), made["api_version"], reason)
+    made["api_version"] = version
+
+
+def asked_id(key: str, entry: Mapping[Any, Any]) -> str:
+    """What a provider is asked for."""
+    found = entry.get("deployment") or entry.get("model_name") or entry.get("model") or key
+    return str(found)
+
+
+def hidden_names(models: Mapping[str, Any]) -> list[Hidden]:
+    """Names that read like another model than the one that is asked for."""
+    found = []
+    for key, entry in models.items():
+        if not isinstance(entry, Mapping):
+            continue
+        asked = asked_id(key, entry)
+        names = [key, entry.get("model_name") or entry.get("model"), entry.get("family")]
+        texts = dict.fromkeys(name for name in names if isinstance(name, str))
+        found += [Hidden(key, name, asked) for name in texts if _is_other(name, asked)]
+    return found
+
+
+def _is_other(name: str, asked: str) -> bool:
+    """Whether a name has a word or number that the id has not, or leaves out which variant is asked.
+
+    An abbreviation (`flash` for `gemini-3-flash`) hides nothing; a version without its variant does.
+    """
+    mine, its = _words(name), _words(asked)
+    unmatched = [word for word in mine if not any(each.startswith(word) for each in its)]
+    if unmatched and "".join(mine) not in "".join(its) and "".join(its) not in "".join(mine):
+        return True
+    has_version = any(word[0].isdigit() for word in mine)
+    return has_version and bool((set(its) & _VARIANTS) - set(mine))
+
+
+def _words(name: str) -> list[str]:
+    words = re.findall(r"[a-z]+|\d+", name.lower().rsplit("/", 1)[-1])
+    rest = [word for word in words if word not in _FILLERS and not re.fullmatch(r"\d{4,}", word)]
+    return rest[1:] if len(rest) > 1 and rest[0] in _HOST_WORDS else rest

@@ -1,0 +1,150 @@
+"""What a migration finds and does, as frozen data."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Final, NamedTuple
+
+from llmbench.telemetry import Redactor
+
+#: Characters of a value that a loss repeats.
+_SHOWN: Final = 80
+_redact: Final = Redactor()
+Keys = tuple[str | int, ...]
+
+
+class Asked(NamedTuple):
+    """What one candidate comes to: the provider, and the model id or deployment that it is asked for."""
+
+    provider: str
+    model: str
+
+
+@dataclass(frozen=True, slots=True)
+class Loss:
+    """One thing that could not be carried as it was. `value` is shortened, and never a key."""
+
+    file: str
+    key: str
+    value: str
+    reason: str
+    line: int | None = None
+
+    def __str__(self) -> str:
+        place = f"{self.file}:{self.line}" if self.line else self.file
+        shown = f" = {self.value}" if self.value else ""
+        return f"{place}: {self.key}{shown}: {self.reason}"
+
+
+@dataclass(frozen=True, slots=True)
+class Move:
+    """One task, old -> new. `file` is the one that decided before, `old` its route there."""
+
+    task: str
+    file: str
+    old: tuple[Asked, ...]
+    tier: str
+    new: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Hidden:
+    """A model key, id or family that reads like another model than the one which is asked."""
+
+    key: str
+    name: str
+    asked: str
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """One question that is answered otherwise after than before."""
+
+    task: str
+    channel: str | None
+    env: str | None
+    slot: str | None
+    before: tuple[Asked, ...]
+    after: tuple[Asked, ...]
+
+    def __str__(self) -> str:
+        where = "".join(
+            f", {name} {value}"
+            for name, value in (("channel", self.channel), ("env", self.env), ("slot", self.slot))
+            if value is not None
+        )
+        return f"task {self.task}{where}: {_chain(self.before)} before, {_chain(self.after)} after"
+
+
+@dataclass(frozen=True, slots=True)
+class Migration:
+    """What was written to `folder`, and how it compares; `compared` counts the routes that were asked for."""
+
+    folder: Path
+    files: tuple[str, ...]
+    moves: tuple[Move, ...]
+    losses: tuple[Loss, ...]
+    hidden: tuple[Hidden, ...]
+    differences: tuple[Difference, ...]
+    compared: int
+    kept: Path | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Everything as JSON has it."""
+        return {
+            "folder": str(self.folder),
+            "kept": None if self.kept is None else str(self.kept),
+            "files": list(self.files),
+            "ok": not self.differences,
+            "compared": self.compared,
+            "tasks": [{**asdict(move), "old": _ids(move.old), "new": list(move.new)} for move in self.moves],
+            "losses": [asdict(loss) for loss in self.losses],
+            "hidden": [asdict(each) for each in self.hidden],
+            "differences": [
+                {**asdict(each), "before": _ids(each.before), "after": _ids(each.after)}
+                for each in self.differences
+            ],
+        }
+
+
+@dataclass(slots=True)
+class Losses:
+    """The list of losses as it grows."""
+
+    found: list[Loss] = field(default_factory=list)
+
+    def add(self, file: str, path: Keys, value: object, reason: str, line: int | None = None) -> None:
+        """Add one; the same loss is listed once."""
+        loss = Loss(file, ".".join(map(str, path)) or "(the file)", shortened(value), reason, line)
+        if loss not in self.found:
+            self.found.append(loss)
+
+
+def shortened(value: object) -> str:
+    """A value as one short line, with whatever looks like a key hidden."""
+    if value is None or value == "":
+        return ""
+    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
+    line = " ".join(_redact(text).split())
+    return line if len(line) <= _SHOWN else line[: _SHOWN - 1] + "…"
+
+
+def section(value: object) -> Mapping[Any, Any]:
+    """The mapping, or an empty one."""
+    return value if isinstance(value, Mapping) else {}
+
+
+def holds_key(text: str) -> bool:
+    """Whether a text holds something in the form of an API key."""
+    return _redact(text) != text
+
+
+def _ids(asked: tuple[Asked, ...]) -> list[str]:
+    return [f"{each.provider}:{each.model}" for each in asked]
+
+
+def _chain(asked: tuple[Asked, ...]) -> str:
+    return " > ".join(_ids(asked)) or "no model"

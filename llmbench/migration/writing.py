@@ -1,0 +1,155 @@
+"""The new folder: the text of each file, and all of them put in place at once.
+
+A file that there was keeps its text, comments and order included; only what changed in it is rewritten.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import re
+import shutil
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Final
+
+import yaml
+from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
+
+from llmbench.config.load import load_config
+from llmbench.config.yaml_source import parse_yaml
+from llmbench.errors import ConfigError
+from llmbench.migration.catalogue import Files
+from llmbench.migration.reading import Legacy
+from llmbench.migration.values import holds_key
+
+_HEADS: Final[Mapping[str, str]] = {
+    "llm_router.yaml": "Providers: where models answer. Keys are named by environment variable.",
+    "llm_model_registry.yaml": "The models: who serves each, and what it can do.",
+    "llm_tier_candidates.yaml": "Tier -> models, the first one first.",
+    "llm_tier_mapping.yaml": "Task -> tier.",
+    "llm_task_overrides.yaml": "Tasks with models or options of their own; the others follow their tier.",
+}
+
+
+class _Plain(yaml.SafeDumper):
+    """Writes no anchors."""
+
+    def ignore_aliases(self, data: Any) -> bool:
+        """Every value is written out."""
+        del data
+        return True
+
+
+def file_texts(legacy: Legacy, files: Files) -> dict[str, str]:
+    """The text of each file."""
+    return {name: _text(legacy, name, data) for name, data in files.items()}
+
+
+def _text(legacy: Legacy, name: str, data: Mapping[str, Any]) -> str:
+    old = legacy.texts.get(name)
+    if old is not None and not legacy.files[name].endswith(".json"):
+        kept = old if parse_yaml(old, name).data == data else _rewritten(old, name, data)
+        if kept is not None and not holds_key(kept):
+            return kept
+        if any(line.lstrip().startswith("#") for line in old.splitlines()):
+            why = "one holds a key" if holds_key(old) else "the file has anchors or another layout"
+            legacy.lost(name, ("comments",), "", f"comments are not carried: {why}")
+    head = f"# {_HEADS[name]}\n" if name in _HEADS else ""
+    return head + _plain(data)
+
+
+def _plain(data: Mapping[str, Any]) -> str:
+    text = yaml.dump(data, Dumper=_Plain, allow_unicode=True, width=110, sort_keys=False)
+    return str(text)
+
+
+def _rewritten(old: str, name: str, data: Mapping[str, Any]) -> str | None:
+    """The old text with the changes alone; None where its layout does not allow that."""
+    editor = YAML()
+    editor.preserve_quotes = True
+    editor.width = 4096
+    steps = [len(space) for space in re.findall(r"(?m)^( +)\w[^\n]*:", old)]
+    step = steps[0] if steps else 2
+    is_offset = re.search(r"(?m)^( *)[^\s#-][^\n]*:[ \t]*(?:#[^\n]*)?\n\1 +- ", old) is not None
+    editor.indent(mapping=step, sequence=step + 2 if is_offset else 2, offset=step if is_offset else 0)
+    written = io.StringIO()
+    try:
+        tree = editor.load(old)
+        _follow(tree, data)
+        editor.dump(tree, written)
+        text = written.getvalue()
+        return text if parse_yaml(text, name).data == data else None
+    except (YAMLError, ConfigError, KeyError, TypeError, AttributeError, ValueError, RecursionError):
+        return None  # merge keys and anchors that are shared: written anew, and said
+
+
+def _follow(tree: Any, data: Mapping[Any, Any]) -> None:
+    """Make a tree that knows its comments equal to the data, touching only what differs."""
+    fresh = [key for key in data if key not in tree]
+    for key in [key for key in tree if key not in data]:
+        name = next((name for name in fresh if data[name] == tree[key]), None)
+        if name is None:
+            del tree[key]
+        else:
+            fresh.remove(name)
+            _rename(tree, key, name)
+    for key, value in data.items():
+        if key not in tree or tree[key] != value:
+            if key in tree and isinstance(tree[key], dict) and isinstance(value, Mapping) and value:
+                _follow(tree[key], value)
+            else:
+                tree[key] = value
+
+
+def _rename(tree: Any, key: object, name: object) -> None:
+    """Give a value another key, in its place and with its comment."""
+    at, value, comment = list(tree).index(key), tree[key], tree.ca.items.pop(key, None)
+    del tree[key]
+    tree.insert(at, name, value)
+    if comment is not None:
+        tree.ca.items[name] = comment
+
+
+def put_in_place(texts: Mapping[str, str], target: Path, *, force: bool) -> Path | None:
+    """Write the files into a folder beside the target, load them, and move the folder into place.
+
+    Returns:
+        Where the target's earlier content is now; None where there was none.
+
+    Raises:
+        ConfigError: the target is not empty and `force` is off, it cannot be written, or the new files do
+            not load; the target is as it was then.
+    """
+    target = Path(os.path.abspath(target))  # noqa: PTH100  # resolve() would follow a link at the target
+    is_full = target.exists() and (not target.is_dir() or any(target.iterdir()))
+    if is_full and not (force and target.is_dir()):
+        raise ConfigError(f"{target} is not empty; name another folder, or --force to set it aside")
+    part = target.with_name(f".{target.name}.{os.getpid()}.part")
+    try:
+        part.mkdir(parents=True)
+        for name, text in texts.items():
+            (part / name).write_text(text, encoding="utf-8", newline="\n")
+        load_config(part)
+        kept = _aside(target) if is_full else None
+        if target.exists():
+            target.rmdir()
+        try:
+            part.rename(target)
+        except OSError:
+            if kept is not None:
+                kept.rename(target)
+            raise
+        return kept
+    except OSError as error:
+        raise ConfigError(f"{target} cannot be written: {error.strerror}") from error
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
+
+
+def _aside(target: Path) -> Path:
+    """Rename a folder to one that says when it was set aside."""
+    stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%S.%fZ")
+    return target.rename(target.with_name(f"{target.name}.before-{stamp}"))
