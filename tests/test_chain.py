@@ -155,7 +155,8 @@ def test_a_replay_is_routed_as_where_it_was_recorded(tmp_path, stub):
     assert (plan.tasks[0].reference, plan.unreachable) == ("alpha", ("far",))
 
 
-def test_a_recommendation_leaves_models_that_could_not_be_called_where_they_stand(project):
+def test_a_recommendation_leaves_models_that_could_not_be_called_where_they_stand(tmp_path, stub):
+    project = write_project(tmp_path, stub.port, samples=["a", "b", "c"])
     first = sweep(project)
     tiers = project.configs / "llm_tier_candidates.yaml"
     tiers.write_text("tiers: {standard: [far, alpha, beta]}\n")
@@ -182,7 +183,8 @@ def test_a_replay_of_the_shipped_plan_knows_the_local_models_by_their_pinned_ver
 # ---- what a run folder is for
 
 
-def test_a_run_folder_that_lacks_its_rows_or_holds_no_json_is_one_line(project):
+def test_a_run_folder_that_lacks_its_rows_or_holds_no_json_is_one_line(tmp_path, stub):
+    project = write_project(tmp_path, stub.port, samples=["a", "b", "c"])
     finished = sweep(project)
     for name in ("results.jsonl", "plan.json"):
         text = (finished.run_dir / name).read_bytes()
