@@ -45,7 +45,7 @@ class LLMClient(Door[LLMRouter]):
         return await self.router.run(self.router.begin(task, prompt, **arguments))
 
     @takes(asked_for)
-    def stream(self, task: str, prompt: Prompt, **arguments: Any) -> Stream:
+    def stream(self, task: str, prompt: Prompt, **arguments: Any) -> Stream[str, Response]:
         """Answer a prompt piece by piece: `async for piece in ...`, or a plain `for` where no loop runs.
 
         Arguments and errors as `call`; errors of the route come with the first piece. A stream that

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 from llmbench.config.model import Config
-from llmbench.errors import LLMBenchError
 from llmbench.media import Piece, SpeechResponse
 from llmbench.messages import Route
 from llmbench.routing.door import Door
 from llmbench.routing.media_router import SpeechRouter
-from llmbench.routing.streaming import Run
+from llmbench.routing.streaming import Stream
 
 
 class SpeechClient(Door[SpeechRouter]):
@@ -51,13 +48,13 @@ class SpeechClient(Door[SpeechRouter]):
         response: SpeechResponse = await self.router.run(self.router.begin(task, text, **arguments))
         return response
 
-    def stream(self, task: str, text: str, **arguments: Any) -> SpeechStream:
+    def stream(self, task: str, text: str, **arguments: Any) -> Stream[Piece, SpeechResponse]:
         """The pieces of a narration as they are spoken: `async for`, or a plain `for` where no loop runs.
 
         Arguments and errors as `synthesize`. Once a piece has come, no other model takes over.
         """
         call: Any = self.router.begin(task, text, **arguments)
-        return SpeechStream(self.router.stream_speech(call), self._loop.run)
+        return Stream(self.router.stream_speech(call), self._loop.run)
 
     def explain(self, task: str, text: str = "A text.", **arguments: Any) -> Route:
         """Where `synthesize` with the same arguments would go, and the body of its first piece. No network.
@@ -66,85 +63,3 @@ class SpeechClient(Door[SpeechRouter]):
             RouteError, ParamError: as `synthesize`.
         """
         return self.router.explain(task, text, **arguments)
-
-
-class SpeechStream:
-    """The pieces of one narration; `response` is the whole once all of them were read.
-
-    A loop that is left early ends the narration, and the call is logged as cancelled: at once with `with` or
-    `async with`, else when Python drops the stream.
-    """
-
-    def __init__(self, source: AsyncGenerator[Piece | SpeechResponse, None], run: Run) -> None:
-        """Take a generator of pieces that ends with the response, and the way to run it without a loop."""
-        self._source, self._run = source, run
-        self._response: SpeechResponse | None = None
-        self._is_over = False
-
-    @property
-    def response(self) -> SpeechResponse:
-        """The whole narration.
-
-        Raises:
-            LLMBenchError: the stream was not read to its end.
-        """
-        if self._response is None:
-            raise LLMBenchError("the narration has no response yet; read all of its pieces first")
-        return self._response
-
-    async def _next(self) -> Piece | None:
-        try:
-            item = await anext(self._source, None)
-            if isinstance(item, Piece):
-                return item
-            self._response = item or self._response
-            await anext(self._source, None)  # let it end of itself: closed from outside, it was given up
-        except BaseException:
-            self._is_over = True
-            raise
-        self._is_over = True
-        return None
-
-    def __aiter__(self) -> Self:
-        return self
-
-    async def __anext__(self) -> Piece:
-        piece = await self._next()
-        if piece is None:
-            raise StopAsyncIteration
-        return piece
-
-    def __iter__(self) -> Self:
-        return self
-
-    def __next__(self) -> Piece:
-        piece = self._run(self._next())
-        if piece is None:
-            raise StopIteration
-        return piece
-
-    async def aclose(self) -> None:
-        """End the narration; what was not read is lost."""
-        self._is_over = True
-        await self._source.aclose()
-
-    def close(self) -> None:
-        """The same where it was read with a plain `for`."""
-        if not self._is_over:
-            self._run(self.aclose())
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        await self.aclose()

@@ -11,7 +11,7 @@ import asyncio
 from collections.abc import AsyncGenerator, Callable, Coroutine, Sequence
 from contextlib import aclosing
 from types import TracebackType
-from typing import Any, Protocol, Self, TypeVar
+from typing import Any, Generic, Protocol, Self, TypeVar, cast
 
 from llmbench.catalog import Policy
 from llmbench.errors import LLMBenchError, ProviderError
@@ -21,6 +21,9 @@ from llmbench.routing.fallback import Outcome, run_turns
 from llmbench.routing.progress import Options, Progress
 
 T = TypeVar("T")
+#: A text or a part of a narration, neither of them a Response, and the whole that it belongs to.
+PieceT = TypeVar("PieceT")
+ResponseT = TypeVar("ResponseT", bound=Response)
 OpenStream = Callable[[str], AsyncGenerator[str | Sent, None]]
 
 
@@ -99,7 +102,7 @@ class Run(Protocol):
         ...
 
 
-class Stream:
+class Stream(Generic[PieceT, ResponseT]):
     """The pieces of an answer as they come; after the last one, `response` is the whole of it.
 
         async for piece in client.stream("script_draft", prompt): ...
@@ -111,15 +114,15 @@ class Stream:
     The deadline also covers the time that the caller takes between two pieces.
     """
 
-    def __init__(self, source: AsyncGenerator[str | Response, None], run: Run) -> None:
+    def __init__(self, source: AsyncGenerator[PieceT | ResponseT, None], run: Run) -> None:
         """Take a generator of pieces that ends with the Response, and the way to run it without a loop."""
         self._source = source
         self._run = run
-        self._response: Response | None = None
+        self._response: ResponseT | None = None
         self._is_over = False
 
     @property
-    def response(self) -> Response:
+    def response(self) -> ResponseT:
         """The whole answer.
 
         Raises:
@@ -129,13 +132,13 @@ class Stream:
             raise LLMBenchError("the stream has no response yet; read all of its pieces first")
         return self._response
 
-    async def _next(self) -> str | None:
+    async def _next(self) -> PieceT | None:
         """The next piece, or None at the end."""
         try:
             item = await anext(self._source, None)
-            if isinstance(item, str):
+            if item is not None and not isinstance(item, Response):
                 return item
-            self._response = item or self._response
+            self._response = self._response if item is None else cast("ResponseT", item)
             await anext(self._source, None)  # let it end of itself: closed from outside, it was given up
         except BaseException:
             self._is_over = True
@@ -146,7 +149,7 @@ class Stream:
     def __aiter__(self) -> Self:
         return self
 
-    async def __anext__(self) -> str:
+    async def __anext__(self) -> PieceT:
         piece = await self._next()
         if piece is None:
             raise StopAsyncIteration
@@ -155,7 +158,7 @@ class Stream:
     def __iter__(self) -> Self:
         return self
 
-    def __next__(self) -> str:
+    def __next__(self) -> PieceT:
         piece = self._run(self._next())
         if piece is None:
             raise StopIteration
