@@ -15,7 +15,6 @@ import os
 import re
 import stat
 import tempfile
-import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,8 +22,9 @@ from typing import Final
 
 from llmbench.audio import FORMATS, Sound, decode, encode_file, resample, wav_bytes
 from llmbench.display import wording
-from llmbench.display.media_pixels import MOST_PIXELS, READ_AS, plain
+from llmbench.display.media_pixels import MOST_PIXELS, plain
 from llmbench.errors import ConfigError, ParamError, ProviderError
+from llmbench.providers.pictures import UNREADABLE, decoded
 
 FOLDER: Final = "media"
 THUMBNAIL_PX: Final = 320
@@ -122,19 +122,17 @@ def _thumbnail(data: bytes) -> Shown:
         raise _NotShown(_MISSING_PACKAGE.format("image")) from None
     made = io.BytesIO()
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # Pillow's own limit and its words about odd files: ours is below
-            with Decoder.open(io.BytesIO(data), formats=READ_AS) as picture:
-                if picture.width * picture.height > MOST_PIXELS:
-                    claim = f"{picture.width:,} × {picture.height:,}"
-                    raise _NotShown(f"not shown: it claims {claim} pixels, too many to be decoded")
-                scaled = plain(picture)
-                scaled.thumbnail((THUMBNAIL_PX, THUMBNAIL_PX))
-                small = scaled.convert("RGBA" if scaled.has_transparency_data else "RGB")
-            small.save(made, "WEBP", quality=80, method=4)
+        with decoded(data) as picture:
+            if picture.width * picture.height > MOST_PIXELS:
+                claim = f"{picture.width:,} × {picture.height:,}"
+                raise _NotShown(f"not shown: it claims {claim} pixels, too many to be decoded")
+            scaled = plain(picture)
+            scaled.thumbnail((THUMBNAIL_PX, THUMBNAIL_PX))
+            small = scaled.convert("RGBA" if scaled.has_transparency_data else "RGB")
+        small.save(made, "WEBP", quality=80, method=4)
     except Decoder.DecompressionBombError:
         raise _NotShown("not shown: it claims more pixels than any picture has") from None
-    except (OSError, SyntaxError, ValueError, EOFError, KeyError):
+    except UNREADABLE:
         raise _NotShown("the file is no picture that can be read, or is cut off") from None
     return Shown(_uri("image/webp", made.getvalue()), "", small.width, small.height)
 

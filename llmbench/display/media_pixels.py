@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import io
-import warnings
 from typing import TYPE_CHECKING, Any, Final
 
 from llmbench.errors import SweepError
+from llmbench.providers.pictures import UNREADABLE, decoded
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
 #: A few kilobytes can claim to be gigabytes; the pictures of today's models have 17 million at most.
 MOST_PIXELS: Final = 50_000_000
-#: Decoders that read pixels and nothing else: some of Pillow's others start programs.
-READ_AS: Final = ("PNG", "JPEG", "WEBP", "GIF", "BMP")
 #: Modes that Pillow scales without loss; the others (palettes, 16 bits, bits alone) are converted first.
 _SCALED: Final = ("L", "LA", "RGB", "RGBA", "CMYK", "YCbCr")
 
@@ -44,19 +41,15 @@ def on_white(data: bytes, longest: int) -> Image:
     from PIL import Image as Decoder
 
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # Pillow's own limit and its words about odd files: ours is below
-            with Decoder.open(io.BytesIO(data), formats=READ_AS) as picture:
-                if picture.width * picture.height > MOST_PIXELS:
-                    raise SweepError(
-                        f"the picture cannot be measured: it claims {picture.width} x {picture.height} pixels"
-                    )
-                seen: Any = plain(picture)
-                seen.thumbnail((longest, longest))
-                seen = seen.convert("RGBA")
-    except SweepError:
-        raise
-    except Exception as error:  # a decoder of a stranger's bytes may raise anything
+        with decoded(data) as picture:
+            if picture.width * picture.height > MOST_PIXELS:
+                raise SweepError(
+                    f"the picture cannot be measured: it claims {picture.width} x {picture.height} pixels"
+                )
+            seen: Any = plain(picture)
+            seen.thumbnail((longest, longest))
+            seen = seen.convert("RGBA")
+    except (*UNREADABLE, Decoder.DecompressionBombError) as error:
         raise SweepError(f"the picture cannot be measured: {error}") from error
     ground = Decoder.new("RGBA", seen.size, "white")
     return Decoder.alpha_composite(ground, seen).convert("RGB")

@@ -22,10 +22,10 @@ if TYPE_CHECKING:
 #: Pixels of a picture beyond which nothing is decoded: a few kilobytes can claim to be gigabytes.
 MOST_PIXELS: Final = 100_000_000
 #: Decoders that read pixels and nothing else: some of Pillow's others start programs.
-_READ_AS: Final = ("PNG", "JPEG", "WEBP", "GIF", "BMP")
+READ_AS: Final = ("PNG", "JPEG", "WEBP", "GIF", "BMP")
 #: What these decoders raise for bytes that are broken, besides their own errors: they are not written for
 #: strangers' bytes alone.
-_BROKEN: Final = (
+UNREADABLE: Final = (
     *(OSError, SyntaxError, ValueError, EOFError, RuntimeError, struct.error, zlib.error),
     *(LookupError, TypeError, ArithmeticError, AttributeError, AssertionError, MemoryError),
 )
@@ -83,7 +83,7 @@ def open_picture(blob: Blob, seed: int | None = None, revised_prompt: str | None
         raise ConfigError('pictures need the package Pillow: pip install "llmbench[image]"') from error
     said = f"{len(blob.data)} bytes" + (f" called {blob.mime}" if blob.mime else "")
     try:
-        with _decoded(blob.data) as picture:
+        with decoded(blob.data) as picture:
             width, height = picture.size
             if width * height > MOST_PIXELS:
                 raise _broken(f"a picture of {width} x {height} pixels is over the limit of {MOST_PIXELS}")
@@ -91,21 +91,24 @@ def open_picture(blob: Blob, seed: int | None = None, revised_prompt: str | None
             # a JPEG with more pictures behind the first one is called MPO
             mime = Decoder.MIME["JPEG" if picture.format == "MPO" else picture.format or ""]
     except UnidentifiedImageError as error:
-        listed = f"{', '.join(_READ_AS[:-1])} or {_READ_AS[-1]}"
+        listed = f"{', '.join(READ_AS[:-1])} or {READ_AS[-1]}"
         raise _broken(f"the answer holds no picture that can be read as {listed} ({said})") from error
-    except (*_BROKEN, Decoder.DecompressionBombError) as error:
+    except (*UNREADABLE, Decoder.DecompressionBombError) as error:
         raise _broken(f"the picture is broken or cut off ({said}): {error}") from error
     return Image(blob.data, mime, width, height, seed, revised_prompt)
 
 
 @contextmanager
-def _decoded(data: bytes) -> Iterator[Pixels]:
-    """A picture whose head was read."""
+def decoded(data: bytes) -> Iterator[Pixels]:
+    """A picture whose head was read; what is wrong with its bytes is among UNREADABLE.
+
+    Its size is the file's claim: whoever goes on looks at it first.
+    """
     from PIL import Image as Decoder
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of broken metadata, and of many pixels: our own limit stands above
-        with Decoder.open(io.BytesIO(data), formats=_READ_AS) as picture:
+        with Decoder.open(io.BytesIO(data), formats=READ_AS) as picture:
             yield picture
 
 
@@ -123,13 +126,13 @@ def converted(image: Image, form: str | None) -> tuple[Image, str]:
 
     made = io.BytesIO()
     try:
-        with _decoded(image.data) as picture:
+        with decoded(image.data) as picture:
             pixels = ImageOps.exif_transpose(picture).convert("RGBA")
             if form == "jpeg":
                 ground = Decoder.new("RGBA", pixels.size, "white")
                 pixels = Decoder.alpha_composite(ground, pixels).convert("RGB")
             pixels.save(made, form.upper(), quality=_QUALITY)
-    except _BROKEN as error:
+    except UNREADABLE as error:
         return image, str(error) or type(error).__name__
     width, height = pixels.size
     return replace(image, data=made.getvalue(), mime=f"image/{form}", width=width, height=height), ""
