@@ -11,14 +11,13 @@ import contextlib
 import hashlib
 import json
 import math
-import os
 import re
-import shutil
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, Final
 
 from llmbench.errors import SweepError
+from llmbench.routing.media_files import copy_whole, write_file
 
 FOLDER: Final = "media"
 _NAME: Final = re.compile(r"[0-9a-f]{64}\.[a-z0-9]{3,4}")
@@ -42,15 +41,11 @@ def store_file(folder: Path, data: bytes, suffix: str) -> str:
     """
     name = checked_name(hashlib.sha256(data).hexdigest() + suffix)
     path = folder / name
-    partial = folder / f".{name}.{os.getpid()}.partial"
     try:
         folder.mkdir(parents=True, exist_ok=True)
         if not path.is_file() or path.read_bytes() != data:
-            partial.write_bytes(data)
-            partial.replace(path)
+            write_file(path, data)
     except OSError as error:
-        with contextlib.suppress(OSError):
-            partial.unlink(missing_ok=True)
         raise SweepError(f"{path} cannot be written: {error.strerror}; free some space") from error
     return name
 
@@ -138,10 +133,8 @@ def remembered(path: Path, label: str, look: Callable[[], str]) -> str:
         return known
     found = look()
     mark = {"file": path.stem, "by": label, "sha256": _text_hash(found), "found": found}
-    partial = kept.with_name(f".{kept.name}.{os.getpid()}.partial")
     with contextlib.suppress(OSError, ValueError):  # it is looked at again the next time
-        partial.write_text(json.dumps(mark, ensure_ascii=False) + "\n", encoding="utf-8")
-        partial.replace(kept)
+        write_file(kept, (json.dumps(mark, ensure_ascii=False) + "\n").encode())
     return found
 
 
@@ -184,14 +177,10 @@ def copy_answers(outputs: Iterable[str | None], source: Path, target: Path) -> N
 
 
 def _copy(source: Path, target: Path) -> None:
-    partial = target.with_name(f".{target.name}.{os.getpid()}.partial")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(source, partial)
-        partial.replace(target)
+        copy_whole(source, target)
     except OSError as error:
-        with contextlib.suppress(OSError):
-            partial.unlink(missing_ok=True)
         raise SweepError(f"{target} cannot be written: {error.strerror}; free some space") from error
 
 
