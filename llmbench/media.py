@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from llmbench.call_page import escaped
 from llmbench.messages import Response
 
 #: A picture that stands in a notebook has at most so many bytes; a larger one is named, not shown.
@@ -88,10 +89,8 @@ class ImageResponse(Response):
         return None if self.cost_usd is None else self.cost_usd / len(self.images)
 
     def _repr_html_(self) -> str:
-        cost = self.cost_source if self.cost_usd is None else f"${self.cost_usd:.6f}"
-        facts = html.escape(f"{self.model} · {self.tier} · {self.latency_ms:.0f} ms · {cost}")
         shown = "".join(f"<td>{image._repr_html_()}</td>" for image in self.images)
-        return f"<table><tr>{shown}</tr></table><p>{facts}</p>"
+        return self._page(f"<table><tr>{shown}</tr></table>", f"{len(self.images)} pictures")
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,14 +142,11 @@ class SpeechResponse(Response):
         return "\n".join(blocks)
 
     def _repr_html_(self) -> str:
-        cost = self.cost_source if self.cost_usd is None else f"${self.cost_usd:.6f}"
-        facts = f"{self.model} · {self.tier} · {self.duration_s:.1f} s of audio in {self.latency_ms:.0f} ms"
+        measure = f"{self.duration_s:.1f} s of audio"
         if not self.audio or len(self.audio) > _SHOWN_BYTES:
-            return f"<p>{html.escape(f'{facts} · {cost}')}</p>"
+            return self._page(f"<p>{escaped(self.path or 'audio too long to show here')}</p>", measure)
         source = f"data:{self.mime};base64,{base64.b64encode(self.audio).decode()}"
-        return (
-            f'<audio controls src="{html.escape(source)}"></audio><p>{html.escape(f"{facts} · {cost}")}</p>'
-        )
+        return self._page(f'<audio controls src="{html.escape(source)}"></audio>', measure)
 
 
 def _srt_time(seconds: float) -> str:

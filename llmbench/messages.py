@@ -5,16 +5,14 @@ All are frozen: a stage of the call receives one value and returns another.
 
 from __future__ import annotations
 
-import difflib
 import hashlib
-import html
 import json
-import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Any, Final, Literal
 
-from llmbench.errors import ErrorKind, ParamError
+from llmbench import call_page
+from llmbench.errors import ErrorKind
 
 #: Made once: an encoder a call would cost more than the short prompts that it encodes.
 _CANONICAL: Final = json.JSONEncoder(
@@ -222,13 +220,24 @@ class Route:
         lines += [f"  without {model}: {reason}" for model, reason in self.excluded]
         for model, changes in self.adjustments.items():
             lines += [f"  {model}: {change}" for change in changes]
-        if self.worst_case_s is not None:
-            cost = "unknown" if self.worst_case_usd is None else f"${self.worst_case_usd:.6f}"
-            lines.append(f"  at worst {self.worst_case_s:g} s and {cost}")
+        if worst := self._worst():
+            lines.append(f"  {worst}")
         return "\n".join(lines)
 
+    def _worst(self) -> str:
+        if self.worst_case_s is None:
+            return ""
+        cost = "unknown" if self.worst_case_usd is None else f"${self.worst_case_usd:.6f}"
+        return f"at worst {self.worst_case_s:g} s and {cost}"
+
     def _repr_html_(self) -> str:
-        return f"<pre>{html.escape(str(self))}</pre>"
+        return call_page.route_html(
+            f"{self.task} → tier {self.tier}",
+            [(key, self.output_limits.get(key), self.adjustments.get(key, ())) for key in self.candidates],
+            self.reasons,
+            self.excluded,
+            self._worst(),
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -278,121 +287,26 @@ class Response:
         return self.text
 
     def _repr_html_(self) -> str:
-        cost = self.cost_source if self.cost_usd is None else f"${self.cost_usd:.6f}"
-        facts = html.escape(f"{self.model} · {self.tier} · {self.latency_ms:.0f} ms · {cost}")
-        return f"<blockquote><p>{html.escape(self.text)}</p><footer>{facts}</footer></blockquote>"
+        return self._page(call_page.text_html(self.text, self.parsed), self._tokens())
 
+    def _tokens(self) -> str:
+        return f"{self.usage.input_tokens:,} tokens in, {self.usage.output_tokens:,} out"
 
-#: A place for a variable in a template: an identifier between braces, nothing else.
-_PLACE: Final = re.compile(r"\{([^\W\d]\w*)\}")
-
-
-def as_messages(
-    prompt: str | Sequence[Message | Mapping[str, Any]],
-    system: str | None = None,
-    variables: Mapping[str, str | float] | None = None,
-) -> tuple[Message, ...]:
-    """Turn a plain string or a message list into messages, with an optional system prompt first.
-
-    With `variables`, every `{name}` in a text (system prompt, turns, text parts) gives way to the value of
-    that name; other braces, such as those of JSON, stay, and so do braces inside a value. Without
-    `variables` no text is touched.
-
-    Raises:
-        ParamError: the prompt is neither text nor a list, the list is empty, a message lacks a role or
-            content, the role is unknown, or something in it is not plain JSON; a place has no value, a
-            variable has no place, or a value is neither text nor a number.
-    """
-    if system is not None and not isinstance(system, str):
-        raise ParamError(f"system: must be a text, not {type(system).__name__}")
-    head = () if system is None else (Message("system", system),)
-    if isinstance(prompt, str):
-        turns: tuple[Message, ...] = (Message("user", prompt),)
-    elif isinstance(prompt, Iterable):
-        turns = tuple(_as_message(index, turn) for index, turn in enumerate(prompt))
-    else:
-        raise ParamError(f"messages: give a text or a list of messages, not {type(prompt).__name__}")
-    if not turns:
-        raise ParamError("messages: the list is empty; give a string or at least one message")
-    return head + turns if variables is None else _filled(head + turns, variables)
-
-
-def _filled(messages: tuple[Message, ...], variables: Mapping[str, str | float]) -> tuple[Message, ...]:
-    for name, value in variables.items():
-        if isinstance(value, bool) or not isinstance(value, (str, int, float)):
-            kind = type(value).__name__
-            raise ParamError(f"variables: {name!r} must be a text or a number, not {kind}")
-    used: set[str] = set()
-
-    def value_at(place: re.Match[str]) -> str:
-        name = place[1]
-        if name not in variables:
-            hint = _did_you_mean(name, variables) or "give one, or write the text without variables"
-            raise ParamError(f"messages: {{{name}}} has no value in variables; {hint}")
-        used.add(name)
-        return str(variables[name])
-
-    def fill(part: Mapping[str, Any]) -> Mapping[str, Any]:
-        text = part.get("text")
-        return {**part, "text": _PLACE.sub(value_at, text)} if isinstance(text, str) else part
-
-    filled = tuple(
-        replace(
-            turn,
-            content=_PLACE.sub(value_at, turn.content)
-            if isinstance(turn.content, str)
-            else tuple(fill(part) for part in turn.content),
+    def _page(self, shown: str, measure: str) -> str:
+        """What came, as HTML, with a measure of it in words and the call's other figures below."""
+        cost = call_page.money(self.cost_usd, self.cost_source)
+        first = "" if self.ttft_ms is None else f"first token after {self.ttft_ms:.0f} ms"
+        ended = "" if self.finish_reason == "stop" else self.finish_reason
+        return call_page.reply_html(
+            shown,
+            (self.model, self.tier, self.provider, f"{self.latency_ms:.0f} ms", first, measure, cost, ended),
+            [
+                (a.model, a.error_kind or "answered", round(a.latency_ms), round(a.waited_ms))
+                for a in self.attempts
+            ],
+            [(a.param, a.action, repr(a.before), repr(a.after), a.rule) for a in self.adjustments],
+            self.reason,
         )
-        for turn in messages
-    )
-    for name in variables:
-        if name not in used:
-            raise ParamError(
-                f"variables: no text has a place {{{name}}}; {_did_you_mean(name, used) or 'remove it'}"
-            )
-    return filled
-
-
-def _did_you_mean(name: str, known: Iterable[str]) -> str | None:
-    close = difflib.get_close_matches(name, list(known), n=1, cutoff=0.6)
-    return f"did you mean {close[0]!r}?" if close else None
-
-
-def _as_message(index: int, turn: Message | Mapping[str, Any]) -> Message:
-    message = turn if isinstance(turn, Message) else _from_mapping(index, turn)
-    if message.extra or not isinstance(message.content, str):  # a plain text costs no look
-        _refuse_unless_json(index, message)
-    return message
-
-
-def _from_mapping(index: int, turn: Mapping[str, Any]) -> Message:
-    if not isinstance(turn, Mapping):
-        raise ParamError(f"messages[{index}]: a message is a mapping of role and content, not {turn!r:.40}")
-    role, content = turn.get("role"), turn.get("content")
-    if role not in ROLES:
-        raise ParamError(f"messages[{index}]: role {role!r} is none of {', '.join(ROLES)}")
-    extra = {key: value for key, value in turn.items() if key not in ("role", "content")}
-    if content is None and extra.get("tool_calls"):
-        content = ""  # an assistant turn that only calls tools
-    if isinstance(content, str):
-        return Message(role, content, extra)
-    return Message(role, tuple(dict(part) for part in _parts(index, content)), extra)
-
-
-def _parts(index: int, content: object) -> Sequence[Mapping[str, Any]]:
-    if isinstance(content, Sequence) and content and all(isinstance(part, Mapping) for part in content):
-        return content
-    kind = type(content).__name__
-    raise ParamError(f"messages[{index}]: content must be text or a list of parts, not {kind}")
-
-
-def _refuse_unless_json(index: int, message: Message) -> None:
-    if not isinstance(message.content, str):
-        _parts(index, message.content)
-    try:
-        _CANONICAL(message.as_dict())
-    except (TypeError, ValueError, RecursionError) as error:
-        raise ParamError(f"messages[{index}]: not plain JSON: {error}") from error
 
 
 def canonical_json(value: object) -> str:

@@ -8,7 +8,7 @@ import pytest
 
 from llmbench.catalog import ModelSpec
 from llmbench.errors import ParamError
-from llmbench.messages import as_messages
+from llmbench.prompts import as_messages
 from llmbench.providers.gemini import GeminiWire
 
 WIRE = GeminiWire()

@@ -16,7 +16,8 @@ import pytest
 from llmbench import LLMClient
 from llmbench.catalog import Endpoint, ModelSpec
 from llmbench.errors import FallbackExhausted, ProviderError
-from llmbench.messages import Usage, as_messages
+from llmbench.messages import Usage
+from llmbench.prompts import as_messages
 from llmbench.providers.failures import error_from
 from llmbench.providers.gemini import GeminiWire
 from tests.conftest import CANARY

@@ -17,9 +17,9 @@ from llmbench.messages import (
     Response,
     Route,
     Usage,
-    as_messages,
     canonical_json,
 )
+from llmbench.prompts import as_messages
 
 
 def test_a_text_becomes_one_user_turn_after_the_system_prompt():

@@ -12,7 +12,8 @@ from typing import Any
 
 from llmbench.catalog import Policy, Wire
 from llmbench.errors import ParamError
-from llmbench.messages import Adjustment, Message, OutputSchema, Request, as_messages, canonical_json
+from llmbench.messages import Adjustment, Message, OutputSchema, Request, canonical_json
+from llmbench.prompts import as_messages
 from llmbench.routing.params import normalise
 from llmbench.routing.prepare import content_parts, estimated_tokens, text_tokens
 from llmbench.routing.resolve import Wanted

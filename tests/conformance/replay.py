@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from llmbench.catalog import Capabilities, ModelSpec, ParamRules, Wire
-from llmbench.messages import as_messages
+from llmbench.prompts import as_messages
 from llmbench.providers.send import wire_for
 from llmbench.routing.params import guard, normalise
 from llmbench.structuring import as_output_schema
