@@ -224,6 +224,9 @@ class Route:
             lines.append(f"  {worst}")
         return "\n".join(lines)
 
+    def _repr_pretty_(self, printer: Any, _: object) -> None:
+        printer.text(str(self))  # IPython's plain form
+
     def _worst(self) -> str:
         if self.worst_case_s is None:
             return ""
@@ -285,6 +288,9 @@ class Response:
 
     def __str__(self) -> str:
         return self.text
+
+    def _repr_pretty_(self, printer: Any, _: object) -> None:
+        printer.text(str(self))
 
     def _repr_html_(self) -> str:
         return self._page(call_page.text_html(self.text, self.parsed), self._tokens())

@@ -8,9 +8,11 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
+from IPython.core.formatters import PlainTextFormatter
 
 from llmbench.analytics.comparison import compare
 from llmbench.bench.recommendation import Recommendation
+from llmbench.bench.run_decisions import decisions
 from llmbench.call_page import folded, table
 from llmbench.messages import Adjustment, Attempt, Response, Route, Usage
 
@@ -93,6 +95,14 @@ def test_a_reply_shows_its_figures_its_data_and_what_happened_on_the_way():
     assert "Not sent as given" not in plain
 
 
+def test_the_plain_form_in_a_notebook_is_the_story_and_not_the_fields():
+    shown = PlainTextFormatter()
+    assert shown(route()) == str(route())
+    assert shown(response()) == str(response())
+    decision = next(iter(decisions(EXAMPLE).values()))
+    assert shown(decision) == str(decision)
+
+
 def test_an_unknown_cost_says_why_and_a_cut_answer_says_so():
     shown = Reader(
         response(cost_usd=None, cost_source="unknown: no price", finish_reason="length")._repr_html_()
@@ -101,18 +111,17 @@ def test_an_unknown_cost_says_why_and_a_cut_answer_says_so():
     assert "length" in shown.text
 
 
-@pytest.mark.parametrize(
-    "page",
-    [
-        route(task=HOSTILE, tier=HOSTILE, candidates=(HOSTILE,), reasons=(HOSTILE,), excluded=((HOSTILE, HOSTILE),)),
-        response(
-            text=HOSTILE, model=HOSTILE, provider=HOSTILE, cost_usd=None, cost_source=HOSTILE, parsed={HOSTILE: HOSTILE},
-            attempts=(Attempt(HOSTILE, 1.0), Attempt(HOSTILE, 1.0)),
-            adjustments=(Adjustment(HOSTILE, "moved", HOSTILE, HOSTILE, HOSTILE),),
-        ),
-    ],
-    ids=["route", "reply"],
+HOSTILE_ROUTE = route(
+    task=HOSTILE, tier=HOSTILE, candidates=(HOSTILE,), reasons=(HOSTILE,), excluded=((HOSTILE, HOSTILE),)
+)
+HOSTILE_REPLY = response(
+    text=HOSTILE, model=HOSTILE, provider=HOSTILE, cost_usd=None, cost_source=HOSTILE,
+    parsed={HOSTILE: HOSTILE}, attempts=(Attempt(HOSTILE, 1.0), Attempt(HOSTILE, 1.0)),
+    adjustments=(Adjustment(HOSTILE, "moved", HOSTILE, HOSTILE, HOSTILE),),
 )  # fmt: skip
+
+
+@pytest.mark.parametrize("page", [HOSTILE_ROUTE, HOSTILE_REPLY], ids=["route", "reply"])
 def test_no_text_of_a_stranger_becomes_markup_or_stays_hidden(page):
     shown = page._repr_html_()
     assert "img" not in Reader(shown).tags

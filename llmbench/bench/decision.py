@@ -12,8 +12,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from llmbench.bench import decision_text
-from llmbench.bench.decision_facts import decision_facts
+from llmbench.bench.decision_facts import decision_facts, said_decision
 from llmbench.bench.decision_page import decision_html
 from llmbench.bench.evidence import always_valid_interval, fewest_units, mean_interval, units_needed
 from llmbench.bench.intervals import quantile_interval
@@ -22,6 +21,7 @@ from llmbench.bench.race import Race
 from llmbench.bench.terms import Arm, Terms, arm_name
 from llmbench.bench.trial import PENDING_SHARE, State, Trial
 from llmbench.bench.units import Unit
+from llmbench.display import decision_text
 
 Floats = NDArray[np.float64]
 Outcome = Literal["promote", "demote", "keep", "inconclusive"]
@@ -204,10 +204,13 @@ class Decision:
         return 1.0 - sum(self.calls.values()) / self.grid_calls
 
     def __str__(self) -> str:
-        return decision_text.paragraph(self)
+        return decision_text.paragraph(said_decision(self))
 
     def _repr_html_(self) -> str:
         return decision_html(self)
+
+    def _repr_pretty_(self, printer: Any, _: object) -> None:
+        printer.text(str(self))
 
     def to_dict(self) -> dict[str, Any]:
         """The JSON form: figures of six digits, so that the order of summing cannot show."""
