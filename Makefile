@@ -28,7 +28,7 @@ bench: $(VENV)/.dev .venv-bench/.litellm  ## what calls, sweeps and telemetry co
 	$(BIN)/python benchmarks/decisions.py
 
 lab: $(VENV)/.dev                ## JupyterLab on the tour
-	$(BIN)/jupyter lab notebooks/00_tour.ipynb
+	$(BIN)/jupyter lab --ServerApp.root_dir=. --LabApp.default_url=/lab/tree/notebooks/00_tour.ipynb
 
 example: $(VENV)/.sweep          ## run the sweep whose report is committed under reports/example
 	$(LLMBENCH) sweep default --run-id example
