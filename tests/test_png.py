@@ -1,0 +1,70 @@
+"""A figure as PNG looks like its SVG on the light page, whatever it names."""
+
+from __future__ import annotations
+
+import io
+import re
+import sys
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from llmbench.display import figures
+from llmbench.display.png import ZOOM, draw_png, flat_style
+from llmbench.errors import ConfigError
+
+FIGURES = sorted((Path(__file__).parents[1] / "reports" / "example" / "figures").glob("*-01-*.svg"))
+GREEN, AMBER, INK, WHITE = (0x17, 0x72, 0x4A), (0x7D, 0x52, 0x00), (0x1D, 0x21, 0x27), (255, 255, 255)
+
+
+def picture(svg: str) -> Image.Image:
+    with Image.open(io.BytesIO(draw_png(svg))) as opened:
+        return opened.convert("RGB")
+
+
+def colours(image: Image.Image) -> dict[tuple[int, int, int], int]:
+    return {colour: n for n, colour in image.getcolors(maxcolors=1 << 24)}
+
+
+def differences(name: str, state: str = "promote") -> str:
+    drawn = figures.draw_differences(
+        [figures.Interval(name, state, -0.05, 0.1, 0.3)], reference="now", margin=0.05, key="d"
+    )
+    return figures.standalone(drawn, figures.style())
+
+
+@pytest.mark.parametrize("path", FIGURES, ids=[path.stem for path in FIGURES])
+def test_each_kind_of_figure_of_a_report_is_drawn_on_light_paper_at_twice_its_size(path):
+    svg = path.read_text(encoding="utf-8")
+    drawn = picture(svg)
+    width, height = map(float, re.search(r'viewBox="0 0 ([\d.]+) ([\d.]+)"', svg).groups())
+    assert drawn.size == (round(width * ZOOM), round(height * ZOOM))
+    found = colours(drawn)
+    assert max(found, key=found.get) == WHITE
+    assert INK in found, "its labels are written in ink"
+
+
+@pytest.mark.parametrize(("state", "hue"), [("promote", GREEN), ("open", AMBER)])
+def test_a_part_has_the_hue_of_its_state(state, hue):
+    found = colours(picture(differences("small", state)))
+    assert found.get(hue, 0) > 100
+    assert found.get(({GREEN, AMBER} - {hue}).pop(), 0) == 0
+
+
+@pytest.mark.parametrize("name", ["小さなモデル", "<b>&\"'", "x" * 5000, "\ud800\x00\u202e", "]]><script>"])
+def test_any_name_is_drawn(name):
+    assert colours(picture(differences(name)))[GREEN] > 100
+
+
+def test_the_flat_style_leaves_nothing_that_the_library_does_not_know():
+    flat = flat_style(figures.style())
+    for unknown in ("var(", "@media", "--", "font:"):
+        assert unknown not in flat
+    assert ".f-goal{stroke: #17724a" in flat
+
+
+def test_a_missing_package_is_named(monkeypatch):
+    monkeypatch.setitem(sys.modules, "resvg_py", None)
+    with pytest.raises(ConfigError, match=r"llmbench\[png\]"):
+        draw_png(differences("small"))
