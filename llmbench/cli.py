@@ -21,6 +21,7 @@ from llmbench.cli_models import models_app
 from llmbench.cli_notebook import Jobs, Matrix, notebook, sweep_matrix
 from llmbench.cli_output import Json, err, out, print_json, print_table
 from llmbench.cli_query import query, usage
+from llmbench.cli_serve import serve
 from llmbench.cli_telemetry import telemetry_app
 from llmbench.errors import ConfigError, FallbackExhausted, LLMBenchError
 
@@ -84,6 +85,7 @@ app.command("speak")(speak)
 app.command("query")(query)
 app.command("usage")(usage)
 app.command("migrate")(migrate)
+app.command("serve")(serve)
 
 Root = Annotated[Path, typer.Option("--project", help="Folder with configs/, datasets/ and notebooks/.")]
 

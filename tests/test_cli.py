@@ -37,6 +37,7 @@ VERBS = [
     ["query"],
     ["usage"],
     ["migrate"],
+    ["serve"],
     ["telemetry"],
     *(["telemetry", verb] for verb in ("load", "archive", "verify", "report", "import", "export")),
     ["check"],

@@ -1,0 +1,1 @@
+"""The loopback endpoint in OpenAI's dialect: any client in any language asks the tiers (`llmbench serve`)."""
