@@ -21,6 +21,7 @@ from llmbench.cli_models import models_app
 from llmbench.cli_notebook import Jobs, Matrix, notebook, sweep_matrix
 from llmbench.cli_output import Json, err, out, print_json, print_table
 from llmbench.cli_query import query, usage
+from llmbench.cli_results import results_app
 from llmbench.cli_serve import serve
 from llmbench.cli_telemetry import telemetry_app
 from llmbench.errors import ConfigError, FallbackExhausted, LLMBenchError
@@ -77,6 +78,7 @@ app = typer.Typer(
 app.add_typer(models_app, name="models")
 app.add_typer(dataset_app, name="dataset")
 app.add_typer(telemetry_app, name="telemetry")
+app.add_typer(results_app, name="results")
 app.command("notebook")(notebook)
 app.command("explain")(explain)
 app.command("call")(call)

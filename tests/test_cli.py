@@ -38,6 +38,8 @@ VERBS = [
     ["usage"],
     ["migrate"],
     ["serve"],
+    ["results"],
+    ["results", "import"],
     ["telemetry"],
     *(["telemetry", verb] for verb in ("load", "archive", "verify", "report", "import", "export")),
     ["check"],
