@@ -134,7 +134,7 @@ class Endpoint:
     env_endpoint: str | None = None
     api_version: str | None = None
     auth: Literal["key", "bearer", "entra", "none"] = "bearer"
-    headers: Mapping[str, str] = field(default_factory=dict)
+    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
     limits: Limits = field(default_factory=Limits)
     timeouts: Timeouts = field(default_factory=Timeouts)
     allow_hosts: tuple[str, ...] = ()

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.markup import escape
 
-from llmbench.cli_output import Configs, Json, err, out, print_json
+from llmbench.cli_output import Configs, Json, err, out, print_answer, print_json
 from llmbench.errors import LLMBenchError, UnsavedError
 
 if TYPE_CHECKING:
@@ -72,7 +72,7 @@ def call(
     if as_json:
         print_json(_reply_facts(reply))
         return
-    out.print(escape(reply.text))
+    print_answer(reply.text)
     _print_cost(reply)
 
 

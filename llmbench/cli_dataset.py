@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 from rich.markup import escape
 
+from llmbench.bounded import MAX_CONFIG_BYTES, parse_json, read_json
 from llmbench.cli_output import Json, err, out, print_json, print_table
 from llmbench.display.wording import visible
 from llmbench.errors import DatasetError
@@ -247,7 +247,7 @@ def _scorer(text: str | None) -> dict[str, Any] | None:
         return None
     name, colon, params = text.partition(":")
     try:
-        value = json.loads(params) if colon else {}
+        value = parse_json(params) if colon else {}
     except ValueError:
         value = None
     if not name or not isinstance(value, dict):
@@ -262,7 +262,7 @@ def _schema(path: Path | None) -> dict[str, Any] | None:
     from llmbench.bench.card import check_json_schema
 
     try:
-        value = json.loads(path.read_text(encoding="utf-8"))
+        value = read_json(path, MAX_CONFIG_BYTES)
     except (OSError, ValueError) as error:
         raise DatasetError(f"{path}: no JSON that can be read; name a file with a JSON Schema") from error
     if not isinstance(value, dict):

@@ -17,8 +17,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, BinaryIO, Final
 
+from llmbench.bounded import MAX_LINE_BYTES
 from llmbench.structuring import loads_strictly
 
 #: Seconds between two tries for the file's lock: the first, and the longest.
@@ -26,6 +27,9 @@ _FIRST_PAUSE_S: Final = 0.0002
 _LONGEST_PAUSE_S: Final = 0.002
 #: Seconds until a rotation that failed is tried again: each try costs a look at the folder.
 _ROTATION_PAUSE_S: Final = 1.0
+#: How much is kept of a line that is too long, and read at once of the rest of it, in bytes.
+_KEPT_OF_LONG: Final = 4096
+_PIECE_BYTES: Final = 1 << 20
 #: What a part's name has behind the log's name: the time in UTC, a number, and how it was compressed since.
 _PART: Final = re.compile(r"\.([0-9]{8}T[0-9]{6}Z)-([1-9][0-9]{0,8})(\.gz|\.zst)?")
 #: Held while a forked child leaves its parent's file and lock.
@@ -233,13 +237,18 @@ def _make_part(path: Path) -> None:
 
 @dataclass(frozen=True, slots=True)
 class JsonlLine:
-    """One line as read: its record, or the reason why it is none. `number` is 1-based, `offset` in bytes."""
+    """One line as read: its record, or the reason why it is none. `number` is 1-based, `offset` in bytes.
+
+    `raw` are the line's bytes, `end` the offset behind them; of a line over MAX_LINE_BYTES, whose reason is
+    `too_long`, only the first bytes are kept.
+    """
 
     number: int
     offset: int
     raw: bytes
     record: dict[str, Any] | None
     reason: str | None
+    end: int
 
 
 def read_jsonl(path: str | Path) -> Iterator[JsonlLine]:
@@ -248,14 +257,26 @@ def read_jsonl(path: str | Path) -> Iterator[JsonlLine]:
     Raises:
         OSError: the file cannot be opened.
     """
-    offset = 0
-    with Path(path).open("rb") as file:
-        for number, raw in enumerate(file, start=1):
-            start, offset = offset, offset + len(raw)
-            if not raw.strip():
-                continue
-            record, reason = _parse_line(raw)
-            yield JsonlLine(number, start, raw, record, reason)
+    offset = number = 0
+    with Path(path).open("rb", buffering=_PIECE_BYTES) as file:
+        while raw := file.readline(MAX_LINE_BYTES):
+            number, start, offset = number + 1, offset, offset + len(raw)
+            if len(raw) == MAX_LINE_BYTES and not raw.endswith(b"\n"):
+                offset += _pass_over(file)
+                yield JsonlLine(number, start, raw[:_KEPT_OF_LONG], None, "too_long", offset)
+            elif raw.strip():
+                record, reason = _parse_line(raw)
+                yield JsonlLine(number, start, raw, record, reason, offset)
+
+
+def _pass_over(file: BinaryIO) -> int:
+    """Read on to the end of a line without keeping it; returns the number of bytes."""
+    size = 0
+    while piece := file.readline(_PIECE_BYTES):
+        size += len(piece)
+        if piece.endswith(b"\n"):
+            break
+    return size
 
 
 def read_record(fd: int, offset: int) -> dict[str, Any]:
@@ -276,9 +297,12 @@ def read_line(fd: int, offset: int) -> bytes:
 
     Raises:
         OSError: the file cannot be read.
+
+    Returns:
+        The line, or what MAX_LINE_BYTES hold of it.
     """
     size, raw = 4096, b""
-    while b"\n" not in raw:
+    while b"\n" not in raw and len(raw) < MAX_LINE_BYTES:
         piece = os.pread(fd, size, offset + len(raw))
         if not piece:
             break

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final
@@ -88,9 +89,32 @@ def loads_strictly(text: str | bytes) -> Any:
     try:
         if not isinstance(text, str):
             text = text.decode(json.detect_encoding(text), "surrogatepass")
-        return _STRICT.decode(text)
+        value = _STRICT.decode(text)
     except RecursionError as error:
         raise ValueError("nested too deeply") from error
+    if text.count("[") + text.count("{") > _MOST_DEPTH and _is_deep(text):
+        raise ValueError(f"nested more than {_MOST_DEPTH} levels deep")
+    return value
+
+
+#: Levels of lists and objects that are read. Python has stack for about twice as many; who shows, compares
+#: or writes such a value needs the stack again, at a place that has less of it left.
+_MOST_DEPTH: Final = 400
+_TEXT_OR_BRACKET: Final = re.compile(r'"[^"\\]*+(?:\\.[^"\\]*+)*+"|[\[\]{}]', re.DOTALL)
+
+
+def _is_deep(text: str) -> bool:
+    """Whether a text that is JSON has too many levels; looked at only where it has as many brackets."""
+    depth = 0
+    for found in _TEXT_OR_BRACKET.finditer(text):
+        mark = text[found.start()]
+        if mark in "[{":
+            depth += 1
+            if depth > _MOST_DEPTH:
+                return True
+        elif mark in "]}":
+            depth -= 1
+    return False
 
 
 def _refuse_constant(name: str) -> float:

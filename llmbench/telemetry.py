@@ -89,10 +89,12 @@ class Redactor:
 
 
 def _spellings(secrets: Iterable[str]) -> list[str]:
-    """The secrets as they are, as in a URL, and as in a JSON text; the longest first."""
+    """The secrets as they are, as in a URL, in JSON once and twice, and in Python; the longest first."""
     spelt = set(secrets)
     for secret in tuple(spelt):
-        spelt |= {quote(secret, safe="", errors="replace"), json.dumps(secret)[1:-1]}
+        as_json = json.dumps(secret)[1:-1]
+        spelt |= {quote(secret, safe="", errors="replace"), quote(secret, errors="replace")}
+        spelt |= {as_json, json.dumps(as_json)[1:-1], repr(secret)[1:-1], repr(as_json)[1:-1]}
     return sorted(spelt, key=len, reverse=True)
 
 

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 
 import numpy as np
 
+from llmbench.bounded import MAX_LINE_BYTES
 from llmbench.errors import WarehouseError
 
 if TYPE_CHECKING:
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
 Kind = Literal["results", "ledger", "telemetry", "judgements", "labels"]
 SQL_DIR: Final = Path(__file__).parent / "sql"
 _CHUNK: Final = 1 << 24
+#: So much of a line that is no row is kept beside the reason; the whole of it is in the file.
+_KEPT_BYTES: Final = 1 << 20
 _SMALLEST_OBJECT_LIMIT: Final = 1 << 24  # DuckDB's own default for the longest JSON value, in bytes
 _READ: Final = """
 create or replace temp table incoming as
@@ -68,6 +71,11 @@ class Lines:
     def text(self, index: int) -> bytes:
         """The bytes of line `index` (0-based)."""
         return self.data[self.starts[index] : self.ends[index]].tobytes()
+
+    def begin(self, index: int) -> bytes:
+        """The bytes of line `index` (0-based), as far as one line may go."""
+        end = min(self.ends[index], self.starts[index] + _KEPT_BYTES)
+        return self.data[self.starts[index] : end].tobytes()
 
     @property
     def longest(self) -> int:
@@ -169,7 +177,7 @@ def _load_block(
 
     described = con.execute(_COLUMNS[kind]).fetchall()
     columns = {name: type_ for name, type_ in described if name not in _OUR_COLUMNS}
-    limit = max(_SMALLEST_OBJECT_LIMIT, 2 * longest)
+    limit = max(_SMALLEST_OBJECT_LIMIT, 2 * min(longest, MAX_LINE_BYTES))
     try:
         con.execute(_READ, {"path": literal_glob(source), "columns": columns, "longest": limit})
         seen = con.execute("select count(*) from incoming").fetchall()
@@ -189,6 +197,8 @@ def _load_block(
 
 def _reread(lines: Lines, index: int, reason: str) -> str | dict[str, Any]:
     """Why a suspect line is bad, or its object when plain JSON reading finds nothing wrong with it."""
+    if lines.ends[index] - lines.starts[index] > MAX_LINE_BYTES:
+        return "too_long"
     raw = lines.text(index)
     try:
         value = json.loads(raw.decode("utf-8-sig" if index == 0 else "utf-8"))
@@ -236,7 +246,7 @@ def _record(
 ) -> None:
     """Write the quarantined lines and the file's counts."""
     for bad in sorted(rejected, key=lambda each: each.index):
-        raw = lines.text(bad.index).decode("utf-8", "replace")
+        raw = lines.begin(bad.index).decode("utf-8", "replace")
         con.execute(
             "insert into file_quarantine values (?, ?, ?, ?, ?)",
             [str(path), bad.index + 1, int(lines.starts[bad.index]), bad.reason, raw],

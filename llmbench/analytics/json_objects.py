@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from llmbench.bounded import MAX_DOCUMENT_BYTES, read_text
 from llmbench.errors import WarehouseError
 
 
@@ -24,7 +25,9 @@ def read_object(path: Path, advice: str) -> Facts:
         WarehouseError: the file is missing, unreadable, or holds no JSON object.
     """
     try:
-        value = json.loads(path.read_text(encoding="utf-8"), parse_constant=lambda _: None)
+        value = json.loads(read_text(path, MAX_DOCUMENT_BYTES), parse_constant=lambda _: None)
+    except RecursionError as error:
+        raise WarehouseError(f"{path.name} in {path.parent.name} is nested too deeply: {advice}") from error
     except OSError as error:
         raise WarehouseError(f"{path.name} cannot be read in {path.parent.name}: {advice}") from error
     except ValueError as error:

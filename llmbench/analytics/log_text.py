@@ -19,6 +19,7 @@ from typing import IO, Final, Self
 
 import numpy as np
 
+from llmbench.bounded import MAX_LINE_BYTES
 from llmbench.errors import WarehouseError
 
 HEAD_BYTES: Final = 4096
@@ -52,6 +53,7 @@ class Block:
         rest: the bytes behind it that are no whole line yet; the log ends with them.
         broken: why the log could not be read further, None where it was read to its end.
         tail: the last bytes of the text up to the block's end, at most HEAD_BYTES.
+        is_long: whether it is one line over MAX_LINE_BYTES; its copy holds the beginning alone.
     """
 
     path: Path
@@ -61,6 +63,7 @@ class Block:
     rest: bytes
     broken: str | None
     tail: bytes
+    is_long: bool = False
 
 
 class LogText:
@@ -158,8 +161,16 @@ class LogText:
                 got = self._into(memoryview(buffer)[filled:])
                 filled += got
             cut = buffer.rfind(b"\n", 0, filled) + 1
-            if got and not cut:  # a line longer than the buffer
-                buffer += bytes(len(buffer))
+            if got and not cut and filled < MAX_LINE_BYTES:  # a line longer than the buffer
+                buffer += bytes(min(len(buffer), MAX_LINE_BYTES - len(buffer)))
+                continue
+            if got and not cut:
+                number += 1
+                block = self._long_line(folder / f"{number % kept}.jsonl", buffer, begin)
+                yield block
+                if not block.newlines:
+                    return
+                filled, buffer = 0, bytearray(_BLOCK_BYTES)
                 continue
             is_record = not got and _is_record(buffer[cut:filled])
             size = filled if is_record else cut
@@ -177,6 +188,26 @@ class LogText:
             buffer[: filled - size] = buffer[size:filled]
             filled -= size
             del buffer[max(filled, _BLOCK_BYTES) :]
+
+    def _long_line(self, copy: Path, beginning: bytearray, begin: int) -> Block:
+        """A block of one line over MAX_LINE_BYTES, of which only the beginning is kept.
+
+        Where the log ends within it, the block is empty and the line its rest: the next load reads it again.
+        """
+        self._before = bytes(beginning[-HEAD_BYTES:])
+        end = -1
+        while end < 0 and (piece := self._take(_PIECE_BYTES)):
+            end = piece.find(b"\n")
+            line = piece if end < 0 else piece[: end + 1]
+            self._before = (self._before + line)[-HEAD_BYTES:]
+        head = bytes(beginning[:HEAD_BYTES])
+        with _rewritten(copy) as out:
+            out.write(head + b"\n" if end >= 0 else b"")
+            out.truncate()
+        if end < 0:
+            return Block(copy, begin, 0, 0, head, self.broken, b"", is_long=True)
+        self._left, self._at = piece[end + 1 :] + self._left, self._at - len(piece) + end + 1
+        return Block(copy, begin, self._at - begin, 1, b"", None, self._before, is_long=True)
 
     def _into(self, view: memoryview) -> int:
         """Read on into a buffer, a plain file to the size that it had; returns the number of bytes."""

@@ -338,8 +338,8 @@ def _take_lines(con: duckdb.DuckDBPyConnection, text: LogText, file: KnownLog, b
         "file_no": file.file_no,
         "line_no": [file.lines + each.index + 1 for each in bad],
         "offset": [block.offset + int(taken.lines.starts[each.index]) for each in bad],
-        "reason": [each.reason for each in bad],
-        "raw": [taken.lines.text(each.index).decode("utf-8", "replace") for each in bad],
+        "reason": ["too_long" if block.is_long else each.reason for each in bad],
+        "raw": [taken.lines.begin(each.index).decode("utf-8", "replace") for each in bad],
     }
     con.execute("begin")
     calls = int(con.execute("insert into loaded_calls from sound_calls").fetchall()[0][0])
@@ -377,7 +377,9 @@ def _keep_tail(con: duckdb.DuckDBPyConnection, file: KnownLog, block: Block) -> 
     """Quarantine what lies behind the last whole line; the next load reads it again."""
     offset, bad = block.offset + block.size, list[tuple[int, str, str]]()
     if block.rest.strip():
-        bad.append((offset, "torn_tail", block.rest.decode("utf-8", "replace")))
+        bad.append(
+            (offset, "too_long" if block.is_long else "torn_tail", block.rest.decode("utf-8", "replace"))
+        )
     if block.broken:
         bad.append((offset + len(block.rest), "unreadable", block.broken))
     if bad:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -19,6 +18,7 @@ from llmbench.bench.plan_build import make_plan
 from llmbench.bench.plan_file import read_plan_file
 from llmbench.bench.progress import mark_stopped, read_progress
 from llmbench.bench.run_folder import DEFAULT_REPORTS, refuse_other_run
+from llmbench.bounded import read_json
 from llmbench.config import load_config
 from llmbench.config.environment import read_environment
 from llmbench.config.model import Config
@@ -288,7 +288,7 @@ def summary(project: Project, plan: Plan, choice: Choice) -> dict[str, Any]:
     """
     run_dir = project.reports / (choice.run_id or plan.run_id)
     try:
-        recommendation = json.loads((run_dir / "recommendation.json").read_text(encoding="utf-8"))
+        recommendation = read_json(run_dir / "recommendation.json")
     except (OSError, ValueError) as error:
         raise SweepError(f"{run_dir} has no readable recommendation.json: {error}") from error
     progress = read_progress(run_dir / PROGRESS_FILE) or {}

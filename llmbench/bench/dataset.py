@@ -33,6 +33,8 @@ from llmbench.routing.media_params import normalise
 
 #: Checks of a picture's sample that are asked for as parameters of its call.
 SHAPES: Final = ("size", "aspect_ratio")
+#: The samples of a dataset are held in memory at once.
+MAX_DATA_BYTES: Final = 2**30
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,7 +197,7 @@ def load_dataset(path: str | Path) -> Dataset:
     folder = folder.parent if folder.name == CARD_FILE else folder
     card_path, data_path = folder / CARD_FILE, folder / DATA_FILE
     card, lines = read_card(card_path)
-    raw = read_bytes(data_path)
+    raw = read_bytes(data_path, MAX_DATA_BYTES)
     samples = _read_rows(data_path, raw, card)
     sha256 = hashlib.sha256(raw).hexdigest()
     if sha256 != card.sha256:

@@ -14,6 +14,7 @@ from typing import Any, Final
 
 import yaml
 
+from llmbench.config.yaml_source import UNREADABLE
 from llmbench.errors import ConfigError
 
 Path = tuple[str, ...]
@@ -74,7 +75,7 @@ def read_mapping(text: str) -> dict[str, Any]:
     """
     try:
         data = yaml.safe_load(text)
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, RecursionError, *UNREADABLE) as error:
         raise ConfigError(f"is not YAML: {' '.join(str(error).split())}") from error
     if data is None:
         return {}

@@ -136,9 +136,9 @@ def find_pairs(rows: Iterable[Mapping[str, Any]], task: str, model: str, other: 
     answers: dict[str, dict[str, Mapping[str, Any]]] = {}
     for row in rows:
         if row.get("task") == task and row.get("model") in (model, other) and row.get("status") != "harness":
-            found = answers.setdefault(str(row["sample_id"]), {})
+            found = answers.setdefault(str(row.get("sample_id")), {})
             kept = found.setdefault(row["model"], row)
-            if (row.get("repeat") or 0) < (kept.get("repeat") or 0):
+            if _repeat(row) < _repeat(kept):
                 found[row["model"]] = row
     pairs = [
         _pair(PairKey(task, sample, model, other), found[model], found[other])
@@ -151,6 +151,11 @@ def find_pairs(rows: Iterable[Mapping[str, Any]], task: str, model: str, other: 
             "name a task and two models of the run's results.jsonl"
         )
     return pairs
+
+
+def _repeat(row: Mapping[str, Any]) -> int:
+    number = row.get("repeat")
+    return number if isinstance(number, int) else 0
 
 
 def read_pairs(run_dir: Path, task: str, model: str, other: str) -> list[Pair]:
@@ -360,8 +365,8 @@ def _shown(text: str) -> str:
 
 
 def _pair(key: PairKey, row: Mapping[str, Any], other: Mapping[str, Any]) -> Pair:
-    scores = (row.get("score"), other.get("score"))
-    difference = None if scores[0] is None or scores[1] is None else float(scores[0]) - float(scores[1])
+    scores = [value for each in (row, other) if isinstance(value := each.get("score"), int | float)]
+    difference = scores[0] - scores[1] if len(scores) == 2 else None
     texts = [str(each.get("output") or "") if each.get("status") == "ok" else None for each in (row, other)]
     lang, prompt = str(row.get("lang") or "und"), str(row.get("prompt") or "")
     return Pair(str(row.get("run_id")), key, lang, prompt, texts[0], texts[1], difference)

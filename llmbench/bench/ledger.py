@@ -150,7 +150,10 @@ class Bill:
 
 
 def _usd(value: object) -> float:
-    return float(value) if isinstance(value, int | float) else 0.0
+    try:
+        return float(value) if isinstance(value, int | float) else 0.0
+    except OverflowError:  # a line that was tampered with: no sum of money has 300 digits
+        return 0.0
 
 
 @dataclass(slots=True)

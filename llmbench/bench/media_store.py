@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, Final
 
+from llmbench.bounded import read_json
 from llmbench.errors import SweepError
 from llmbench.routing.media_files import copy_whole, write_file
 
@@ -141,8 +142,8 @@ def remembered(path: Path, label: str, look: Callable[[], str]) -> str:
 def _remembered(kept: Path, file: str, label: str) -> str | None:
     """What was found before; None where nothing whole of this file and this look is kept."""
     try:
-        mark = json.loads(kept.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError):
+        mark = read_json(kept)
+    except (OSError, ValueError):
         return None
     if not isinstance(mark, dict) or (mark.get("file"), mark.get("by")) != (file, label):
         return None

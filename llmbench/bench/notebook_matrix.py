@@ -27,6 +27,7 @@ from urllib.parse import quote
 from llmbench.bench.notebook_parameters import checked_notebook
 from llmbench.bench.notebooks import run_notebook
 from llmbench.bench.results import write_whole
+from llmbench.bounded import read_json
 from llmbench.display.wording import visible
 from llmbench.errors import NotebookError
 from llmbench.messages import canonical_json
@@ -236,7 +237,7 @@ def _planned(
 def _kept_error(failed: Path) -> str | None:
     """What the kept copy of a failed run says, without this machine's paths."""
     try:
-        return str(json.loads(failed.read_text(encoding="utf-8"))["metadata"]["llmbench"]["error"])
+        return str(read_json(failed)["metadata"]["llmbench"]["error"])
     except (OSError, ValueError, KeyError, TypeError):
         return None
 
@@ -275,7 +276,7 @@ class _Board:
         Rows of combinations that are not asked for now stay in the index, as their copies stay in the folder.
         """
         try:
-            held = json.loads((self.out_dir / INDEX_FILE).read_text(encoding="utf-8"))["rows"]
+            held = read_json(self.out_dir / INDEX_FILE)["rows"]
             done = {str(row["name"]): row for row in held if row["status"] in ("ok", "kept")}
         except (OSError, ValueError, KeyError, TypeError):
             return  # no index, or none of ours: everything is run

@@ -19,6 +19,7 @@ from typing import Any, Final
 
 import nbformat
 
+from llmbench.bounded import parse_json, read_json
 from llmbench.errors import NotebookError
 
 _SECRET_NAME: Final = re.compile(r"_(KEY|TOKEN|SECRET)\Z")
@@ -83,7 +84,7 @@ def _items(text: str) -> list[Any]:
     if text.lstrip().startswith("["):
         for spelled in (text, f"[{text}]"):
             with contextlib.suppress(ValueError):
-                found = json.loads(spelled)
+                found = parse_json(spelled)
                 return found if isinstance(found, list) else [found]
     return [item.strip() for item in text.split(",") if item.strip()]
 
@@ -92,7 +93,7 @@ def _typed(text: str, wanted: ast.expr | None) -> object:
     """The first meaning of a text that fits: as JSON, as a Python literal, as itself, as a list of texts."""
     meanings: list[object] = []
     with contextlib.suppress(ValueError):
-        meanings.append(json.loads(text))
+        meanings.append(parse_json(text))
     with contextlib.suppress(ValueError, SyntaxError, MemoryError, RecursionError):
         meanings.append(ast.literal_eval(text.strip()))
     meanings.append(text)
@@ -106,7 +107,7 @@ def _typed(text: str, wanted: ast.expr | None) -> object:
 def _read(source: Path) -> Any:  # nbformat's nodes are untyped
     """Read a notebook and give each cell an id that is the same in every run (papermill would draw one)."""
     try:
-        raw = json.loads(source.read_text(encoding="utf-8"))
+        raw = read_json(source)
     except OSError as error:
         raise NotebookError(
             f"{source}: cannot be read ({error.strerror}); give the path of a notebook"
@@ -115,6 +116,21 @@ def _read(source: Path) -> Any:  # nbformat's nodes are untyped
         raise NotebookError(f"{source}: is not a notebook (no JSON: {error})") from error
     if not isinstance(raw, dict) or raw.get("nbformat") != 4 or not isinstance(raw.get("cells"), list):
         raise NotebookError(f"{source}: is not a format 4 notebook; open and save it in JupyterLab")
+    try:
+        return _completed(raw, source)
+    except (AssertionError, AttributeError, TypeError, ValueError, LookupError, RecursionError) as error:
+        said = (str(error).splitlines() or [type(error).__name__])[0]
+        raise NotebookError(f"{source}: is no valid notebook ({said[:200]}); save it in Jupyter") from error
+
+
+def _completed(raw: dict[str, Any], source: Path) -> Any:
+    """A notebook's JSON with ids and a mark, checked by nbformat.
+
+    Raises:
+        NotebookError: it is of another language, or nbformat refuses it.
+        AssertionError, AttributeError, TypeError, ValueError, LookupError, RecursionError: a part of it has
+            another shape.
+    """
     seen: set[str] = set()
     for number, cell in enumerate(raw["cells"], start=1):
         if cell.get("id") in seen or not cell.get("id"):
@@ -149,6 +165,8 @@ def _declared(nb: Any, name: str) -> dict[str, tuple[ast.expr | None, bool]]:
         raise NotebookError(
             f"{name}: the `parameters` cell is not plain Python (line {error.lineno})"
         ) from error
+    except (ValueError, RecursionError, MemoryError) as error:  # a null byte, half a character, deep nesting
+        raise NotebookError(f"{name}: the `parameters` cell is not plain Python ({error})") from error
     declared: dict[str, tuple[ast.expr | None, bool]] = {}
     for statement in body:
         if isinstance(statement, ast.AnnAssign) and isinstance(statement.target, ast.Name):
@@ -182,7 +200,7 @@ def _fitting(
         _refuse_secret(name, given, notebook)
         try:
             values[name] = json.loads(json.dumps(given, allow_nan=False))
-        except (TypeError, ValueError) as error:
+        except (TypeError, ValueError, RecursionError) as error:
             kind = type(given).__name__
             raise NotebookError(
                 f"{notebook}: parameter `{name}` got a {kind}, wanted finite JSON values ({error})"

@@ -6,7 +6,6 @@ before the first call.
 
 from __future__ import annotations
 
-import html
 import os
 import platform
 import re
@@ -20,6 +19,7 @@ from llmbench.bench.dataset import Dataset, Sample
 from llmbench.bench.judging.plan import JudgePlan
 from llmbench.bench.terms import Arm, Family, Stop, Terms, arm_name, check_terms
 from llmbench.bench.units import Unit, make_units
+from llmbench.call_page import escaped
 from llmbench.catalog import Limits, Modality
 from llmbench.errors import SweepError
 from llmbench.messages import canonical_json
@@ -204,7 +204,7 @@ class Plan:
         rows = "".join(
             "<tr>"
             + "".join(
-                f"<td>{html.escape(str(cell))}</td>"
+                f"<td>{escaped(cell)}</td>"
                 for cell in (
                     task.task,
                     task.tier,
@@ -216,8 +216,8 @@ class Plan:
             + "</tr>"
             for task in self.tasks
         )
-        title = html.escape(f"{self.run_id}: margin {self.margin:g}, alpha {self.alpha:g}, seed {self.seed}")
-        notes = "".join(f"<p>{html.escape(notice)}</p>" for notice in self.notices)
+        title = escaped(f"{self.run_id}: margin {self.margin:g}, alpha {self.alpha:g}, seed {self.seed}")
+        notes = "".join(f"<p>{escaped(notice)}</p>" for notice in self.notices)
         return f"<table><caption>{title}</caption><tr>{head}</tr>{rows}</table>{notes}"
 
     def facts(self) -> dict[str, Any]:

@@ -16,6 +16,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
+from llmbench.bounded import read_json
+
 _EVERY_S: Final = 0.25
 
 
@@ -119,17 +121,15 @@ def mark_stopped(path: Path, ended: str) -> None:
 
 def _read(path: Path) -> dict[str, Any] | None:
     try:
-        value = json.loads(path.read_text(encoding="utf-8"))
+        value = read_json(path)
     except (OSError, ValueError):
         return None
     return value if isinstance(value, dict) else None
 
 
 def _write(path: Path, facts: Mapping[str, Any]) -> None:
-    temporary = path.with_suffix(f".{os.getpid()}.tmp")
     with contextlib.suppress(OSError):
-        temporary.write_text(json.dumps(facts) + "\n", encoding="utf-8")
-        temporary.replace(path)
+        write_beside(path, (json.dumps(facts) + "\n").encode())
 
 
 def _is_gone(facts: Mapping[str, Any]) -> bool:

@@ -16,6 +16,7 @@ from llmbench.bench.ledger import LedgerState
 from llmbench.bench.media_store import with_path
 from llmbench.bench.scorers import Score, score
 from llmbench.errors import SweepError
+from llmbench.own_files import open_new
 
 #: What a ledger line knows of a call and a row repeats.
 CALL_FIELDS: Final = (
@@ -152,8 +153,8 @@ def write_whole(path: Path, texts: Iterable[str]) -> None:
     """
     temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
     try:
-        with temporary.open("w", encoding="utf-8", errors="backslashreplace", newline="\n") as file:
-            file.writelines(texts)
+        with open_new(temporary) as file:
+            file.writelines(text.encode("utf-8", "backslashreplace") for text in texts)
         temporary.replace(path)
     except OSError as error:
         temporary.unlink(missing_ok=True)

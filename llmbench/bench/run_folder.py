@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Final
 
 from llmbench.bench.plan import Plan
+from llmbench.bounded import read_json
 from llmbench.errors import SweepError
 
 DEFAULT_REPORTS: Final = Path("reports")
@@ -21,7 +21,7 @@ def refuse_other_run(run_dir: Path, plan: Plan) -> None:
         SweepError: the folder holds a run of another plan.
     """
     try:
-        held = json.loads((run_dir / "plan.json").read_text(encoding="utf-8")).get("plan_hash")
+        held = read_json(run_dir / "plan.json").get("plan_hash")
     except (OSError, ValueError, AttributeError):
         return
     if held != plan.hash:

@@ -36,6 +36,7 @@ from llmbench.bench.sending import CLOSES_AFTER, run_lanes
 from llmbench.bench.terms import Terms
 from llmbench.bench.versions import forget_older_versions
 from llmbench.bench.work import Work
+from llmbench.bounded import read_json
 from llmbench.errors import SweepError
 from llmbench.routing.background_loop import BackgroundLoop
 from llmbench.routing.client import LLMClient
@@ -251,7 +252,7 @@ def _left_out(work: Work) -> Iterator[str]:
 def recorded_budgets(ledger: Path, plan: Plan) -> Declared:
     """What held for a recorded run: from the plan.json beside its ledger when it is this plan's."""
     try:
-        facts = json.loads(ledger.with_name("plan.json").read_text(encoding="utf-8"))
+        facts = read_json(ledger.with_name("plan.json"))
         if facts["plan_hash"] == plan.hash:
             budgets = {task.task: tuple(facts["tasks"][task.task]["budgets"]) for task in plan.tasks}
             return Declared(budgets, tuple(facts.get("resets", ())))

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from llmbench.bounded import parse_json
 from llmbench.errors import ConfigError
 
 _TRUE = frozenset({"1", "true", "yes", "on"})
@@ -75,7 +75,7 @@ def _task_models(text: str | None) -> dict[str, tuple[str, ...]]:
         return {}
     wanted = 'LLM_FORCE_TASK_MODELS_JSON must be a JSON object such as {"caption": ["model_key"]}'
     try:
-        data = json.loads(text)
+        data = parse_json(text)
     except ValueError as error:
         raise ConfigError(f"{wanted}: {error}") from error
     if not isinstance(data, dict):

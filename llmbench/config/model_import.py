@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -13,6 +12,7 @@ from typing import Any, Final
 
 import yaml
 
+from llmbench.bounded import read_json, read_text
 from llmbench.config.load import load_config
 from llmbench.config.model import Config
 from llmbench.config.openrouter_models import Imported, read_row
@@ -85,9 +85,9 @@ def import_models(source: Path, target: Path, only: Sequence[str] = ()) -> Impor
     rows = _rows(source)
     config = load_config(target.parent)
     provider = _provider(config)
-    old_text = target.read_text(encoding="utf-8") if target.is_file() else ""
+    old_text = read_text(target) if target.is_file() else ""
     base_file = target.with_name(BASE)
-    base = parse_yaml(base_file.read_text(encoding="utf-8") if base_file.is_file() else "", BASE)
+    base = parse_yaml(read_text(base_file) if base_file.is_file() else "", BASE)
     data = parse_yaml(old_text, TARGET).data
     models: dict[str, Any] = dict(data.get("models") or {})
     result = ImportResult(target)
@@ -105,10 +105,10 @@ def import_models(source: Path, target: Path, only: Sequence[str] = ()) -> Impor
 
 def _rows(source: Path) -> list[Any]:
     try:
-        data = json.loads(source.read_text(encoding="utf-8"))
+        data = read_json(source)
     except OSError as error:
         raise ConfigError(f"{source} cannot be read: {error.strerror}") from error
-    except (ValueError, RecursionError) as error:
+    except ValueError as error:
         raise ConfigError(f"{source} is not JSON: save the answer of GET /models as it is") from error
     rows = data.get("data") if isinstance(data, dict) else data
     if not isinstance(rows, list) or not rows:

@@ -17,6 +17,8 @@ from llmbench.errors import ConfigError
 MAX_NODES: Final = 200_000
 _LOADER: Final[type[Any]] = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 Path = tuple[str | int, ...]
+#: What the YAML library raises for a value that does not fit its tag.
+UNREADABLE: Final = (ValueError, LookupError, AttributeError, TypeError, OverflowError)
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +57,8 @@ def parse_yaml(text: str, name: str) -> YamlSource:
         return _parsed(text, name)
     except RecursionError as error:
         raise ConfigError("values are nested too deeply; flatten them", path=name) from error
+    except UnicodeEncodeError as error:
+        raise ConfigError("holds half of a character; save the text as UTF-8", path=name) from error
 
 
 def _parsed(text: str, name: str) -> YamlSource:
@@ -77,7 +81,7 @@ def _parsed(text: str, name: str) -> YamlSource:
     except yaml.MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else None
         raise ConfigError(f"{error.problem}; use plain values only", path=name, line=line) from error
-    except ValueError as error:  # for example a date that no calendar has
+    except UNREADABLE as error:  # a date that no calendar has, `!!bool x`
         raise ConfigError(f"a value cannot be read: {error}; put it in quotes", path=name) from error
     return YamlSource(name, data, lines)
 

@@ -28,6 +28,7 @@ from pydantic import (
     model_validator,
 )
 
+from llmbench.bounded import read_text
 from llmbench.config.places import near
 from llmbench.config.yaml_source import YamlSource, parse_yaml
 from llmbench.errors import ERROR_KINDS, ConfigError, ErrorKind
@@ -233,7 +234,7 @@ def load_mapping(name_or_path: str | Path) -> Mapping:
         hint = near(str(name_or_path), shipped())
         raise ConfigError(f"no format {str(name_or_path)!r}; {hint}; or name a mapping file (.yaml)")
     try:
-        source = parse_yaml(path.read_text(encoding="utf-8"), str(path))
+        source = parse_yaml(read_text(path), str(path))
     except OSError as error:
         said = f"cannot be read ({error.strerror}); name a mapping file"
         raise ConfigError(said, path=str(path)) from error

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, TextIO
 
+from llmbench.bounded import MAX_LINE_BYTES
 from llmbench.errors import DatasetError
 
 _CHUNK: Final = 1 << 16
@@ -27,7 +28,7 @@ _BLANK: Final = " \t\r\n,\x1e"
 _WITHIN_CHARACTER: Final = bytes(range(0x80, 0xC0))
 #: Lines, and characters of each, among which a whole object is looked for below a torn first line.
 _FIRST_LINES: Final = 5
-_LONGEST_LINE: Final = 1 << 24
+_LONGEST_LINE: Final = MAX_LINE_BYTES
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +106,7 @@ def _is_lines(file: TextIO) -> bool:
     line begins with.
     """
     start = file.tell()
-    first = next(line for line in iter(file.readline, "") if line.strip())
+    first = next(line for line in iter(lambda: file.readline(_LONGEST_LINE), "") if line.strip())
     is_whole = isinstance(_parsed(first), dict)
     below = [] if is_whole else [file.readline(_LONGEST_LINE) for _ in range(_FIRST_LINES - 1)]
     file.seek(start)
@@ -153,7 +154,13 @@ def _row(number: int, value: Any) -> Row | Broken:
 
 
 def _lines(file: TextIO) -> Iterator[Row | Broken]:
-    for number, line in enumerate(file, start=1):
+    number = 0
+    while line := file.readline(_LONGEST_LINE):
+        number += 1
+        if len(line) == _LONGEST_LINE and not line.endswith("\n"):
+            _pass_over(file)
+            yield Broken(number, f"a line over {_LONGEST_LINE // 2**20} MiB")
+            continue
         if not line.strip():
             continue
         value = _parsed(line)
@@ -162,6 +169,13 @@ def _lines(file: TextIO) -> Iterator[Row | Broken]:
             yield from (_row(number, row) for row in rows)
         else:
             yield _row(number, value)
+
+
+def _pass_over(file: TextIO) -> None:
+    """Read on to the end of a line."""
+    while piece := file.readline(_CHUNK):
+        if piece.endswith("\n"):
+            return
 
 
 # ---- JSON over many lines ------------------------------------------------------------------------------
@@ -219,6 +233,8 @@ class _Reader:
             if end < len(self._text):  # a number that touches the end of a piece may go on
                 self._at, self._size = end, _CHUNK
                 return value
+            if len(self._text) - self._at > _LONGEST_LINE:
+                raise _Incomplete
             more = self._file.read(self._size)
             if not more:
                 return self._tail()

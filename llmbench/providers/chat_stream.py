@@ -67,7 +67,8 @@ class ChatAssembler:
         function["name"] = function["name"] or added.get("name")
         arguments = added.get("arguments")
         if isinstance(arguments, str):
-            function["arguments"] += arguments
+            if isinstance(function["arguments"], str):
+                function["arguments"] += arguments
         elif arguments:
             function["arguments"] = arguments  # an object and not its text: some hosts send it in one part
 

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
+
+#: More is no cost of a call, and a whole number beyond a double cannot be reckoned with.
+_MOST_USD: Final = 1e12
 
 
 def as_mapping(value: object) -> Mapping[str, Any]:
@@ -22,15 +25,16 @@ def as_mappings(value: object) -> list[Mapping[str, Any]]:
 
 
 def as_count(value: object) -> int:
-    """A count of tokens: a whole number of at least 0, or 0."""
-    return value if isinstance(value, int) and not isinstance(value, bool) and value > 0 else 0
+    """A count of tokens: a whole number of at least 0, or 0. No host counts beyond 64 bits."""
+    is_count = isinstance(value, int) and not isinstance(value, bool) and 0 < value < 2**63
+    return value if is_count else 0  # type: ignore[return-value]  # it is an int, as told above
 
 
 def as_cost(value: object) -> float | None:
     """A cost in USD: a number of at least 0, or None."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         return None
-    return float(value) if value >= 0 else None
+    return float(value) if 0 <= value < _MOST_USD else None
 
 
 def as_text(value: object) -> str | None:

@@ -34,7 +34,7 @@ class ResponsesAssembler:
     def feed(self, data: str) -> str:
         """Take one event; see Assembler."""
         event = event_object(data) or {}
-        kind = event.get("type")
+        kind = as_text(event.get("type"))
         if event.get("error") or kind == "error":
             detail = event.get("error") or {name: event.get(name) for name in ("code", "message", "param")}
             raise error_from(200, {}, {"error": detail})

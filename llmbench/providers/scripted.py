@@ -52,7 +52,7 @@ def chat_reply(
         "choices": [{"index": 0, "finish_reason": finish_reason, "message": message}],
         "usage": _chat_usage(usage),
     }
-    return HttpReply(status, {}, json.dumps(payload, ensure_ascii=False).encode())
+    return HttpReply(status, {}, json.dumps(payload, ensure_ascii=False).encode("utf-8", "backslashreplace"))
 
 
 def chat_stream_reply(
@@ -84,7 +84,8 @@ def _chat_event(delta: Mapping[str, str], finish_reason: str | None) -> bytes:
 
 
 def _event(data: Mapping[str, Any]) -> bytes:
-    return f"data: {json.dumps({'object': 'chat.completion.chunk', **data}, ensure_ascii=False)}\n\n".encode()
+    text = json.dumps({"object": "chat.completion.chunk", **data}, ensure_ascii=False)
+    return f"data: {text}\n\n".encode("utf-8", "backslashreplace")
 
 
 def _chat_usage(usage: Usage | None) -> dict[str, int]:

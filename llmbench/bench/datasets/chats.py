@@ -95,7 +95,7 @@ def _turn(message: Any) -> tuple[str, str]:
         raise NotARow("a turn is not an object")
     role = message.get("role")
     others = sorted(str(key) for key, value in message.items() if key not in _IDLE_KEYS and value)
-    if role not in _ROLES:
+    if not isinstance(role, str) or role not in _ROLES:
         raise NotARow("a turn is a tool's" if role in ("tool", "function") else "a turn has no known role")
     if others:
         raise NotARow("a turn has more than a role and a text")

@@ -93,7 +93,7 @@ def index_logs(
         end = 0
         try:
             for line in read_jsonl(log):
-                end = line.offset + len(line.raw)
+                end = line.end
                 _add(index, number, line, (task, channels, needs_output))
         except OSError as error:
             raise DatasetError(f"{log}: cannot be read ({error.strerror}); name a log of calls") from error
@@ -107,6 +107,9 @@ def _add(index: LogIndex, file: int, line: JsonlLine, wanted: tuple[str, Collect
     counts["lines"] += 1
     if record is None:
         counts[f"bad line: {line.reason}"] += 1
+        return
+    if is_shadow(record):
+        counts["a rollout's shadow of a call"] += 1
         return
     index.tasks[str(record.get("task"))] += 1
     channel = intern(str(record.get("channel") or "none"))
@@ -171,6 +174,12 @@ def outcome_of(record: Mapping[str, Any]) -> str:
         return f"fail:{record.get('error_kind') or 'unknown'}"
     chain = record.get("fallback_chain") or record.get("chain")
     return "fallback" if isinstance(chain, list) and len(chain) > 1 else "success"
+
+
+def is_shadow(record: Mapping[str, Any]) -> bool:
+    """Whether a line is a rollout's shadow of a caller's call, whose own line is there too."""
+    rollout = record.get("rollout")
+    return isinstance(rollout, Mapping) and rollout.get("of") is not None
 
 
 def model_of(record: Mapping[str, Any]) -> str | None:

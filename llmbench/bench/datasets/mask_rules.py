@@ -22,6 +22,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from llmbench.bench.datasets.masking import Rule, Spans
 from llmbench.bench.datasets.personal import PERSONAL_RULES
+from llmbench.bounded import read_text
 from llmbench.config.yaml_source import YamlSource, parse_yaml
 from llmbench.errors import ConfigError, DatasetError
 
@@ -78,7 +79,7 @@ def mask_rules(path: Path | None = None) -> tuple[Rule, ...]:
 
 def _source(path: Path) -> YamlSource:
     try:
-        return parse_yaml(path.read_text(encoding="utf-8"), str(path))
+        return parse_yaml(read_text(path), str(path))
     except OSError as error:
         raise DatasetError(f"{path}: cannot be read ({error.strerror}); name a file of mask rules") from error
     except UnicodeDecodeError as error:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from llmbench.bounded import read_bytes
 from llmbench.errors import DatasetError
 from llmbench.jsonl import read_jsonl
 from llmbench.structuring import loads_strictly
@@ -81,7 +82,7 @@ def decode_csv(path: Path, encoding: str | None = None) -> CsvText:
         DatasetError: the file cannot be read, or is in none of these.
     """
     try:
-        raw = path.read_bytes()
+        raw = read_bytes(path)
     except OSError as error:
         raise unreadable(path, error) from error
     marked = "utf-16" if raw.startswith((b"\xff\xfe", b"\xfe\xff")) else "utf-8-sig"
