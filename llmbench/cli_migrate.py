@@ -2,17 +2,30 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from collections.abc import Sequence
+from pathlib import Path, PurePath
+from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
+from rich.console import Console
 from rich.markup import escape
+from rich.table import Table
 
 from llmbench.check import check_folder
-from llmbench.cli_output import Json, err, out, print_json, print_table
+from llmbench.cli_output import Json, out, print_json
+from llmbench.display.wording import markdown
+from llmbench.errors import ConfigError
+from llmbench.visible import visible
 
 if TYPE_CHECKING:
     from llmbench.migration.values import Migration
+
+#: What a review of the move reads, in the new folder.
+REPORT: Final = "MIGRATION.md"
+_COLUMNS: Final = ("task", "from", "old", "tier", "new")
+#: Columns of a terminal that has room for the file that decided; MIGRATION.md and --json always name it.
+_WIDE: Final = 120
+_WRONG: Final = ("Other route", "Other option", "To do")
 
 
 def migrate(
@@ -22,7 +35,9 @@ def migrate(
     ),
     check: Annotated[
         bool,
-        typer.Option("--check", help="Exit with 1 if a route differs. Only compares a folder that is full."),
+        typer.Option(
+            "--check", help="Exit with 1 if a route or option differs. A full folder is only compared."
+        ),
     ] = False,
     tier: Annotated[
         list[str] | None,
@@ -39,14 +54,14 @@ def migrate(
     done = prove_folder(old, to) if check and is_full and not force else run(
         old, to, tiers=_tiers(tier or []), force=force
     )  # fmt: skip
-    findings = [finding for finding in check_folder(to) if finding.severity == "error"]
+    errors = [str(finding) for finding in check_folder(to) if finding.severity == "error"]
+    if done.files:
+        _write_report(done, errors)
     if as_json:
-        print_json({**done.to_dict(), "check": [str(finding) for finding in findings]})
+        print_json({**done.to_dict(), "check": errors})
     else:
-        _show(done)
-        for finding in findings:
-            err.print(f"[bold red]to do[/] {escape(str(finding))}")
-    raise typer.Exit(1 if (check and done.differences) or findings else 0)
+        _show(done, errors)
+    raise typer.Exit(1 if (check and not done.is_same) or errors else 0)
 
 
 def _tiers(given: list[str]) -> dict[str, str]:
@@ -61,27 +76,74 @@ def _tiers(given: list[str]) -> dict[str, str]:
     return {task.strip(): tier.strip() for task, _, tier in parts}
 
 
-def _show(done: Migration) -> None:
-    facts = done.to_dict()
-    rows = [
-        (each["task"], each["file"], " > ".join(each["old"]), each["tier"], " > ".join(each["new"]))
-        for each in facts["tasks"]
-    ]
-    print_table(["task", "from", "old", "tier", "new"], rows)
-    for hidden in done.hidden:
-        out.print(
-            escape(
-                f"note: model {hidden.key}: {hidden.name!r} reads like another model than {hidden.asked!r}"
-            )
-        )
-    for loss in done.losses:
-        out.print(escape(f"not carried: {loss}"))
+def _show(done: Migration, errors: Sequence[str]) -> None:
+    wide = out if out.is_terminal else Console(width=1000)  # a pipe has no edge to fold at
+    columns = range(len(_COLUMNS)) if wide.width >= _WIDE else (0, 2, 3, 4)
+    table = Table(header_style="bold")
+    for column in columns:
+        table.add_column(_COLUMNS[column], overflow="fold")
+    for row in _rows(done):  # a model a line: a chain is as wide as its longest name
+        table.add_row(*(escape(row[column]).replace(" > ", "\n> ") for column in columns))
+    wide.print(table, soft_wrap=False)
+    for title, lines in _lists(done, errors):
+        style = "bold red" if title in _WRONG else "bold"
+        for line in lines:
+            out.print(f"[{style}]{title.lower()}:[/] {escape(visible(line))}")
     if done.kept is not None:
         out.print(escape(f"the earlier folder is now {done.kept}"))
-    for difference in done.differences:
-        out.print(escape(f"differs: {difference}"))
-    written = f"{', '.join(done.files)} written to {done.folder}; " if done.files else ""
-    counts = (
-        f"{done.compared} routes compared, {len(done.differences)} differ, {len(done.losses)} not carried"
+    if done.files:
+        written = f"{', '.join(done.files)} and {REPORT} written to {done.folder}"
+        out.print(escape(f"{written}; {REPORT} has this table and these lists"))
+    out.print(escape(_count(done)))
+
+
+def _rows(done: Migration) -> list[tuple[str, ...]]:
+    """One row a task, old -> new, as texts on one line."""
+    rows = [
+        (
+            each["task"],
+            PurePath(each["file"]).name,
+            " > ".join(each["old"]),
+            each["tier"],
+            " > ".join(each["new"]),
+        )
+        for each in done.to_dict()["tasks"]
+    ]
+    return [tuple(" ".join(visible(cell).split()) or "none" for cell in row) for row in rows]
+
+
+def _lists(done: Migration, errors: Sequence[str]) -> list[tuple[str, list[str]]]:
+    """Everything else that a person should read, by title."""
+    return [
+        ("Hidden model", [str(each) for each in done.hidden]),
+        ("Not carried", [str(each) for each in done.losses]),
+        ("Other route", [str(each) for each in done.differences]),
+        ("Other option", [str(each) for each in done.changes]),
+        ("To do", list(errors)),
+    ]
+
+
+def _count(done: Migration) -> str:
+    lost = f"; {len(done.losses)} not carried" if done.files else ""  # a folder that is only compared
+    return (
+        f"{len(done.moves)} tasks; {done.compared} routes compared, {len(done.differences)} differ; "
+        f"{len(done.changes)} options differ{lost}"
     )
-    out.print(escape(written + counts))
+
+
+def _write_report(done: Migration, errors: Sequence[str]) -> None:
+    """Write the table and the lists beside the new files, for a review. The loader does not read it."""
+    rows = [_COLUMNS, ("---",) * len(_COLUMNS), *(map(markdown, row) for row in _rows(done))]
+    parts = [
+        "# Moved from older files",
+        markdown(_count(done)) + ".",
+        "\n".join(f"| {' | '.join(row)} |" for row in rows),
+    ]
+    for title, lines in _lists(done, errors):
+        if lines:
+            parts += [f"## {title}", "\n".join(f"- {markdown(line)}" for line in lines)]
+    path = done.folder / REPORT
+    try:
+        path.write_text("\n\n".join(parts) + "\n", encoding="utf-8", newline="\n")
+    except OSError as error:
+        raise ConfigError(f"the report cannot be written: {error.strerror}", path=str(path)) from error

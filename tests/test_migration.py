@@ -13,8 +13,7 @@ from llmbench.check import check_folder
 from llmbench.cli import app
 from llmbench.config import load_config
 from llmbench.errors import ConfigError
-from llmbench.migration import Hidden, migrate
-from llmbench.migration.models import hidden_names
+from llmbench.migration import migrate
 
 REGISTRY = """\
 # the models
@@ -171,13 +170,6 @@ def test_the_variable_of_the_pipeline_wins_over_its_default_model(tmp_path):
     assert any("SCRIPT_PIPELINE_DEFAULT_MODEL" in loss.reason for loss in done.losses)
 
 
-def test_a_name_that_hides_another_model_is_pointed_out(sample):
-    done, _ = sample
-    assert done.hidden == tuple(Hidden("small", name, "gpt-5-mini") for name in ("small", "gpt-5"))
-    shown = {"gpt_5": {"deployment": "gpt-4o"}, "gem_3_pro": {"model_name": "gemini-3-pro-preview"}}
-    assert [each.key for each in hidden_names(shown)] == ["gpt_5"]
-
-
 def test_a_tier_that_is_said_is_given(tmp_path):
     done, config = moved(tmp_path, tiers={"outline": "cheap"})
     assert config.mapping["outline"] == "cheap"
@@ -259,7 +251,7 @@ def test_the_verb_writes_compares_and_fails_on_a_difference(tmp_path):
     file.write_text(yaml.safe_dump(data))
     again = CliRunner().invoke(app, ["migrate", str(old), "--to", str(new), "--check"])
     assert again.exit_code == 1
-    assert "differs: task outline" in again.stdout
+    assert "other route: task outline" in again.stdout
 
 
 def test_a_pin_of_the_pipeline_wins_over_models_of_the_overrides(tmp_path):

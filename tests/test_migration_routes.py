@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import tempfile
 from pathlib import Path
 
@@ -10,53 +11,97 @@ from hypothesis import HealthCheck, given, settings
 
 from llmbench.check import check_folder
 from llmbench.config import load_config, read_environment
+from llmbench.config.media_view import media_config
+from llmbench.errors import RouteError
 from llmbench.migration import migrate
 from llmbench.migration.before import Before, Question
 from llmbench.migration.forms import unify
 from llmbench.migration.reading import read_legacy
-from llmbench.routing.resolve import Wanted, resolve
+from llmbench.routing.params import merge
+from llmbench.routing.resolve import Wanted, option_layers, resolve, task_rules
 from tests.legacy_folders import folders
+from tests.legacy_writing import write_folder
 
-FEW = settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+FEW = settings(max_examples=15, deadline=None, suppress_health_check=list(HealthCheck))
+MANY = settings(max_examples=400, deadline=None, suppress_health_check=list(HealthCheck))
 
 
 def routed(config, task, channel, env, slot):
-    environment = read_environment({"LLM_MODEL_SLOT": slot} if slot else {})
-    route = resolve(config, environment, Wanted(task, channel=channel, env=env), lambda _: None)
-    specs = [config.models[key] for key in route.candidates]
-    return tuple(dict.fromkeys((spec.provider, spec.model_id) for spec in specs))
+    """(provider, id) of each candidate, and what the task's rules have each sent."""
+    kind = config.media_of(task=task, tier="")
+    view = config if kind is None else media_config(config, kind, read_environment({}))
+    environment = read_environment({"LLM_MODEL_SLOT": slot} if slot and kind is None else {})
+    wanted = Wanted(task, channel=channel, env=env, modality=kind or "text")
+    try:
+        route = resolve(view, environment, wanted, lambda _: None)
+    except RouteError:
+        return (), []
+    found = {}
+    for key in route.candidates:
+        spec = view.models[key]
+        found.setdefault((spec.provider, spec.model_id), key)
+    return tuple(found), [] if kind else [sent(view, wanted, route.tier, key) for key in found.values()]
 
 
-@FEW
-@given(folder=folders())
-def test_every_route_of_a_generated_folder_is_kept(folder):
+def sent(config, wanted, tier, key):
+    rules = task_rules(config, wanted)
+    made = dict(merge(option_layers(config, wanted, tier, config.models[key]))[0])
+    made |= next(({"timeout": rule.timeout_s} for rule in rules if rule.timeout_s), {})
+    return made | next(({"system_prompt": rule.system_prompt} for rule in rules if rule.system_prompt), {})
+
+
+def assert_kept(folder, config):
+    for task in folder.known_tasks():
+        for question in folder.questions():
+            found, options = routed(config, task, *question)
+            assert found == folder.route(task, *question), (task, question)
+            if task not in folder.images["tasks"]:
+                assert options == folder.sent(task, *question), (task, question)
+
+
+def keeps_every_route(folder):
     with tempfile.TemporaryDirectory() as name:
-        old, new = Path(name, "old"), Path(name, "new")
+        old, new, bare = Path(name, "old"), Path(name, "new"), Path(name, "bare")
         old.mkdir()
-        folder.write(old)
+        write_folder(folder, old)
         texts = {path.name: path.read_bytes() for path in old.iterdir()}
-        done = migrate(old, new, variables={})
+        done = migrate(old, new, variables=folder.variables)
         assert done.differences == ()
-        config = load_config(new)
-        for task in folder.known_tasks():
-            for question in folder.questions():
-                assert routed(config, task, *question) == folder.route(task, *question), (task, question)
+        assert done.changes == ()
+        assert_kept(folder.overlaid(), load_config(new))
+        shutil.copytree(new, bare, ignore=shutil.ignore_patterns("*.local.yaml"))
+        assert_kept(folder, load_config(bare))
         assert {path.name: path.read_bytes() for path in old.iterdir()} == texts
         assert [str(each) for each in check_folder(new, variables={}) if each.severity == "error"] == []
 
 
 @FEW
 @given(folder=folders())
+def test_every_route_and_option_of_a_generated_folder_is_kept(folder):
+    keeps_every_route(folder)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1200)
+@MANY
+@given(folder=folders())
+def test_every_route_and_option_of_many_generated_folders_is_kept(folder):
+    keeps_every_route(folder)
+
+
+@FEW
+@given(folder=folders())
 def test_the_older_rules_answer_as_they_are_stated(folder):
     with tempfile.TemporaryDirectory() as name:
-        folder.write(Path(name))
-        legacy = read_legacy(name, {})
-        unify(legacy)
-        before = Before(legacy)
-        assert before.tasks() == folder.known_tasks()
-        for task in folder.known_tasks():
-            for question in folder.questions():
-                assert before.route(task, Question(*question)) == folder.route(task, *question)
+        write_folder(folder, Path(name))
+        for overlays, stated in ((False, folder), (True, folder.overlaid())):
+            legacy = read_legacy(name, folder.variables, overlays=overlays)
+            unify(legacy)
+            before = Before(legacy)
+            assert before.tasks() == stated.known_tasks()
+            for task in stated.known_tasks():
+                for question in stated.questions():
+                    assert before.route(task, Question(*question)) == stated.route(task, *question)
 
 
 @pytest.mark.parametrize(

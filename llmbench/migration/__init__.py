@@ -4,6 +4,6 @@ Nothing is dropped silently: what cannot be carried is a Loss with its file, key
 """
 
 from llmbench.migration.move import migrate, prove_folder
-from llmbench.migration.values import Asked, Difference, Hidden, Loss, Migration, Move
+from llmbench.migration.values import Asked, Change, Difference, Hidden, Loss, Migration, Move
 
-__all__ = ["Asked", "Difference", "Hidden", "Loss", "Migration", "Move", "migrate", "prove_folder"]
+__all__ = ["Asked", "Change", "Difference", "Hidden", "Loss", "Migration", "Move", "migrate", "prove_folder"]

@@ -6,13 +6,13 @@ It works on the files as they were read and knows nothing of the new ones, so th
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from llmbench.migration.models import asked_id, guessed_provider, provider_name
 from llmbench.migration.reading import Legacy
-from llmbench.migration.tasks import ROUTER, Entry, Named, read_tasks
-from llmbench.migration.values import Asked, section
+from llmbench.migration.tasks import ROUTER, Entry, Named, read_task, read_tasks
+from llmbench.migration.values import Asked, Losses, section
 
 MEDIA: Final = ("image_models.yaml", "speech_models.yaml")
 STANDARD: Final = "standard"
@@ -25,6 +25,11 @@ class Question:
     channel: str | None = None
     env: str | None = None
     slot: str | None = None
+
+    def __str__(self) -> str:
+        places = (("channel", self.channel), ("env", self.env), ("slot", self.slot))
+        said = [f"{name} {value}" for name, value in places if value is not None]
+        return ", ".join(said) or "no channel, env or slot"
 
 
 class Before:
@@ -46,7 +51,9 @@ class Before:
             **section(registry.get("models")),
         }
         self._codes = section(section(files.get("llm_model_codes.yaml")).get("codes"))
-        self._tiers = section(section(files.get("llm_tier_candidates.yaml")).get("tiers"))
+        candidates = section(files.get("llm_tier_candidates.yaml"))
+        self._tiers = section(candidates.get("tiers"))
+        self.tier_defaults = section(candidates.get("defaults"))
         mapping = section(files.get("llm_tier_mapping.yaml"))
         self._mapping = section(mapping.get("tasks"))
         self._overrides = section(mapping.get("overrides"))
@@ -60,6 +67,14 @@ class Before:
             for name in MEDIA
         }
         self._tasks = read_tasks(legacy)
+        silent = replace(legacy, losses=Losses())  # what these sections lose is said where they are written
+        self._ruled = {
+            place: {
+                str(task): read_task(silent, "llm_tier_mapping.yaml", (), str(task), entry or {})
+                for task, entry in section(rule.get("tasks")).items()
+            }
+            for place, rule in self._all_overrides()
+        }
 
     def tasks(self) -> list[str]:
         """Every task that a file names, sorted."""
@@ -93,15 +108,35 @@ class Before:
         """Whether the task is one of images or speech."""
         return any(task in section(file.get("tasks")) for file in self._media.values())
 
+    def media_tasks(self, name: str) -> Mapping[Any, Any]:
+        """The tasks of a file of images or speech."""
+        return section(self._media[name].get("tasks"))
+
     def route(self, task: str, question: Question) -> tuple[Asked, ...]:
         """The models of a task in order; none where the folder has no answer."""
         for name, file in self._media.items():
             if task in section(file.get("tasks")):
                 return _media_route(file, self._media_codes[name], task)
-        names, is_strict = self._names(task, question)
-        asked = [self.asked(name) for name in (*names, *self._tails(names))]
-        found = tuple(dict.fromkeys(each for each in asked if each is not None))
-        return found[:1] if is_strict else found
+        return tuple(self.candidates(task, question))
+
+    def candidates(self, task: str, question: Question) -> dict[Asked, str | None]:
+        """The models of a text task in order, each with its key in the registry if it has one."""
+        names, listed, is_strict = self._names(task, question)
+        found: dict[Asked, str | None] = {}
+        for name in (*names, *self._tails(listed)):
+            asked = self.asked(name)
+            if asked is not None and not (is_strict and found):
+                found.setdefault(asked, self.key_of(name))
+        return found
+
+    def bodies(self, task: str, question: Question) -> list[Mapping[str, Any]]:
+        """What the files say of a text task besides its models, what wins first."""
+        ruled = [entry for rule in self._ruled_by(question) if (entry := rule.get(task)) is not None]
+        return [entry.body for entry in (*ruled, *self.entries(task))]
+
+    def model(self, key: str | None) -> Mapping[Any, Any]:
+        """The registry's entry of a key."""
+        return section(self._models.get(key or ""))
 
     def tier(self, task: str, question: Question) -> str:
         """The tier of a text task."""
@@ -114,13 +149,26 @@ class Before:
 
     def asked(self, name: Named) -> Asked | None:
         """Provider and id behind a name; None where nothing says who serves it."""
-        if name.provider is not None:
-            return self._asked_at(provider_name(name.provider, self._providers), name.model)
-        key = self.key(name.model)
+        key = self.key_of(name)
         if key is not None:
             return self._of_key(key)
-        provider = guessed_provider(name.model, self._providers)
+        named = name.provider and provider_name(name.provider, self._providers)
+        provider = named or guessed_provider(name.model, self._providers)
         return None if provider is None else Asked(provider, name.model)
+
+    def key_of(self, name: Named) -> str | None:
+        """The registry's key behind a name. Beside a provider it counts only if it is of that provider.
+
+        An id that several models of the provider have is the first one's.
+        """
+        key = self.key(name.model)
+        if name.provider is None:
+            return key
+        provider = provider_name(name.provider, self._providers)
+        if key is not None and self._of_key(key).provider == provider:
+            return key
+        wanted = Asked(provider, name.model)
+        return next((key for key in self._models if self._of_key(key) == wanted), None)
 
     def key(self, name: str) -> str | None:
         """The registry's key behind a key, a code, or an id that only one model has."""
@@ -132,13 +180,6 @@ class Before:
             return str(target)
         same = [key for key, entry in self._models.items() if asked_id(key, section(entry)) == name]
         return same[0] if len(same) == 1 else None
-
-    def _asked_at(self, provider: str, model: str) -> Asked:
-        """With a provider given, a key or code counts only if it is of that provider."""
-        key = self.key(model)
-        if key is not None and self._of_key(key).provider == provider:
-            return self._of_key(key)
-        return Asked(provider, model)
 
     def _of_key(self, key: str) -> Asked:
         entry = section(self._models[key])
@@ -154,21 +195,27 @@ class Before:
             yield (None, str(env)), section(rule)
 
     def _applying(self, question: Question) -> list[Mapping[Any, Any]]:
-        """The overrides of a question: channel and env together, then the channel, then the env."""
         rules = dict(self._all_overrides())
+        return [rules[place] for place in self._places(question) if place in rules]
+
+    def _ruled_by(self, question: Question) -> list[Mapping[str, Entry]]:
+        return [self._ruled[place] for place in self._places(question) if place in self._ruled]
+
+    @staticmethod
+    def _places(question: Question) -> list[tuple[str | None, str | None]]:
+        """Where overrides of a question stand: channel and env together, then the channel, then the env."""
         channel, env = question.channel, question.env
         wanted: list[tuple[str | None, str | None]] = []
         if channel and env:
             wanted.append((channel, env))
         wanted += [(channel, None)] if channel else []
-        wanted += [(None, env)] if env else []
-        return [rules[place] for place in wanted if place in rules]
+        return wanted + ([(None, env)] if env else [])
 
     def _named_tier(self, task: str, question: Question) -> str | None:
-        own = [section(section(rule.get("tasks")).get(task)) for rule in self._applying(question)]
+        own = [entry for rule in self._ruled_by(question) if (entry := rule.get(task)) is not None]
         entries = {entry.file: entry.tier for entry in reversed(self.entries(task)) if entry.tier}
         places = [
-            *(rule.get("tier") for rule in own),
+            *(entry.tier for entry in own),
             entries.pop("llm_task_overrides.yaml", None),
             self._mapping.get(task),
             entries.pop(ROUTER, None),
@@ -176,22 +223,25 @@ class Before:
         ]
         return next((str(tier) for tier in places if tier), None)
 
-    def _names(self, task: str, question: Question) -> tuple[list[Named], bool]:
-        for rule in self._applying(question):
-            models = section(section(rule.get("tasks")).get(task)).get("models")
-            if models:
-                return _listed(models), False
+    def _names(self, task: str, question: Question) -> tuple[list[Named], list[Named], bool]:
+        """The names that apply, all that the list has, and whether only the first may answer."""
+        for ruled in self._ruled_by(question):
+            if task in ruled and ruled[task].names:
+                return list(ruled[task].names), list(ruled[task].names), False
         if (winner := self.winner(task)) is not None:
-            return list(winner.names), False
+            return list(winner.names), list(winner.names), False
         tier = self.tier(task, question)
         slot = self._slots.get(question.slot or self._default_slot or "", {})
         chosen = section(slot.get("tiers")).get(tier)
         if chosen:
-            return _listed(chosen), question.slot is not None and slot.get("allow_fallback") is not True
+            names = _listed(chosen)
+            return names, names, question.slot is not None and slot.get("allow_fallback") is not True
         lists = [section(rule.get("tiers")).get(tier) for rule in self._applying(question)]
         lists += [self._tiers.get(tier), section(self._router.get("tiers")).get(tier)]
         listed: Any = next((each for each in lists if each), [])
-        return [name for name, rule in _conditions(listed) if self._meets(name, rule)], False
+        entries = _conditions(listed)
+        met = [name for name, rule in entries if self._meets(name, rule)]
+        return met, [name for name, _ in entries], False
 
     def _meets(self, name: Named, condition: Mapping[Any, Any]) -> bool:
         """Whether a tier's candidate has what its entry asks for."""
@@ -206,13 +256,7 @@ class Before:
 
     def _tails(self, names: list[Named]) -> list[Named]:
         """The `fallback_model` of each candidate, or the registry's for all."""
-        tails = []
-        for name in names:
-            asked = self.asked(name)
-            key = self.key(name.model)
-            is_own = key is not None and asked == self._of_key(key)
-            tail = section(self._models.get(key or "")).get("fallback_model") if is_own else None
-            tails.append(tail or self._fallback)
+        tails = [self.model(self.key_of(name)).get("fallback_model") or self._fallback for name in names]
         return [Named(None, tail) for tail in dict.fromkeys(tails) if isinstance(tail, str)]
 
 

@@ -59,11 +59,10 @@ class Catalogue:
         asked = self.before.asked(name)
         if asked is None:
             return None
-        direct = self.before.key(name.model)
-        models = self.models()
-        if direct is not None and _asked(direct, models[direct]) == asked:
+        direct = self.before.key_of(name)
+        if direct is not None:
             return direct
-        same = next((key for key, entry in models.items() if _asked(key, entry) == asked), None)
+        same = next((key for key, entry in self.models().items() if _asked(key, entry) == asked), None)
         return same or self._make(asked, options or {})
 
     def unused_rows(self) -> None:
@@ -105,7 +104,13 @@ class Catalogue:
             return {}
         for note in found.notes:
             self.legacy.lost(OPENROUTER, (model,), note, "has no place in the registry")
-        return dict(found.fields)
+        fields = dict(found.fields)
+        if "supported_parameters" not in section(self.rows[model]):  # silence forbids no parameter
+            fields.pop("params", None)
+            can = fields["capabilities"]
+            said = ("mode", "vision", "context_tokens", "max_tokens")
+            fields["capabilities"] = {key: can[key] for key in said if key in can}
+        return fields
 
     def _need_provider(self, name: str) -> None:
         providers = self.files.setdefault(ROUTER, {}).setdefault("providers", {})

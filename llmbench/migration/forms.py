@@ -69,9 +69,14 @@ def _lift(legacy: Legacy, file: str, name: str, fits: Callable[[Any], bool]) -> 
     if not isinstance(data, Mapping) or not data or name in data or not all(map(fits, data.values())):
         return
     legacy.data[file] = {name: dict(data)}
-    source = legacy.sources[file]
+    legacy.sources[file] = _below_key(legacy.sources[file], name)
+
+
+def _below_key(source: YamlSource, name: str) -> YamlSource:
+    """A file whose content stands below a key."""
     lines = {(name, *path): line for path, line in source.lines.items()}
-    legacy.sources[file] = YamlSource(source.name, {name: source.data}, lines)
+    overlay = None if source.overlay is None else _below_key(source.overlay, name)
+    return YamlSource(source.name, {name: source.data}, lines, overlay)
 
 
 def _join_router(legacy: Legacy) -> None:
@@ -82,7 +87,7 @@ def _join_router(legacy: Legacy) -> None:
             legacy.data[ROUTER] = _below(legacy, name, (), given, legacy.data[ROUTER])
             continue
         legacy.files[ROUTER], legacy.sources[ROUTER] = legacy.files[name], legacy.sources[name]
-        legacy.texts[ROUTER], legacy.data[ROUTER] = legacy.texts[name], given
+        legacy.texts[ROUTER], legacy.data[ROUTER] = legacy.texts.pop(name), given
 
 
 def _below(legacy: Legacy, name: str, path: tuple[Any, ...], low: Any, high: Any) -> Any:

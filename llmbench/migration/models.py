@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from llmbench.migration.reading import Legacy
-from llmbench.migration.values import Hidden, Keys
+from llmbench.migration.values import Keys
 
 #: Older spellings of provider names.
 _PROVIDERS: Final[Mapping[str, str]] = {
@@ -39,13 +39,6 @@ _PARAM_RULES: Final[Mapping[str, str]] = {
     "allow_frequency_penalty": "allow_penalties",
     "allow_reasoning": "allow_reasoning_effort",
 }
-_VARIANTS: Final = frozenset(
-    {"mini", "nano", "micro", "lite", "flash", "pro", "max", "turbo", "small", "large", "chat", "thinking"}
-)
-_HOST_WORDS: Final = frozenset(
-    {"az", "azure", "or", "openrouter", "oa", "openai", "gem", "gemini", "google", "fw", "local", "model"}
-)
-_FILLERS: Final = frozenset({"preview", "latest", "exp", "beta", "instruct", "it"})
 
 
 def provider_name(name: str, known: Mapping[str, Any]) -> str:
@@ -130,35 +123,3 @@ def asked_id(key: str, entry: Mapping[Any, Any]) -> str:
     """What a provider is asked for."""
     found = entry.get("deployment") or entry.get("model_name") or entry.get("model") or key
     return str(found)
-
-
-def hidden_names(models: Mapping[str, Any]) -> list[Hidden]:
-    """Names that read like another model than the one that is asked for."""
-    found = []
-    for key, entry in models.items():
-        if not isinstance(entry, Mapping):
-            continue
-        asked = asked_id(key, entry)
-        names = [key, entry.get("model_name") or entry.get("model"), entry.get("family")]
-        texts = dict.fromkeys(name for name in names if isinstance(name, str))
-        found += [Hidden(key, name, asked) for name in texts if _is_other(name, asked)]
-    return found
-
-
-def _is_other(name: str, asked: str) -> bool:
-    """Whether a name has a word or number that the id has not, or leaves out which variant is asked.
-
-    An abbreviation (`flash` for `gemini-3-flash`) hides nothing; a version without its variant does.
-    """
-    mine, its = _words(name), _words(asked)
-    unmatched = [word for word in mine if not any(each.startswith(word) for each in its)]
-    if unmatched and "".join(mine) not in "".join(its) and "".join(its) not in "".join(mine):
-        return True
-    has_version = any(word[0].isdigit() for word in mine)
-    return has_version and bool((set(its) & _VARIANTS) - set(mine))
-
-
-def _words(name: str) -> list[str]:
-    words = re.findall(r"[a-z]+|\d+", name.lower().rsplit("/", 1)[-1])
-    rest = [word for word in words if word not in _FILLERS and not re.fullmatch(r"\d{4,}", word)]
-    return rest[1:] if len(rest) > 1 and rest[0] in _HOST_WORDS else rest

@@ -5,24 +5,19 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
-from llmbench.catalog import Modality
 from llmbench.config.environment import read_environment
-from llmbench.config.load import load_config
-from llmbench.config.media_view import media_config
-from llmbench.config.model import Config, MediaModality
-from llmbench.errors import ConfigError, RouteError
-from llmbench.migration.before import Before, Question
+from llmbench.errors import ConfigError
+from llmbench.migration.before import Before
+from llmbench.migration.catalogue import Files
 from llmbench.migration.fitting import fit_files
 from llmbench.migration.forms import unify
-from llmbench.migration.models import hidden_names
 from llmbench.migration.plan import plan_files
-from llmbench.migration.reading import Legacy, read_legacy
-from llmbench.migration.values import Asked, Difference, Migration, Move, section
+from llmbench.migration.proof import compare
+from llmbench.migration.reading import Legacy, overlay_name, read_legacy
+from llmbench.migration.values import Loss, Migration
 from llmbench.migration.writing import file_texts, put_in_place
-from llmbench.routing.resolve import Wanted, resolve
-
-_ALONE = Question()
 
 
 def migrate(
@@ -35,6 +30,8 @@ def migrate(
 ) -> Migration:
     """Write an older folder's content as a present config folder, and compare every route.
 
+    Each `.local.yaml` overlay becomes one again: what it changes stands in overlays of the new files.
+
     Args:
         old: the older folder; it is only read.
         target: the folder to write, which must be empty or not exist.
@@ -45,15 +42,19 @@ def migrate(
     Raises:
         ConfigError: a file cannot be read (with file and line), or the target cannot be written.
     """
-    source, folder = Path(old).resolve(), Path(target).resolve()
-    if folder == source or source in folder.parents:
-        raise ConfigError(f"{target} is in the older folder, which is only read; name one outside of it")
-    legacy = _read(old, variables)
-    before = Before(legacy)
-    files = fit_files(legacy, plan_files(legacy, before, tiers or {}))
-    kept = put_in_place(file_texts(legacy, files), Path(target), force=force)
-    done = _proved(legacy, before, Path(target))
-    return replace(done, files=tuple(files), losses=tuple(legacy.losses.found), kept=kept)
+    _refuse_overlap(Path(old).resolve(), Path(target).resolve())
+    plain, local = _read(old, variables)
+    before = Before(plain)
+    files = fit_files(plain, plan_files(plain, before, tiers or {}))
+    texts = file_texts(plain, files)
+    local_before = None
+    if local is not None:
+        local_before = Before(local)
+        whole = fit_files(local, plan_files(local, local_before, tiers or {}, files))
+        texts |= file_texts(local, overlay_files(files, whole))
+    kept = put_in_place(texts, Path(target), force=force)
+    done = compare(plain, before, local, local_before, Path(target))
+    return replace(done, files=tuple(texts), losses=_losses(plain, local), kept=kept)
 
 
 def prove_folder(
@@ -64,64 +65,56 @@ def prove_folder(
     Raises:
         ConfigError: one of them cannot be read.
     """
-    legacy = _read(old, variables)
-    return _proved(legacy, Before(legacy), Path(folder))
+    plain, local = _read(old, variables)
+    return compare(plain, Before(plain), local, None if local is None else Before(local), Path(folder))
 
 
-def _read(old: str | Path, variables: Mapping[str, str] | None) -> Legacy:
-    legacy = read_legacy(old, read_environment(variables).variables)
-    unify(legacy)
-    return legacy
+def overlay_files(base: Files, whole: Files) -> Files:
+    """The overlays that make the whole of the base. An empty key takes a field of the base away."""
+    changes = {name: _change(base.get(name, {}), data, ()) for name, data in whole.items()}
+    return {overlay_name(name): change for name, change in changes.items() if change}
 
 
-def _proved(legacy: Legacy, before: Before, folder: Path) -> Migration:
-    config = load_config(folder)
-    tasks = sorted({*before.tasks(), *config.task_names(), *_media_tasks(config)})
-    questions = before.questions()
-    differences = []
-    for task in tasks:
-        for question in questions:
-            was, now = before.route(task, question), after(config, task, question)[0]
-            if was != now:
-                differences.append(Difference(task, question.channel, question.env, question.slot, was, now))
-    moves = tuple(_move(legacy, before, config, task) for task in tasks)
-    models = {**section(section(legacy.data.get("llm_router.yaml")).get("models"))}
-    models |= section(section(legacy.data.get("llm_model_registry.yaml")).get("models"))
-    hidden = tuple(hidden_names(models))
-    compared = len(tasks) * len(questions)
-    return Migration(folder, (), moves, (), hidden, tuple(differences), compared)
+def _change(base: Mapping[Any, Any], whole: Mapping[Any, Any], path: tuple[Any, ...]) -> dict[Any, Any]:
+    change: dict[Any, Any] = {}
+    for key, value in whole.items():
+        old = base.get(key)
+        if isinstance(old, Mapping) and isinstance(value, Mapping):
+            if inner := _change(old, value, (*path, key)):
+                change[key] = inner
+        elif key not in base or (type(old), old) != (type(value), value):
+            change[key] = value
+    gone = [key for key in base if key not in whole]
+    if path == ("tasks",):
+        change |= {key: dict.fromkeys(base[key]) for key in gone if isinstance(base[key], Mapping)}
+    elif len(path) > 1:  # a field of an entry; other entries that the overlay does without stay unused
+        change |= dict.fromkeys(gone)
+    return change
 
 
-def _move(legacy: Legacy, before: Before, config: Config, task: str) -> Move:
-    entry = before.winner(task)
-    file = legacy.files[entry.file] if entry is not None else "its tier"
-    new, tier = after(config, task, _ALONE)[1:]
-    return Move(task, file, before.route(task, _ALONE), tier, new)
+def _refuse_overlap(source: Path, folder: Path) -> None:
+    if folder == source or source in folder.parents:
+        raise ConfigError(f"{folder} is in the older folder, which is only read; name one outside of it")
+    if folder in source.parents:
+        raise ConfigError(f"{folder} holds the older folder, which is only read; name one outside of it")
 
 
-def after(config: Config, task: str, question: Question) -> tuple[tuple[Asked, ...], tuple[str, ...], str]:
-    """The route in the new folder: what is asked for, its model keys, and its tier; empty without a route."""
-    kind = config.media_of(task=task, tier="")
-    environment = read_environment({} if question.slot is None else {"LLM_MODEL_SLOT": question.slot})
-    view = config if kind is None else media_config(config, kind, read_environment({}))
-    if kind is not None:
-        environment = read_environment({})
-    for modality in _modalities(kind):
-        wanted = Wanted(task, channel=question.channel, env=question.env, modality=modality)
-        try:
-            route = resolve(view, environment, wanted, lambda _spec: None)
-        except RouteError:
-            continue
-        specs = [view.models[key] for key in route.candidates]
-        asked = dict.fromkeys(Asked(spec.provider, spec.model_id) for spec in specs)
-        return tuple(asked), route.candidates, route.tier
-    return (), (), ""
+def _read(old: str | Path, variables: Mapping[str, str] | None) -> tuple[Legacy, Legacy | None]:
+    """The older folder without its overlays, and with them if it has any."""
+    environment = read_environment(variables).variables
+    plain = read_legacy(old, environment, overlays=False)
+    unify(plain)
+    if not plain.overlays:
+        return plain, None
+    local = read_legacy(old, environment)
+    unify(local)
+    return plain, local
 
 
-def _modalities(kind: MediaModality | None) -> tuple[Modality, ...]:
-    """Text tiers of older folders may hold models of images or speech."""
-    return ("text", "image", "speech") if kind is None else (kind,)
-
-
-def _media_tasks(config: Config) -> set[str]:
-    return {task for media in config.media.values() for task in media.tasks}
+def _losses(plain: Legacy, local: Legacy | None) -> tuple[Loss, ...]:
+    """Every loss. What an overlay wins over still stands in the base's own files, and is none."""
+    found = plain.losses.found
+    if local is None:
+        return tuple(found)
+    overlays = set(local.overlays.values())
+    return (*found, *(loss for loss in local.losses.found if loss.file in overlays and loss not in found))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
 from llmbench.catalog import PARAMETER_ALIASES
@@ -19,15 +19,17 @@ from llmbench.migration.values import Keys, section
 CANDIDATES, MAPPING, SLOTS = "llm_tier_candidates.yaml", "llm_tier_mapping.yaml", "llm_model_slots.yaml"
 _OWN_FILES: Final = (OVERRIDES, ROUTER)
 _TASK_KEYS: Final = frozenset(TaskShape.model_fields)
+_OPTION_KEYS: Final = ("defaults", "options")
 
 
-def plan_files(legacy: Legacy, before: Before, tiers: Mapping[str, str]) -> Files:
+def plan_files(legacy: Legacy, before: Before, tiers: Mapping[str, str], base: Files | None = None) -> Files:
     """The new files as data.
 
     Args:
         legacy: the files as they were read, in the present layout.
         before: the older rules.
         tiers: task -> tier, said by the person who migrates.
+        base: the new files that an overlay will be merged over; it can take none of their entries away.
 
     Raises:
         ConfigError: a section is no mapping, or a task no model and no mapping.
@@ -53,8 +55,21 @@ def plan_files(legacy: Legacy, before: Before, tiers: Mapping[str, str]) -> File
         _put_task(catalogue, task, entries)
     _name_tiers(before, files, tiers)
     _make_tiers(before, catalogue)
+    _say_again(before, files, base or {})
     catalogue.unused_rows()
     return {name: files[name] for name in FILES if files.get(name)}
+
+
+def _say_again(before: Before, files: Files, base: Files) -> None:
+    """Write out what only an entry of the base says, where that entry would win over the overlay's files."""
+    for task in section(base.get(MAPPING, {}).get("tasks")):
+        if task in before.tasks():
+            tier = before.tier(task, Question())
+            files.setdefault(MAPPING, {}).setdefault("tasks", {}).setdefault(task, tier)
+    listed = section(files.get(ROUTER, {}).get("tiers"))
+    for tier in section(base.get(CANDIDATES, {}).get("tiers")):
+        if tier in listed:
+            files.setdefault(CANDIDATES, {}).setdefault("tiers", {}).setdefault(tier, listed[tier])
 
 
 def _rewrite_lists(catalogue: Catalogue) -> None:
@@ -151,50 +166,66 @@ def _put_task(catalogue: Catalogue, task: str, entries: Sequence[Entry]) -> None
     """Join what the files say of a task, the winner first, into the file that wins in the present form."""
     has_tier = catalogue.before.names_tier(task)
     names = [entry for entry in entries if entry.names and not (entry.is_default and has_tier)]
+    _lose_models(catalogue, names)
+    _lose_tiers(catalogue, task, entries)
+    made: dict[str, Any] = {}
+    if names and names[0].file not in _OWN_FILES and (keys := _keys(catalogue, names[0])):
+        made["models"] = keys
+    said: dict[str, Any] = {}
+    for entry in entries:
+        for path, value in _settings(entry):
+            name = path[-1]
+            if name not in said:
+                said[name] = value
+                if entry.file not in _OWN_FILES:
+                    (made.setdefault("options", {}) if path[0] == "options" else made)[name] = value
+            elif said[name] != value:
+                reason = "another file says otherwise and wins"
+                catalogue.legacy.lost(entry.file, (*entry.path, *path), value, reason)
+    if made:
+        _merge_into_overrides(catalogue, task, made)
+
+
+def _lose_models(catalogue: Catalogue, names: Sequence[Entry]) -> None:
+    """Say of each entry whose models lose which file wins."""
     for loser in names[1:]:
         if loser.names != names[0].names and not loser.is_default:
             reason = f"{catalogue.legacy.files[names[0].file]} names another model for the task and wins"
             shown = " > ".join(name.model for name in loser.names)
             catalogue.legacy.lost(loser.file, loser.path, shown, reason)
-    made: dict[str, Any] = {}
-    if names and names[0].file not in _OWN_FILES and (keys := _keys(catalogue, names[0])):
-        made["models"] = keys
-    taken: set[str] = set()
+
+
+def _lose_tiers(catalogue: Catalogue, task: str, entries: Sequence[Entry]) -> None:
+    tier = catalogue.before.tier(task, Question())
     for entry in entries:
-        body = {**entry.body, "options": {**section(entry.body.get("options"))}}
-        fresh = {key: value for key, value in body["options"].items() if key not in taken}
-        if entry.file not in _OWN_FILES:
-            _add(catalogue.legacy, entry, made, {**body, "options": fresh}, taken)
-        taken |= {*fresh, *(f"{key}:" for key in entry.body)}
-    if made:
-        _merge_into_overrides(catalogue, task, made)
+        if entry.tier not in (None, tier):
+            reason = f"another file puts the task into tier {tier!r} and wins"
+            catalogue.legacy.lost(entry.file, (*entry.path, "tier"), entry.tier, reason)
 
 
-def _add(
-    legacy: Legacy, entry: Entry, made: dict[str, Any], body: Mapping[str, Any], taken: set[str]
-) -> None:
-    """Add what an entry says and no entry before it has said."""
-    for key, value in body.items():
+def _settings(entry: Entry) -> Iterator[tuple[tuple[str, ...], Any]]:
+    """What an entry says besides its models and tier, each with its path."""
+    for key, value in entry.body.items():
         if key == "options":
-            if value:
-                made["options"] = {**value, **made.get("options", {})}
-        elif f"{key}:" in taken:
-            legacy.lost(entry.file, (*entry.path, key), value, "another file says so too and wins")
+            yield from ((("options", name), each) for name, each in value.items())
         else:
-            made[key] = value
+            yield (key,), value
 
 
 def _merge_into_overrides(catalogue: Catalogue, task: str, made: Mapping[str, Any]) -> None:
+    """Put what other files say of a task into its section, where what wins over it is already left out."""
     tasks = catalogue.files.setdefault(OVERRIDES, {}).setdefault("tasks", {})
     own = dict(section(tasks.get(task)))
-    models = made.get("models")
-    names_options = {PARAMETER_ALIASES.get(key, key) for key in section(own.get("options"))}
-    fresh = {key: value for key, value in section(made.get("options")).items() if key not in names_options}
-    joined = {**{key: value for key, value in made.items() if key not in ("options", "models")}, **own}
-    if models:
-        joined["models"] = models
-    if fresh:
-        joined["options"] = {**fresh, **section(own.get("options"))}
+    options = section(made.get("options"))
+    for name in _OPTION_KEYS:
+        given = section(own.get(name)).items()
+        if kept := {key: value for key, value in given if PARAMETER_ALIASES.get(key, key) not in options}:
+            own[name] = kept
+        else:
+            own.pop(name, None)
+    joined = {**own, **{key: value for key, value in made.items() if key != "options"}}
+    if options:
+        joined["options"] = {**section(own.get("options")), **options}
     tasks[task] = joined
 
 

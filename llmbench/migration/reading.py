@@ -40,6 +40,7 @@ class Legacy:
     """An older folder. `data` are the files by name without keys; `texts` are those read, as they are.
 
     `files` names each by its path in the folder, `sources` know the lines; `variables` is the environment.
+    `overlays` names, by the file that each is merged over, the `.local.yaml` files that there are.
     """
 
     root: Path
@@ -49,22 +50,30 @@ class Legacy:
     sources: dict[str, YamlSource]
     losses: Losses = field(default_factory=Losses)
     variables: Mapping[str, str] = field(default_factory=dict, repr=False)
+    overlays: dict[str, str] = field(default_factory=dict)
 
     def lost(self, name: str, path: Keys, value: object, reason: str) -> None:
         """Add a loss of one file, with the line where it stands."""
-        source = self.sources.get(name)
-        line = None if source is None else source.place(path)[1]
-        self.losses.add(self.files.get(name, name), path, value, reason, line)
+        file, line = self._place(name, path)
+        self.losses.add(file, path, value, reason, line)
 
     def wrong(self, name: str, path: Keys, message: str) -> ConfigError:
         """An error about one file, with the line where it stands."""
+        file, line = self._place(name, path)
+        return ConfigError(message, path=file, line=line)
+
+    def _place(self, name: str, path: Keys) -> tuple[str, int | None]:
         source = self.sources.get(name)
-        line = None if source is None else source.place(path)[1]
-        return ConfigError(message, path=self.files.get(name, name), line=line)
+        return (self.files.get(name, name), None) if source is None else source.place(path)
 
 
-def read_legacy(folder: str | Path, variables: Mapping[str, str]) -> Legacy:
+def read_legacy(folder: str | Path, variables: Mapping[str, str], *, overlays: bool = True) -> Legacy:
     """Read every file of an older folder that is known, in it and up to four folders below.
+
+    Args:
+        folder: the older folder.
+        variables: the environment.
+        overlays: merge each `.local.yaml` over the file beside it; else they are only named.
 
     Raises:
         ConfigError: there is no such folder, it holds none of the files, or one cannot be read; with the
@@ -74,10 +83,15 @@ def read_legacy(folder: str | Path, variables: Mapping[str, str]) -> Legacy:
     if not root.is_dir():
         raise ConfigError(f"no folder at {root}; give the folder that holds the older files")
     legacy = Legacy(root, {}, {}, {}, {}, variables=variables)
-    for path in sorted(_candidates(root), key=lambda each: (len(each.parts), each)):
+    paths = sorted(_candidates(root), key=lambda each: (len(each.parts), each))
+    for path in (path for path in paths if not _is_overlay(path)):
         _take(legacy, path)
-    if not legacy.data:
+    for path in filter(_is_overlay, paths):
+        _take_overlay(legacy, path, merge=overlays)
+    if not legacy.sources:
         raise ConfigError(f"{root} holds none of {', '.join(sorted(KNOWN))}; nothing can be migrated")
+    for name, source in legacy.sources.items():
+        legacy.data[name] = _without_keys(legacy, name, source.data, ())
     return legacy
 
 
@@ -92,20 +106,65 @@ def _candidates(root: Path) -> Iterator[Path]:
         yield from (Path(at) / name for name in names if name.endswith((".yaml", ".yml", ".json")))
 
 
+def _is_overlay(path: Path) -> bool:
+    return ".local" in path.suffixes and path.suffix != ".json"
+
+
 def _take(legacy: Legacy, path: Path) -> None:
     where, name = path.relative_to(legacy.root).as_posix(), path.name
-    if name.endswith(".local.yaml") and name.replace(".local.yaml", ".yaml") in KNOWN:
-        legacy.losses.add(where, (), "", "an overlay of one machine is not carried; copy it by hand")
-    elif name not in KNOWN:
+    if name not in KNOWN:
         legacy.losses.add(where, (), "", "none of the files that are read here")
-    elif name in legacy.data:
+    elif name in legacy.sources:
         reason = f"{legacy.files[name]} has the same name and is read instead"
         legacy.losses.add(where, (), "", reason)
     else:
         text = read_text(path, where)
         source = _parse_json(text, where) if name.endswith(".json") else parse_yaml(text, where)
         legacy.files[name], legacy.sources[name], legacy.texts[name] = where, source, text
-        legacy.data[name] = _without_keys(legacy, name, source.data, ())
+
+
+def _take_overlay(legacy: Legacy, path: Path, *, merge: bool) -> None:
+    """Merge an overlay over the file of its name beside it, deeply; where there is none, it stands alone."""
+    where, stem = path.relative_to(legacy.root).as_posix(), path.name.removesuffix(path.suffix)
+    names = [f"{stem.removesuffix('.local')}{end}" for end in (".yaml", ".yml")]
+    known = [name for name in names if name in KNOWN]
+    name = next((name for name in known if name in legacy.sources), known[0] if known else None)
+    if name is None:
+        legacy.losses.add(where, (), "", "an overlay of none of the files that are read here")
+        return
+    beside = Path(legacy.files.get(name, where)).parent.as_posix()
+    if beside != Path(where).parent.as_posix() or name in legacy.overlays:
+        reason = f"an overlay that is not merged: {legacy.files[name]} is not beside it, or has another"
+        legacy.losses.add(where, (), "", reason)
+        return
+    legacy.overlays[name] = where
+    if not merge:
+        return
+    text = read_text(path, where)
+    overlay = parse_yaml(text, where)
+    base = legacy.sources.get(name, YamlSource(where, {}, {}))
+    merged = _merged(base.data, overlay.data)
+    legacy.files.setdefault(name, where)
+    legacy.sources[name] = YamlSource(base.name, merged, base.lines, overlay)
+    written = overlay_name(name)
+    legacy.files[written], legacy.texts[written] = where, text
+
+
+def overlay_name(name: str) -> str:
+    """The name of a file's overlay; that of a one-file form is the router's."""
+    name = "llm_router.yaml" if name in ONE_FILE else name
+    return f"{name.rpartition('.')[0]}.local.yaml"
+
+
+def _merged(base: Mapping[Any, Any], overlay: Mapping[Any, Any]) -> dict[Any, Any]:
+    """Mappings are merged deeply; anything else in the overlay replaces what was there."""
+    merged = dict(base)
+    for key, value in overlay.items():
+        old = merged.get(key)
+        merged[key] = (
+            _merged(old, value) if isinstance(old, Mapping) and isinstance(value, Mapping) else value
+        )
+    return merged
 
 
 def read_text(path: Path, where: str) -> str:

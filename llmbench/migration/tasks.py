@@ -23,6 +23,10 @@ _MODEL_KEYS: Final = ("model", "model_name", "model_key", "deployment")
 _OPTION_SECTIONS: Final = ("defaults", "params", "options")
 _BODY: Final = frozenset(TaskShape.model_fields) - {"tier", "models", "defaults", "options"}
 _OWN: Final = frozenset({"provider", "tier", "models", "fallback_model", "system_prompt_override"})
+#: What a stage says of its calls. Its `timeout` and all else are the pipeline's own.
+_STAGE_KEYS: Final = frozenset(
+    {*_MODEL_KEYS, *_OWN, *_OPTION_SECTIONS, *PARAMETERS, *PARAMETER_ALIASES, "extra_body", "system_prompt"}
+) - {"timeout"}
 _NESTED: Final = ("stages", "templates", "steps", "tasks")
 
 
@@ -252,7 +256,7 @@ def _stage(
         name = stage
     elif isinstance(stage, str):
         entry = {"model": stage}
-    read = {key: value for key, value in entry.items() if key in {*_MODEL_KEYS, *_OWN, *_OPTION_SECTIONS}}
+    read = {key: value for key, value in entry.items() if key in _STAGE_KEYS}
     own.update(str(key) for key in entry if key not in read and key not in ("task", "name"))
     if read:
         found = read_task(legacy, file, path, str(name), read)

@@ -58,6 +58,9 @@ class Hidden:
     name: str
     asked: str
 
+    def __str__(self) -> str:
+        return f"{self.key}: {self.name!r} reads like another model than {self.asked!r}, which is asked"
+
 
 @dataclass(frozen=True, slots=True)
 class Difference:
@@ -69,6 +72,7 @@ class Difference:
     slot: str | None
     before: tuple[Asked, ...]
     after: tuple[Asked, ...]
+    is_local: bool = False
 
     def __str__(self) -> str:
         where = "".join(
@@ -76,12 +80,37 @@ class Difference:
             for name, value in (("channel", self.channel), ("env", self.env), ("slot", self.slot))
             if value is not None
         )
+        where += ", with the .local.yaml files" if self.is_local else ""
         return f"task {self.task}{where}: {_chain(self.before)} before, {_chain(self.after)} after"
 
 
 @dataclass(frozen=True, slots=True)
+class Change:
+    """One option that a candidate of a task is sent otherwise after than before; None: it is not sent.
+
+    `places` counts the questions (channel, environment, slot) that it holds for, `first` names one of them.
+    """
+
+    task: str
+    model: str
+    option: str
+    before: str | None
+    after: str | None
+    places: int
+    first: str
+
+    def __str__(self) -> str:
+        was, now = (value or "not set" for value in (self.before, self.after))
+        where = f"{self.places} places, such as {self.first}" if self.places > 1 else self.first
+        return f"task {self.task}, {self.model}: {self.option} was {was}, is {now} ({where})"
+
+
+@dataclass(frozen=True, slots=True)
 class Migration:
-    """What was written to `folder`, and how it compares; `compared` counts the routes that were asked for."""
+    """What was written to `folder`, and how it compares; `compared` counts the routes that were asked for.
+
+    `differences` are routes, `changes` what the same route is sent otherwise.
+    """
 
     folder: Path
     files: tuple[str, ...]
@@ -90,7 +119,13 @@ class Migration:
     hidden: tuple[Hidden, ...]
     differences: tuple[Difference, ...]
     compared: int
+    changes: tuple[Change, ...] = ()
     kept: Path | None = None
+
+    @property
+    def is_same(self) -> bool:
+        """Whether every route and all that is sent along is as it was."""
+        return not self.differences and not self.changes
 
     def to_dict(self) -> dict[str, Any]:
         """Everything as JSON has it."""
@@ -98,7 +133,7 @@ class Migration:
             "folder": str(self.folder),
             "kept": None if self.kept is None else str(self.kept),
             "files": list(self.files),
-            "ok": not self.differences,
+            "ok": self.is_same,
             "compared": self.compared,
             "tasks": [{**asdict(move), "old": _ids(move.old), "new": list(move.new)} for move in self.moves],
             "losses": [asdict(loss) for loss in self.losses],
@@ -107,6 +142,7 @@ class Migration:
                 {**asdict(each), "before": _ids(each.before), "after": _ids(each.after)}
                 for each in self.differences
             ],
+            "changes": [asdict(change) for change in self.changes],
         }
 
 

@@ -5,9 +5,7 @@ A file that there was keeps its text, comments and order included; only what cha
 
 from __future__ import annotations
 
-import io
 import os
-import re
 import shutil
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -15,14 +13,14 @@ from pathlib import Path
 from typing import Any, Final
 
 import yaml
-from ruamel.yaml import YAML
-from ruamel.yaml.error import YAMLError
 
 from llmbench.config.load import load_config
+from llmbench.config.model import FILES
 from llmbench.config.yaml_source import parse_yaml
 from llmbench.errors import ConfigError
 from llmbench.migration.catalogue import Files
 from llmbench.migration.reading import Legacy
+from llmbench.migration.rewriting import comments, rewritten
 from llmbench.migration.values import holds_key
 
 _HEADS: Final[Mapping[str, str]] = {
@@ -44,19 +42,28 @@ class _Plain(yaml.SafeDumper):
 
 
 def file_texts(legacy: Legacy, files: Files) -> dict[str, str]:
-    """The text of each file."""
-    return {name: _text(legacy, name, data) for name, data in files.items()}
+    """The text of each file. Comments that stand in none of them are losses."""
+    texts = {name: _text(legacy, name, data) for name, data in files.items()}
+    for name in (name for name in FILES if name in legacy.texts and name not in texts):
+        if not legacy.sources[name].data and not holds_key(legacy.texts[name]):
+            texts[name] = legacy.texts[name]  # comments alone
+    for name, old in legacy.texts.items():
+        if name not in texts and not name.endswith(".json") and (left := comments(old)):
+            reason = "comments stay in the older file; what they stand beside is in other files now"
+            legacy.losses.add(legacy.files[name], ("comments",), f"{len(left)}: {' '.join(left)}", reason)
+    return texts
 
 
 def _text(legacy: Legacy, name: str, data: Mapping[str, Any]) -> str:
     old = legacy.texts.get(name)
     if old is not None and not legacy.files[name].endswith(".json"):
-        kept = old if parse_yaml(old, name).data == data else _rewritten(old, name, data)
+        kept = old if parse_yaml(old, name).data == data else rewritten(old, name, data)
         if kept is not None and not holds_key(kept):
             return kept
-        if any(line.lstrip().startswith("#") for line in old.splitlines()):
+        if left := comments(old):
             why = "one holds a key" if holds_key(old) else "the file has anchors or another layout"
-            legacy.lost(name, ("comments",), "", f"comments are not carried: {why}")
+            reason = f"comments are not carried: {why}"
+            legacy.losses.add(legacy.files[name], ("comments",), f"{len(left)}: {' '.join(left)}", reason)
     head = f"# {_HEADS[name]}\n" if name in _HEADS else ""
     return head + _plain(data)
 
@@ -64,53 +71,6 @@ def _text(legacy: Legacy, name: str, data: Mapping[str, Any]) -> str:
 def _plain(data: Mapping[str, Any]) -> str:
     text = yaml.dump(data, Dumper=_Plain, allow_unicode=True, width=110, sort_keys=False)
     return str(text)
-
-
-def _rewritten(old: str, name: str, data: Mapping[str, Any]) -> str | None:
-    """The old text with the changes alone; None where its layout does not allow that."""
-    editor = YAML()
-    editor.preserve_quotes = True
-    editor.width = 4096
-    steps = [len(space) for space in re.findall(r"(?m)^( +)\w[^\n]*:", old)]
-    step = steps[0] if steps else 2
-    is_offset = re.search(r"(?m)^( *)[^\s#-][^\n]*:[ \t]*(?:#[^\n]*)?\n\1 +- ", old) is not None
-    editor.indent(mapping=step, sequence=step + 2 if is_offset else 2, offset=step if is_offset else 0)
-    written = io.StringIO()
-    try:
-        tree = editor.load(old)
-        _follow(tree, data)
-        editor.dump(tree, written)
-        text = written.getvalue()
-        return text if parse_yaml(text, name).data == data else None
-    except (YAMLError, ConfigError, KeyError, TypeError, AttributeError, ValueError, RecursionError):
-        return None  # merge keys and anchors that are shared: written anew, and said
-
-
-def _follow(tree: Any, data: Mapping[Any, Any]) -> None:
-    """Make a tree that knows its comments equal to the data, touching only what differs."""
-    fresh = [key for key in data if key not in tree]
-    for key in [key for key in tree if key not in data]:
-        name = next((name for name in fresh if data[name] == tree[key]), None)
-        if name is None:
-            del tree[key]
-        else:
-            fresh.remove(name)
-            _rename(tree, key, name)
-    for key, value in data.items():
-        if key not in tree or tree[key] != value:
-            if key in tree and isinstance(tree[key], dict) and isinstance(value, Mapping) and value:
-                _follow(tree[key], value)
-            else:
-                tree[key] = value
-
-
-def _rename(tree: Any, key: object, name: object) -> None:
-    """Give a value another key, in its place and with its comment."""
-    at, value, comment = list(tree).index(key), tree[key], tree.ca.items.pop(key, None)
-    del tree[key]
-    tree.insert(at, name, value)
-    if comment is not None:
-        tree.ca.items[name] = comment
 
 
 def put_in_place(texts: Mapping[str, str], target: Path, *, force: bool) -> Path | None:
@@ -124,6 +84,8 @@ def put_in_place(texts: Mapping[str, str], target: Path, *, force: bool) -> Path
             not load; the target is as it was then.
     """
     target = Path(os.path.abspath(target))  # noqa: PTH100  # resolve() would follow a link at the target
+    if target.is_symlink():
+        raise ConfigError(f"{target} is a link; name the folder that it leads to")
     is_full = target.exists() and (not target.is_dir() or any(target.iterdir()))
     if is_full and not (force and target.is_dir()):
         raise ConfigError(f"{target} is not empty; name another folder, or --force to set it aside")

@@ -1,0 +1,90 @@
+"""What a task's calls are sent with besides their prompt: options, system prompt and deadline."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from llmbench.config.model import Config
+from llmbench.errors import ParamError
+from llmbench.migration.before import MEDIA, Before, Question
+from llmbench.migration.tasks import canonical_options
+from llmbench.migration.values import Asked, section
+from llmbench.routing.params import merge
+from llmbench.routing.resolve import Wanted, option_layers, task_rules
+
+Sent = dict[str, Any]
+
+
+def sent_before(before: Before, task: str, question: Question) -> dict[Asked, Sent]:
+    """By candidate, as the older folder has it.
+
+    Later wins: defaults of the tier, of the model, and what the files say of the task, the winner last.
+    """
+    bodies = before.bodies(task, question)
+    defaults = section(before.tier_defaults.get(before.tier(task, question)))
+    found = {}
+    for asked, key in before.candidates(task, question).items():
+        model = before.model(key)
+        limit = model.get("default_max_completion_tokens")
+        layers = [defaults, {} if limit is None else {"max_tokens": limit}, section(model.get("defaults"))]
+        layers += [section(body.get("options")) for body in reversed(bodies)]
+        timeouts = [body.get("timeout") or section(body.get("options")).get("timeout") for body in bodies]
+        prompts = [body.get("system_prompt") for body in bodies]
+        found[asked] = _sent(layers, timeouts, prompts)
+    return found
+
+
+def sent_after(
+    config: Config, task: str, question: Question, tier: str, keys: tuple[str, ...]
+) -> dict[Asked, Sent]:
+    """By candidate, as the new folder has it."""
+    wanted = Wanted(task, channel=question.channel, env=question.env)
+    rules = task_rules(config, wanted)
+    timeouts = [rule.timeout_s or rule.options.get("timeout") for rule in rules]
+    prompts = [rule.system_prompt for rule in rules]
+    found: dict[Asked, Sent] = {}
+    for key in keys:
+        spec = config.models[key]
+        try:
+            options = merge(option_layers(config, wanted, tier, spec))[0]
+        except ParamError as error:
+            options = {"options": str(error)}
+        found.setdefault(Asked(spec.provider, spec.model_id), _sent([options], timeouts, prompts))
+    return found
+
+
+def media_before(before: Before, task: str) -> Sent:
+    """What a file of images or speech says of a task besides its models."""
+    rules = (before.media_tasks(name).get(task) for name in MEDIA)
+    rule = next((section(rule) for rule in rules if rule is not None), section(None))
+    return {**_media(rule), "allow_fallback": rule.get("allow_fallback") is True}
+
+
+def media_after(config: Config, task: str) -> Sent:
+    """The same in the new folder."""
+    rule = next((media.tasks[task] for media in config.media.values() if task in media.tasks), None)
+    if rule is None:
+        return {}
+    given = {"options": rule.options, "timeout": rule.timeout_s}
+    return {**_media(given), "allow_fallback": rule.allow_fallback is True}
+
+
+def _media(rule: Mapping[Any, Any]) -> Sent:
+    return {**section(rule.get("options")), **_seconds(rule.get("timeout"))}
+
+
+def _seconds(value: object) -> Sent:
+    is_number = isinstance(value, (int, float))
+    return {} if value is None else {"timeout": float(value) if is_number else value}  # type: ignore[arg-type]
+
+
+def _sent(layers: list[Mapping[str, Any]], timeouts: list[Any], prompts: list[Any]) -> Sent:
+    made: Sent = {}
+    for layer in layers:
+        made |= canonical_options(layer)
+    made = {name: value for name, value in made.items() if value is not None and name != "timeout"}
+    timeout = next((value for value in timeouts if value is not None), None)
+    prompt = next((text for text in prompts if text), None)
+    made |= _seconds(timeout)
+    return made | ({} if prompt is None else {"system_prompt": prompt})
