@@ -6,7 +6,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 LLMBENCH := $(BIN)/llmbench
 PLAN ?= default
 
-.PHONY: sweep test test-all bench lab example notebooks schema lock clean
+.PHONY: sweep test test-all bench lab example notebooks schema docs lock audit fuzz clean
 
 sweep: $(VENV)/.sweep            ## run the default sweep on the embedded models; print where the report is
 	$(LLMBENCH) sweep $(PLAN)
@@ -40,6 +40,9 @@ notebooks: $(VENV)/.dev          ## run the committed notebooks on recorded answ
 schema: $(VENV)/.sweep           ## write the JSON Schemas of the config files, for editors
 	$(BIN)/python -m llmbench.config.schema configs/schema
 
+docs: $(VENV)/.dev               ## write the pages of docs/ that are made from code
+	$(BIN)/python -m llmbench.reference docs
+
 lock: $(VENV)/.dev               ## pin every dependency with its hashes, without naming an index
 	$(PIP) install --quiet uv
 	$(BIN)/uv export --quiet --no-emit-project --no-header --no-annotate --no-dev \
@@ -49,6 +52,13 @@ lock: $(VENV)/.dev               ## pin every dependency with its hashes, withou
 	$(BIN)/python -m llmbench.providers.local_voices requirements/dev.txt
 	$(BIN)/uv export --quiet --no-emit-project --no-header --no-annotate --only-group bench \
 		-o requirements/bench.txt
+
+audit: $(VENV)/.dev              ## check hashes, licences, and what is known against the pinned dependencies
+	$(BIN)/python -m tests.audit
+
+FUZZ_SECONDS ?= 600
+fuzz: $(VENV)/.dev               ## give every parser new random inputs for FUZZ_SECONDS each; hours
+	LLMBENCH_FUZZ_SECONDS=$(FUZZ_SECONDS) $(BIN)/python -m pytest -s -p no:randomly tests/test_fuzz_*.py
 
 clean:                           ## remove the environment, caches and everything a sweep wrote
 	rm -rf $(VENV) .venv-bench .mypy_cache .ruff_cache .pytest_cache .hypothesis workspaces dist build

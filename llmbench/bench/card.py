@@ -16,7 +16,9 @@ from typing import Annotated, Any, Final, Literal
 import yaml
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
+from llmbench import bounded
 from llmbench.config.model import MediaModality
+from llmbench.config.yaml_source import UNREADABLE
 from llmbench.display.wording import visible
 from llmbench.errors import DatasetError, ParamError
 from llmbench.messages import canonical_json
@@ -42,8 +44,8 @@ def _without_control(text: str) -> str:
 class Turn(_Strict):
     """One turn that stands before a row's input."""
 
-    role: Literal["system", "developer", "user", "assistant"]
-    content: str
+    role: Literal["system", "developer", "user", "assistant"] = Field(description="Who speaks.")
+    content: str = Field(description="What is said.")
 
 
 class Row(_Strict):
@@ -53,63 +55,80 @@ class Row(_Strict):
     the card's system text and examples; a row without the key uses the card's.
     """
 
-    id: Annotated[str, AfterValidator(_without_control)] = Field(min_length=1)
-    lang: str = Field(min_length=2)
-    cluster: str = Field(min_length=1)
-    input: str = Field(min_length=1)
-    target: Any
-    checks: dict[str, Any] = {}
-    tags: list[str] = []
-    turns: list[Turn] | None = None
+    id: Annotated[str, AfterValidator(_without_control)] = Field(
+        min_length=1, description="Name of the sample, unique in the dataset."
+    )
+    lang: str = Field(min_length=2, description="Language, such as ja or en.")
+    cluster: str = Field(
+        min_length=1,
+        description="Samples that belong together (one source text): the unit of the statistics.",
+    )
+    input: str = Field(min_length=1, description="What the user says, or the text to be drawn or spoken.")
+    target: Any = Field(description="The right answer; null where nobody knows it.")
+    checks: dict[str, Any] = Field({}, description="What the scorer needs besides.")
+    tags: list[str] = Field([], description="Words to slice by, such as channel:CH01.")
+    turns: list[Turn] | None = Field(
+        None, description="Turns before the input, in place of the card's system text and examples."
+    )
 
 
 class _Shot(_Strict):
-    input: str = Field(min_length=1)
-    output: str = Field(min_length=1)
+    """One example before the input."""
+
+    input: str = Field(min_length=1, description="What the user says.")
+    output: str = Field(min_length=1, description="What the model answers.")
 
 
 class _Prompt(_Strict):
-    system: str | dict[str, str]
-    shots: list[_Shot] = []
+    """What stands before the input."""
+
+    system: str | dict[str, str] = Field(description="System text, one for all or one a language.")
+    shots: list[_Shot] = Field([], description="Examples that stand before the input.")
 
 
 class _Scorer(_Strict):
-    name: str
-    params: dict[str, Any] = {}
+    """What scores the answers, from 0 to 1."""
+
+    name: str = Field(description="Its name (scorers.md).")
+    params: dict[str, Any] = Field({}, description="Its parameters.")
 
 
 class _Options(_Strict):
-    max_tokens: int = Field(gt=0)
-    stop: list[str] | None = None
-    temperature: float | None = None
-    top_p: float | None = None
-    seed: int | None = None
+    """Parameters of the calls."""
+
+    max_tokens: int = Field(gt=0, description="Output limit.")
+    stop: list[str] | None = Field(None, description="Texts at which an answer ends.")
+    temperature: float | None = Field(None, description="Temperature.")
+    top_p: float | None = Field(None, description="Nucleus of sampling.")
+    seed: int | None = Field(None, description="Seed of sampling.")
 
 
 class _Described(_Strict):
     """What every card says. `source` says where made samples come from: a log, a file or a parent."""
 
-    name: str
-    version: str
-    licence: str
-    task: str
-    languages: list[str] = Field(min_length=1)
-    description: str
-    sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
-    samples: int
-    clusters: int
-    fields: dict[str, str]
-    scorer: _Scorer
-    source: dict[str, Any] | None = None
+    name: str = Field(description="The folder's name.")
+    version: str = Field(description="Version of the samples.")
+    licence: str = Field(description="Licence of the samples.")
+    task: str = Field(description="Task as which its samples are asked.")
+    languages: list[str] = Field(min_length=1, description="Languages of its samples.")
+    description: str = Field(description="What the samples are.")
+    sha256: str = Field(pattern=r"^[0-9a-f]{64}$", description="Hash of data.jsonl; another file is refused.")
+    samples: int = Field(description="Number of samples.")
+    clusters: int = Field(description="Number of clusters.")
+    fields: dict[str, str] = Field(description="What each field of a sample holds.")
+    scorer: _Scorer = Field(description="What scores the answers.")
+    source: dict[str, Any] | None = Field(
+        None, description="Where made samples come from: a log, a file or a parent."
+    )
 
 
 class Card(_Described):
     """The whole of card.yaml for answers that are text."""
 
-    modality: Literal["text"] = "text"
-    output_schema: dict[str, Any] | None = None
-    prompt: _Prompt
-    options: _Options
+    modality: Literal["text"] = Field("text", description="What the answers are.")
+    output_schema: dict[str, Any] | None = Field(None, description="JSON Schema of the answers.")
+    prompt: _Prompt = Field(description="What stands before the input.")
+    options: _Options = Field(description="Parameters of its calls.")
 
 
 class MediaCard(_Described):
@@ -119,8 +138,8 @@ class MediaCard(_Described):
     canonical parameters of such calls (llmbench/routing/media_params.py).
     """
 
-    modality: MediaModality
-    options: dict[str, Any] = {}
+    modality: MediaModality = Field(description="What the answers are.")
+    options: dict[str, Any] = Field({}, description="Parameters of its calls (media.md).")
 
 
 def read_card(path: Path) -> tuple[Card | MediaCard, dict[Place, int]]:
@@ -133,8 +152,11 @@ def read_card(path: Path) -> tuple[Card | MediaCard, dict[Place, int]]:
     except yaml.MarkedYAMLError as exc:
         line = exc.problem_mark.line + 1 if exc.problem_mark else 1
         raise DatasetError(f"{path}:{line}: not YAML ({exc.problem}); correct the syntax") from exc
-    except (yaml.YAMLError, ValueError) as exc:
-        raise DatasetError(f"{path}:1: not YAML ({str(exc).splitlines()[0]}); correct the file") from exc
+    except RecursionError as exc:
+        raise DatasetError(f"{path}:1: values are nested too deeply; flatten them") from exc
+    except (yaml.YAMLError, *UNREADABLE) as exc:
+        said = (str(exc).splitlines() or [type(exc).__name__])[0]
+        raise DatasetError(f"{path}:1: not YAML ({said}); correct the file") from exc
     is_media = isinstance(value, Mapping) and value.get("modality", "text") != "text"
     kind: type[Card | MediaCard] = MediaCard if is_media else Card
     try:
@@ -165,10 +187,10 @@ def _media_options(card: MediaCard, path: Path, lines: Mapping[Place, int]) -> d
     return options
 
 
-def read_bytes(path: Path) -> bytes:
-    """A file of the folder; DatasetError when it cannot be read."""
+def read_bytes(path: Path, most: int = bounded.MAX_CONFIG_BYTES) -> bytes:
+    """A file of the folder; DatasetError when it cannot be read or is over `most` bytes."""
     try:
-        return path.read_bytes()
+        return bounded.read_bytes(path, most)
     except OSError as exc:
         raise DatasetError(
             f"{path}: cannot be read ({exc.strerror}); a dataset folder holds {CARD_FILE} and {DATA_FILE}"
@@ -218,13 +240,16 @@ def _check_card(card: Card, path: Path, lines: Mapping[Place, int]) -> None:
         line = lines[("prompt", "shots", index)]
         try:
             value = json.loads(shot.output, parse_constant=_refuse_constant)
-        except ValueError as exc:
+        except (ValueError, RecursionError) as exc:
             raise DatasetError(f"{path}:{line}: an example's output is not JSON ({exc}); correct it") from exc
         check_schema(value, card.output_schema, f"{path}:{line}: an example's output")
 
 
 def read_row(path: Path, number: int, line: bytes) -> Row:
     """One line as a checked row; DatasetError naming the line when it is none."""
+    if len(line) > bounded.MAX_LINE_BYTES:
+        limit = bounded.MAX_LINE_BYTES // 2**20
+        raise DatasetError(f"{path}:{number}: the line is over {limit} MiB; a sample is one prompt")
     text = _decode(line, path, number)
     try:
         value = json.loads(text, parse_constant=_refuse_constant)

@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, StrictStr
 
 from llmbench.catalog import ModelSpec
+from llmbench.config.values import Unit
 
 Capability = Literal["reasoning", "structured_outputs", "json_mode", "vision", "tools"]
 Share = Annotated[float, Field(gt=0, lt=1)]
@@ -17,30 +18,42 @@ class Slo(BaseModel):
     """So many calls must be answered within the limit."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
-    latency_ms: Annotated[float, Field(gt=0)]
-    share: Share = 0.95
+    latency_ms: Annotated[float, Field(gt=0), Unit("ms")] = Field(description="The limit.")
+    share: Share = Field(0.95, description="Share of the calls that must be answered within it.")
 
 
 class ChannelConstraints(BaseModel):
     """What holds for the calls of one channel alone."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
-    not_providers: list[StrictStr] = []
+    not_providers: list[StrictStr] = Field(
+        [], description="Providers that must not be used for this channel."
+    )
 
 
 class Constraints(BaseModel):
     """The `constraints` of a plan file, or of one of its tasks; a task's own keys win."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
-    slo: Slo | None = None
-    floor: Share | None = None
-    max_failure: Share | None = None
-    min_saving: Annotated[float, Field(ge=0, lt=1)] = 0.0
-    max_cost_usd_per_1000: Annotated[float, Field(gt=0)] | None = None
-    upgrade: Share | None = None
-    capabilities: list[Capability] = []
-    not_providers: list[StrictStr] = []
-    channels: dict[StrictStr, ChannelConstraints] = {}
+    slo: Slo | None = Field(None, description="Latency that must be proved.")
+    floor: Share | None = Field(None, description="Mean score that must be proved.")
+    max_failure: Share | None = Field(
+        None, description="Share of failed calls that must be proved not to be passed."
+    )
+    min_saving: Annotated[float, Field(ge=0, lt=1)] = Field(
+        0.0, description="Share of the cost that must be saved; 0.2 is a fifth."
+    )
+    max_cost_usd_per_1000: Annotated[float, Field(gt=0), Unit("USD")] | None = Field(
+        None, description="What 1,000 calls may cost."
+    )
+    upgrade: Share | None = Field(
+        None, description="Gain of quality by which a dearer candidate may take over."
+    )
+    capabilities: list[Capability] = Field([], description="What a candidate must be able to do.")
+    not_providers: list[StrictStr] = Field([], description="Providers that must not be asked.")
+    channels: dict[StrictStr, ChannelConstraints] = Field(
+        {}, description="Channel -> what holds for its calls alone."
+    )
 
     def over(self, base: Constraints) -> Constraints:
         """The plan's constraints with a task's own on top."""

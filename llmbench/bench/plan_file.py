@@ -14,8 +14,10 @@ from llmbench.bench.constraints import ChannelConstraints, Constraints, Share, S
 from llmbench.bench.judging.plan import JudgeFile
 from llmbench.bench.media_client import router_of
 from llmbench.bench.terms import Family, Stop
+from llmbench.bounded import read_text
 from llmbench.catalog import Modality, ModelSpec
 from llmbench.config.model import Config
+from llmbench.config.values import Seconds, Usd
 from llmbench.config.yaml_source import parse_yaml
 from llmbench.errors import SweepError
 from llmbench.routing.client import LLMClient
@@ -25,7 +27,7 @@ class TierOf(BaseModel):
     """Every model of a tier, each as a candidate of its own."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
-    tier: StrictStr
+    tier: StrictStr = Field(description="The tier.")
 
 
 Candidate = StrictStr | TierOf | Annotated[list[StrictStr], Field(min_length=1)]
@@ -45,62 +47,83 @@ class BudgetFile(BaseModel):
     """The most that a run may spend: USD (worst cases in flight included), and calls."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
-    usd: Annotated[float, Field(ge=0, allow_inf_nan=False)] | None = None
-    calls: Annotated[int, Field(ge=0)] | None = None
+    usd: Usd | None = Field(None, description="US dollars, worst cases of calls in flight included.")
+    calls: Annotated[int, Field(ge=0)] | None = Field(None, description="Calls.")
 
 
 class LimitsFile(BaseModel):
     """What a sweep may ask of a provider, below what `llm_router.yaml` allows."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
-    requests_per_minute: Annotated[int, Field(ge=1)] | None = None
-    tokens_per_minute: Annotated[int, Field(ge=1)] | None = None
-    concurrency: Annotated[int, Field(ge=1)] | None = None
+    requests_per_minute: Annotated[int, Field(ge=1)] | None = Field(None, description="Requests a minute.")
+    tokens_per_minute: Annotated[int, Field(ge=1)] | None = Field(
+        None, description="Tokens a minute, input and output."
+    )
+    concurrency: Annotated[int, Field(ge=1)] | None = Field(None, description="Requests at once.")
 
 
 class TaskPlanFile(BaseModel):
     """One task of a plan file."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
-    dataset: StrictStr | None = None
-    limit: Annotated[int, Field(ge=1)] | None = None
-    candidates: list[Candidate] | None = None
-    params: Grid | None = None
-    judge: JudgeFile | None = None
-    constraints: Constraints = Constraints()
+    dataset: StrictStr | None = Field(None, description="Name in datasets/, else the task's own.")
+    limit: Annotated[int, Field(ge=1)] | None = Field(None, description="At most so many samples.")
+    candidates: list[Candidate] | None = Field(
+        None, description="Candidates of this task, instead of the plan's."
+    )
+    params: Grid | None = Field(None, description="Parameters to try, instead of the plan's.")
+    judge: JudgeFile | None = Field(None, description="The model that scores its answers.")
+    constraints: Constraints = Field(
+        Constraints(), description="Limits of this task; they win over the plan's."
+    )
 
 
 class PlanFile(BaseModel):
-    """A plan file.
-
-    With `providers` a sweep asks no other provider, whatever keys are set. `stop: decided` calls what the
-    rule needs, `stop: grid` every candidate on every sample. `reference: chain` compares with the whole
-    fallback chain that serves a task today instead of its first model. `human_share` is the share of a judged
-    task's pairs on which people check the judge. `params` are tried with every candidate, in all
-    combinations. `budget`, `deadline_s` (seconds of one run) and `limits` (by provider) bound a run.
-    """
+    """A plan file."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
-    name: Annotated[str, Field(pattern=r"\A[A-Za-z0-9][A-Za-z0-9_-]{0,40}\z")]
-    description: StrictStr = ""
-    seed: int = 0
-    margin: Share = 0.05
-    alpha: Share = 0.05
-    family: Family = "task"
-    stop: Stop = "decided"
-    batch: Annotated[int, Field(ge=1)] = 10
-    pilot: Annotated[int, Field(ge=1)] = 10
-    repeats: Annotated[int, Field(ge=1)] = 1
-    reference: Literal["first", "chain"] = "first"
-    human_share: Share | None = None
-    constraints: Constraints = Constraints()
-    providers: list[StrictStr] = []
-    candidates: Annotated[list[Candidate], Field(min_length=1)]
-    params: Grid = {}
-    budget: BudgetFile = BudgetFile()
-    deadline_s: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
-    limits: dict[StrictStr, LimitsFile] = {}
-    tasks: Annotated[dict[StrictStr, TaskPlanFile | None], Field(min_length=1)]
+    name: Annotated[str, Field(pattern=r"\A[A-Za-z0-9][A-Za-z0-9_-]{0,40}\z")] = Field(
+        description="Letters, digits, _ and -; run folders begin with it."
+    )
+    description: StrictStr = Field("", description="What it is for.")
+    seed: int = Field(0, description="Order of samples.")
+    margin: Share = Field(0.05, description="Loss of quality that would be accepted; 0.05 is 5 points.")
+    alpha: Share = Field(0.05, description="Chance allowed of a false move.")
+    family: Family = Field(
+        "task", description="Whether alpha holds for each task, or for all tasks of the report together."
+    )
+    stop: Stop = Field(
+        "decided",
+        description="decided: only the calls that the rule needs. grid: every candidate on every sample.",
+    )
+    batch: Annotated[int, Field(ge=1)] = Field(10, description="Prompts between two looks.")
+    pilot: Annotated[int, Field(ge=1)] = Field(10, description="Prompts that every candidate gets first.")
+    repeats: Annotated[int, Field(ge=1)] = Field(1, description="How often each sample is asked.")
+    reference: Literal["first", "chain"] = Field(
+        "first",
+        description="Compare with the first model that serves the task today, or with its whole chain.",
+    )
+    human_share: Share | None = Field(
+        None, description="Share of a judged task's pairs on which people check the judge."
+    )
+    constraints: Constraints = Field(
+        Constraints(), description="Limits on latency, failures and cost, and who may be asked."
+    )
+    providers: list[StrictStr] = Field(
+        [], description="With names here no other provider is asked, whatever keys are set."
+    )
+    candidates: Annotated[list[Candidate], Field(min_length=1)] = Field(
+        description="Models, {tier: NAME} for all of a tier, or lists: a fallback chain each."
+    )
+    params: Grid = Field({}, description="Parameter -> values to try; each candidate gets every combination.")
+    budget: BudgetFile = Field(BudgetFile(), description="The most that a run may spend.")
+    deadline_s: Seconds | None = Field(None, description="Time of one run.")
+    limits: dict[StrictStr, LimitsFile] = Field(
+        {}, description="Provider -> what the sweep asks of it at most, below the config's limits."
+    )
+    tasks: Annotated[dict[StrictStr, TaskPlanFile | None], Field(min_length=1)] = Field(
+        description="Task -> what is its own; nothing below it is enough."
+    )
 
     def constraints_of(self, task: str) -> Constraints:
         """The plan's constraints with the task's own on top."""
@@ -177,7 +200,7 @@ def read_plan_file(path: Path) -> PlanFile:
         ConfigError: the file is not usable YAML.
     """
     try:
-        text = path.read_text(encoding="utf-8")
+        text = read_text(path)
     except FileNotFoundError as error:
         others = ", ".join(sorted(file.stem for file in path.parent.glob("*.yaml"))) or "none"
         raise SweepError(f"no sweep plan {path.name} in {path.parent}; there are: {others}") from error

@@ -10,6 +10,7 @@ from typing import Annotated, Any, Final, Literal
 from pydantic import BaseModel, ConfigDict, Field, StrictStr
 
 from llmbench.catalog import ModelSpec
+from llmbench.config.values import Unit
 from llmbench.errors import SweepError
 
 Strategy = Literal["pairwise", "rubric"]
@@ -21,31 +22,34 @@ _OPENAI: Final = re.compile(r"(?:chat)?gpt(?=[-\d]|\Z)|o[134](?=-|\Z)")
 
 
 class JudgeFile(BaseModel):
-    """`judge` of a task in a plan file.
-
-    Attributes:
-        model: the judge's model key.
-        strategy: `pairwise` compares each candidate's answer with the reference's, in both orders; `rubric`
-            gives each answer points by criteria.
-        criteria: what to judge by; a sample's own `checks.criteria` wins, and without either the judge is
-            told to look for what the task asks.
-        scale: the most points of a criterion, 2 to 10; the least are 1. For rubrics.
-        show_target: whether the judge sees the sample's target as one good answer.
-        addressed: `withhold` puts a mark in the place of sentences that speak to a judge instead of doing the
-            task; `show` leaves them, inside the fence. Either way the judgement says that there were some.
-        max_tokens: the most output tokens of a verdict. Ample by default, for judges that think.
-        own_answers: allow a judge that is a candidate of the task itself.
-    """
+    """`judge` of a task in a plan file."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
-    model: StrictStr
-    strategy: Strategy = "pairwise"
-    criteria: list[Annotated[StrictStr, Field(pattern=r"\S")]] = []
-    scale: Annotated[int, Field(ge=2, le=10)] = 5
-    show_target: bool = False
-    addressed: Addressed = "withhold"
-    max_tokens: Annotated[int, Field(ge=16)] = 512
-    own_answers: bool = False
+    model: StrictStr = Field(description="The judge: a model key or an operator code.")
+    strategy: Strategy = Field(
+        "pairwise",
+        description="pairwise: beside the reference's answer, in both orders. rubric: points.",
+    )
+    criteria: list[Annotated[StrictStr, Field(pattern=r"\S")]] = Field(
+        [],
+        description="What to judge by; a sample's checks.criteria wins. Else what the task asks.",
+    )
+    scale: Annotated[int, Field(ge=2, le=10)] = Field(
+        5, description="Rubrics: points of a criterion, from 1 to this."
+    )
+    show_target: bool = Field(
+        default=False, description="true: the judge sees the sample's target as one good answer."
+    )
+    addressed: Addressed = Field(
+        "withhold",
+        description="withhold: sentences that speak to a judge are marked out. show: they stay.",
+    )
+    max_tokens: Annotated[int, Field(ge=16), Unit("tokens")] = Field(
+        512, description="Output limit of a verdict, ample for judges that think."
+    )
+    own_answers: bool = Field(
+        default=False, description="true: accept a judge that is a candidate of the task itself."
+    )
 
     def freeze(self) -> JudgePlan:
         """The same as a part of a frozen plan; the model is still named as it was written."""
