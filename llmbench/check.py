@@ -15,6 +15,7 @@ from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from llmbench.bounded import MAX_CONFIG_BYTES, read_bytes, read_text
 from llmbench.catalog import Endpoint, ModelSpec
 from llmbench.check_media import media_problems
 from llmbench.config.environment import Environment, read_environment
@@ -287,7 +288,7 @@ def _sweep_plans(root: Path, config: Config, environment: Environment) -> Iterat
         except (ConfigError, SweepError) as error:
             yield replace(as_finding(error), path=name)
             continue
-        source = parse_yaml(path.read_text(encoding="utf-8"), name)
+        source = parse_yaml(read_text(path), name)
         kind = next((kind for task in plan.tasks if (kind := config.media_of(task=task, tier=""))), None)
         served = config if kind is None else media_config(config, kind, environment)
         for task in ("", *plan.tasks):
@@ -322,7 +323,7 @@ def _secrets(root: Path, redact: Redactor) -> Iterator[Finding]:
     """Lines of any YAML file that hold a key. In a comment the word bearer alone is no sign of one."""
     for path in sorted([*root.rglob("*.yaml"), *root.rglob("*.yml")]):
         try:
-            lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
+            lines = read_bytes(path, MAX_CONFIG_BYTES).decode("utf-8", "replace").splitlines()
         except OSError:
             continue  # a config file that cannot be read is a finding already
         for number, line in enumerate(lines, start=1):

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.markup import escape
 
-from llmbench.cli_output import Json, err, out, print_json, print_table
+from llmbench.cli_output import Json, err, out, print_csv, print_json, print_table
 from llmbench.cli_sources import telemetry_warehouse
 from llmbench.display.wording import count, duration, money, share, visible
 
@@ -39,6 +40,7 @@ def query(
     archive: Archive = None,
     project: Project = Path(),
     as_json: Json = False,
+    as_csv: Annotated[bool, typer.Option("--csv", help="Print CSV; no cell begins a formula.")] = False,
 ) -> None:
     """Ask the warehouse: results, ledger and telemetry as SQL views, read-only."""
     from llmbench.bench import chain
@@ -51,9 +53,12 @@ def query(
             note = f"{bad['file']}: {bad['lines']} lines are no records (first: line {bad['first']})"
             err.print(f"note: {escape(note)}; they are in the table quarantine")
     if as_json:
-        out.print_json(frame.to_json(orient="records", force_ascii=False, date_format="iso"))
+        print_json(json.loads(frame.to_json(orient="records", date_format="iso")))
         return
     rows = frame.astype(object).itertuples(index=False)
+    if as_csv:
+        print_csv(list(frame.columns), rows)
+        return
     print_table([visible(name) for name in frame.columns], (map(_shown, row) for row in rows))
 
 
@@ -132,6 +137,10 @@ def _print_usage(found: UsageReport, top: int) -> None:
                 for row in found.failures[:top]
             ],
         )
+    if found.shadows["calls"]:
+        cost = money(found.shadows["cost_usd"])
+        beside = f"{count(found.shadows['calls'], 'shadow call')} of rollouts cost {cost}"
+        out.print(f"beside these, {beside}", highlight=False)
     if found.quarantined:
         err.print(f"note: {found.quarantined} lines are no records; they are in the table quarantine")
     if whole["dropped"]:

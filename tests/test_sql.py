@@ -47,6 +47,8 @@ WANTED = {
     "mart_budget",
     "mart_what_if",
     "mart_drift",
+    "stg_rollout_calls",
+    "mart_rollouts",
 }
 
 
@@ -69,7 +71,9 @@ def loaded(tmp_path_factory):
     folder = write_run_folder(root, samples=30)
     write_judgements(folder)
     usage = root / "usage.jsonl"
-    whole = "".join(json.dumps(line) + "\n" for line in telemetry_lines(400))
+    lines = telemetry_lines(400)
+    lines[0]["rollout"] = {"name": "r", "mode": "split", "arm": "control", "of": None, "models": ["m"]}
+    whole = "".join(json.dumps(line) + "\n" for line in lines)
     usage.write_text(whole + '{"torn": ', encoding="utf-8")
     with open_warehouse(
         run_dirs=[folder.run_dir],

@@ -68,6 +68,14 @@ where is_failure
 group by all
 order by calls desc, error_kind, status_code
 """
+#: Shadows of rollouts are no calls of callers; what they cost is real, and told apart.
+_SHADOWS: Final = """
+select count(*) as calls,
+    case when count(cost_usd) + count(wasted_cost_usd) > 0
+        then coalesce(sum(cost_usd), 0) + coalesce(sum(wasted_cost_usd), 0) end as cost_usd
+from stg_rollout_calls
+where shadow_of in (select call_id from stg_calls)
+"""
 _BOOKS: Final = """
 select count(*) as files, coalesce(sum(good), 0)::bigint as good,
     coalesce(sum(quarantined), 0)::bigint as quarantined, coalesce(sum(blank), 0)::bigint as blank
@@ -87,6 +95,7 @@ class UsageReport:
         failures: calls without an answer by error kind and HTTP status.
         quarantined: lines that are no records.
         files: log files they come from.
+        shadows: calls of rollouts beside these calls, and their cost.
     """
 
     whole: Row
@@ -96,6 +105,7 @@ class UsageReport:
     failures: Sequence[Row]
     quarantined: int
     files: int
+    shadows: Row
 
     def to_dict(self, top: int | None = None) -> dict[str, Any]:
         """The report as plain values; `rows` counts the calls.
@@ -117,6 +127,8 @@ class UsageReport:
             "cost_usd": _rounded(self.whole["cost_usd"]),
             "priced": self.whole["priced"],
             "wasted_cost_usd": _rounded(self.whole["wasted_cost_usd"]),
+            "shadow_calls": self.shadows["calls"],
+            "shadow_cost_usd": _rounded(self.shadows["cost_usd"]),
             "first_at": _iso(self.whole["first_at"]),
             "last_at": _iso(self.whole["last_at"]),
         }
@@ -135,6 +147,7 @@ def usage_report(warehouse: Warehouse) -> UsageReport:
         failures=warehouse.rows(_FAILURES),
         quarantined=books["quarantined"],
         files=books["files"],
+        shadows=warehouse.rows(_SHADOWS)[0],
     )
 
 

@@ -72,6 +72,8 @@ _CALLS: Final = {
         select *
         from read_parquet(getvariable('archive'), hive_partitioning = false, union_by_name = true)""",
 }
+#: What callers asked for. Shadows of a rollout are lines beside it, for stg_rollout_calls alone.
+_EVERY_CALL: Final = 'create view every_call as select * from every_line where rollout."of" is null'
 _LOG_VIEWS: Final = {
     "memory": """
         create view all_log_files as select * from log_files;
@@ -264,7 +266,7 @@ def _join_telemetry(
     """
     if logs and store is not None:
         raise WarehouseError("give logs or a store, not both: a log is loaded into the store first")
-    places = ["memory"] if logs or (store is None and archive is None) else []
+    places = ["memory"]  # empty beside a store or an archive, which may lack today's columns
     if store is not None:
         if not store.is_file():
             raise WarehouseError(f"{store}: no such store; make it with `llmbench telemetry load LOG`")
@@ -286,7 +288,8 @@ def _join_telemetry(
         folders = [str(archive.absolute()), literal_glob(archive)]
         con.execute("set allowed_directories = $folders", {"folders": folders})
         places.append("archive")
-    con.execute("create view every_call as " + " union all by name ".join(_CALLS[place] for place in places))
+    con.execute("create view every_line as " + " union all by name ".join(_CALLS[place] for place in places))
+    con.execute(_EVERY_CALL)
     con.execute(_LOG_VIEWS["memory" if store is None else "store"])
 
 

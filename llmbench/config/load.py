@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 
 from pydantic import AliasChoices, BaseModel, ValidationError
 
+from llmbench.bounded import read_text
 from llmbench.config import build
 from llmbench.config.files import (
     CodesFile,
@@ -29,12 +30,15 @@ from llmbench.config.model import (
     FILES,
     MEDIA_CODE_FILES,
     MEDIA_FILES,
+    ROLLOUTS_FILE,
     Config,
     Finding,
     Media,
     MediaModality,
     Slot,
 )
+from llmbench.config.rollout_shapes import RolloutsFile
+from llmbench.config.rollouts import build_rollout, lint_rollouts
 from llmbench.config.shapes import Shape
 from llmbench.config.yaml_source import YamlSource, parse_yaml
 from llmbench.errors import ConfigError
@@ -90,6 +94,7 @@ def inspect_sources(root: Path, sources: Mapping[str, YamlSource]) -> tuple[Conf
     config = _assemble(root, sources, findings)
     if not any(finding.severity == "error" for finding in findings):
         findings += lint_media(config, sources)
+        findings += lint_rollouts(config, sources)
         findings += lint(config, sources)  # a section that was not understood would look like missing names
     findings.sort(key=lambda finding: (finding.severity, finding.path, finding.line or 0))
     return config, tuple(findings)
@@ -113,7 +118,7 @@ def _parse_file(path: Path, name: str) -> YamlSource:
     if not path.is_file():
         return YamlSource(name, {}, {})
     try:
-        return parse_yaml(path.read_text(encoding="utf-8"), name)
+        return parse_yaml(read_text(path), name)
     except UnicodeDecodeError as error:
         raise ConfigError(f"not UTF-8 text (byte {error.start}); save it as UTF-8", path=name) from error
     except OSError as error:
@@ -141,6 +146,7 @@ def _assemble(root: Path, sources: Mapping[str, YamlSource], findings: list[Find
     policy = shape("llm_fallback_policy.yaml", PolicyFile)
     slots = shape("llm_model_slots.yaml", SlotsFile)
     codes = shape("llm_model_codes.yaml", CodesFile)
+    rollouts = shape(ROLLOUTS_FILE, RolloutsFile)
     endpoints = {name: build.build_endpoint(name, value) for name, value in router.providers.items()}
     models = {
         key: build.build_model(key, value, endpoints.get(value.provider), registry.fallback_model)
@@ -177,10 +183,7 @@ def _assemble(root: Path, sources: Mapping[str, YamlSource], findings: list[Find
         task_overrides={name: build.build_task(value) for name, value in task_overrides.tasks.items()},
         router_tiers={tier: build.build_candidates(entries) for tier, entries in router.tiers.items()},
         router_tasks={name: build.build_task(value) for name, value in router.tasks.items()},
-        slots={
-            str(name): Slot(value.label, {t: tuple(m) for t, m in value.tiers.items()}, value.allow_fallback)
-            for name, value in slots.slots.items()
-        },
+        slots=_slots(slots),
         default_slot=None if slots.default_slot is None else str(slots.default_slot),
         unknown_task=router.defaults.unknown_task,
         log_path=router.defaults.log_path,
@@ -189,7 +192,16 @@ def _assemble(root: Path, sources: Mapping[str, YamlSource], findings: list[Find
         reload=router.defaults.reload,
         budgets=build.build_budgets(router.defaults.budgets),
         media=media,
+        rollouts={name: build_rollout(name, value) for name, value in rollouts.rollouts.items()},
+        stop_file=rollouts.stop_file,
     )
+
+
+def _slots(file: SlotsFile) -> dict[str, Slot]:
+    return {
+        str(name): Slot(value.label, {t: tuple(m) for t, m in value.tiers.items()}, value.allow_fallback)
+        for name, value in file.slots.items()
+    }
 
 
 def _hash(sources: Mapping[str, YamlSource]) -> str:
@@ -204,7 +216,8 @@ def _hash(sources: Mapping[str, YamlSource]) -> str:
             return str(value)
         return value if isinstance(value, (str, int, float, bool, type(None))) else str(value)
 
-    data = {name: textual(source.data) for name, source in sources.items()}
+    said = {name: source for name, source in sources.items() if source.data or name != ROLLOUTS_FILE}
+    data = {name: textual(source.data) for name, source in said.items()}
     return hashlib.sha256(canonical_json(data).encode()).hexdigest()[:16]
 
 

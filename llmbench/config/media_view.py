@@ -53,6 +53,7 @@ def media_config(config: Config, modality: MediaModality, environment: Environme
         router_tiers={},
         router_tasks={},
         slots={},
+        rollouts={},
         default_slot=None,
         unknown_task="error",
         media={modality: replace(media, tasks=tasks, tiers=tiers)},

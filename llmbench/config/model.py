@@ -26,7 +26,12 @@ FILES: Final[tuple[str, ...]] = (
     "speech_models.yaml",
     "image_model_slots.yaml",
     "speech_model_slots.yaml",
+    "llm_rollouts.yaml",
 )
+#: Where the lab writes which rollouts are stopped.
+DEFAULT_STOP_FILE: Final = "workspaces/rollouts.json"
+#: What is tried out beside the routes; a folder without it hashes as it did before there was such a file.
+ROLLOUTS_FILE: Final = "llm_rollouts.yaml"
 MediaModality = Literal["image", "speech"]
 MediaWireName = Literal["chat", "gemini", "images", "speech", "workflow"]
 MEDIA_FILES: Final[Mapping[MediaModality, str]] = {
@@ -145,6 +150,40 @@ class Media:
 
 
 @dataclass(frozen=True, slots=True)
+class RolloutBudget:
+    """What the shadows of one rollout may use in a day (UTC), and how many may be on their way at once.
+
+    `usd` is in USD; None sets no limit.
+    """
+
+    usd: float | None = None
+    calls: int | None = None
+    in_flight: int = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Rollout:
+    """A challenger that is tried out on a share of calls.
+
+    `challengers` are names of models in the order they are tried, `share` a part of 1. `tasks` is empty where
+    a whole `tier` is meant. `max_failure_rate` (a part of 1) and `max_p95_ms` are the limits that the lab
+    holds it to, `until` the last day (UTC) on which it runs, in the form 2026-12-31.
+    """
+
+    name: str
+    mode: Literal["split", "shadow"]
+    challengers: tuple[str, ...]
+    share: float
+    salt: str
+    tasks: tuple[str, ...] = ()
+    tier: str | None = None
+    budget: RolloutBudget = RolloutBudget()
+    max_failure_rate: float | None = None
+    max_p95_ms: float | None = None
+    until: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Config:
     """A checked config folder.
 
@@ -154,7 +193,8 @@ class Config:
     `log_rotate_mb` is the size in MiB beyond which its file is rotated (None: never),
     `reload` takes up changed files without a restart. `budgets` are the limits that every call keeps.
     `media` are the image and speech files, apart from all text models. `sources` are the names by which
-    reasons call the files, where they are not the text models' own.
+    reasons call the files, where they are not the text models' own. `rollouts` are tried out unless
+    `stop_file` names them as stopped.
     """
 
     folder: Path
@@ -182,6 +222,8 @@ class Config:
     budgets: BudgetLimits = field(default_factory=BudgetLimits)
     media: Mapping[MediaModality, Media] = field(default_factory=dict)
     sources: Mapping[str, str] = field(default_factory=dict)
+    rollouts: Mapping[str, Rollout] = field(default_factory=dict)
+    stop_file: str = DEFAULT_STOP_FILE
 
     def source(self, name: str) -> str:
         """What a reason calls a file: `llm_tier_mapping`, or the media file in its place."""

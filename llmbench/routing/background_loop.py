@@ -99,6 +99,19 @@ class BackgroundLoop:
                 ended.wait(INTERRUPT_S)
             raise
 
+    def spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        """Start a coroutine and do not wait for it; `close` cancels it. Its errors are its own to handle.
+
+        Raises:
+            RuntimeError: no thread can be started, as when the interpreter ends.
+        """
+        try:
+            running = self._started()
+            asyncio.run_coroutine_threadsafe(work, running.loop)
+        except RuntimeError:
+            work.close()
+            raise
+
     def _started(self) -> _Running:
         with self._guard:
             if self._running is None or self._running.pid != os.getpid():

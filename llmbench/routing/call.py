@@ -20,6 +20,7 @@ from llmbench.routing.budget import Purse, Reservation, within_budget
 from llmbench.routing.fallback import Outcome
 from llmbench.routing.prepare import Prepared, prepare
 from llmbench.routing.progress import Options
+from llmbench.routing.rollout import Arm
 from llmbench.routing.setup import Setup
 from llmbench.structuring import clean_output
 from llmbench.telemetry import Redactor, TelemetryLog, failure_line, success_line
@@ -39,6 +40,7 @@ class Call:
     started: float = field(default_factory=time.monotonic)
     is_logged: bool = False
     route: Route = field(init=False)
+    arm: Arm | None = None
 
     def __post_init__(self) -> None:
         request, wanted = self.asked.request, self.asked.wanted
@@ -51,10 +53,20 @@ class Call:
             RouteError: no candidate is left.
             BudgetExceeded: every candidate might cost more than what is left.
         """
-        self.route = self.setup.route(self.asked.wanted)
+        self.route = self._find()
         if self.purse.is_limited:
             self.route = within_budget(self.route, self.purse, lambda key: self.worst_usd(self._planned(key)))
+            if self.arm is not None and not self.arm.is_kept(self.route.candidates):
+                self.arm = None
         return self.route
+
+    def _find(self) -> Route:
+        """The route, and this call's part in a rollout."""
+        route = self.setup.route(self.asked.wanted)
+        if self.setup.rollouts is not None:
+            asked = self.asked
+            route, self.arm = self.setup.rollouts.join(asked.request, asked.wanted, route, self.setup.route)
+        return route
 
     def explain(self) -> Route:
         """The route with the body of every candidate and the worst case. No network.
@@ -270,7 +282,7 @@ class Call:
 
     def _write(self, line: Mapping[str, Any]) -> None:
         self.is_logged = True
-        self.log.write(line)
+        self.log.write(line if self.arm is None else {**line, "rollout": self.arm.as_dict()})
 
     def _elapsed_ms(self) -> float:
         return (time.monotonic() - self.started) * 1000

@@ -25,6 +25,7 @@ from llmbench.routing.budget import Budgets
 from llmbench.routing.call import Call
 from llmbench.routing.fallback import Outcome, run_candidates
 from llmbench.routing.resolve import Wanted
+from llmbench.routing.rollout_shadow import Shadows
 from llmbench.routing.setup import Setup, open_setup
 from llmbench.routing.streaming import stream_candidates
 from llmbench.telemetry import DEFAULT_LOG_PATH, Redactor, TelemetryLog
@@ -69,6 +70,7 @@ class LLMRouter:
         self._make_transport = transport
         self._transports: dict[asyncio.AbstractEventLoop, Transport] = {}
         self._transports_guard = threading.Lock()
+        self.shadows = Shadows(self.run, self.aclose)
         path = log_path or self.environment.log_path or config.log_path or DEFAULT_LOG_PATH
         is_off = self.environment.log_disabled
         self.log = TelemetryLog(None if is_off else path, rotate_mb=config.log_rotate_mb)
@@ -161,6 +163,8 @@ class LLMRouter:
         """
         try:
             route, transport = call.resolve(), self._transport()
+            if call.arm is not None:
+                self.shadows.send(call)
             outcome = await run_candidates(
                 route.candidates,
                 call.asked.policy,
@@ -182,6 +186,8 @@ class LLMRouter:
         """
         try:
             route, transport = call.resolve(), self._transport()
+            if call.arm is not None:
+                self.shadows.send(call)
             pieces = stream_candidates(
                 route.candidates,
                 call.asked.policy,
@@ -217,7 +223,11 @@ class LLMRouter:
         self.log.close()
 
     def close(self) -> None:
-        """Close the connections of every loop, as far as that can be done from outside, and the log."""
+        """Close the connections of every loop, as far as that can be done from outside, and the log.
+
+        Shadows on their way get two seconds to end.
+        """
+        self.shadows.close()
         with self._transports_guard:
             transports, self._transports = self._transports, {}
         here = _running_loop()

@@ -5,6 +5,7 @@ A call keeps the setup that it began with to its end, so that no call sees two c
 
 from __future__ import annotations
 
+import re
 import sys
 import time
 from collections.abc import Callable, Hashable, Mapping
@@ -24,6 +25,7 @@ from llmbench.routing.breaker import Circuits
 from llmbench.routing.lessons import Lessons
 from llmbench.routing.params import merge
 from llmbench.routing.resolve import Wanted, option_layers, output_tokens, resolve, task_policy, task_rules
+from llmbench.routing.rollout import Rollouts, open_rollouts
 from llmbench.structuring import as_output_schema
 
 
@@ -53,6 +55,8 @@ class Defaults:
 #: How long a route is kept, in seconds, and how many.
 _ROUTE_S: Final = 1.0
 _MOST_ROUTES: Final = 1024
+#: Headers of a provider section whose values are hidden like keys, should anybody write one there.
+_KEY_HEADER: Final = re.compile("(?i)auth|key|token|secret|cookie|passw|credential")
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +98,8 @@ class Setup:
         self.logs_content = config.log_content if asked is None else asked
         breaker = config.policy.breaker or Breaker()  # a task's policy may use it all the same
         self.circuits, self.lessons = Circuits(breaker), Lessons()
+        known = None if before is None else before.rollouts
+        self.rollouts: Rollouts | None = open_rollouts(config, environment, known)
         if before is not None:
             same = {key for key, spec in config.models.items() if before.config.models.get(key) == spec}
             self.lessons = before.lessons.kept_for(same)
@@ -151,9 +157,12 @@ class Setup:
         return sys.maxsize if context is None else context - output_tokens(self.config, wanted, tier, spec)
 
     def secrets(self) -> list[str]:
-        """The values of every key variable that the config names."""
-        names = [name for endpoint in self.config.endpoints.values() for name in endpoint.env_api_keys]
-        return [value for name in names if (value := self.environment.secret(name))]
+        """The values of every key variable that the config names, and of headers named like a key's."""
+        endpoints = self.config.endpoints.values()
+        names = [name for endpoint in endpoints for name in endpoint.env_api_keys]
+        headers = [item for endpoint in endpoints for item in endpoint.headers.items()]
+        written = [value.removeprefix("Bearer ") for name, value in headers if _KEY_HEADER.search(name)]
+        return [*(value for name in names if (value := self.environment.secret(name))), *written]
 
     def spec(self, key: str, wire: Wire | None = None) -> ModelSpec:
         """A model, on the wire that the call forces where its provider serves it there."""

@@ -43,6 +43,7 @@ judged as (
                 or coalesce(json_type(fallback_chain), 'NULL') not in ('ARRAY', 'NULL')
                 or coalesce(json_type(chain), 'NULL') not in ('ARRAY', 'NULL')
                 or coalesce(json_type(usage), 'NULL') not in ('OBJECT', 'NULL')
+                or coalesce(json_type(rollout), 'NULL') not in ('OBJECT', 'NULL')
                 then 'type_mismatch'
             when len(list_filter(
                 json_extract_string(usage, [

@@ -70,7 +70,10 @@ final as (
         cell,
         try_cast(dropped_before as bigint) as dropped_before,
         $file_no::integer as file_no,
-        $block_no::integer as block_no
+        $block_no::integer as block_no,
+        json_transform(rollout, '{
+            "name": "VARCHAR", "mode": "VARCHAR", "arm": "VARCHAR", "of": "VARCHAR", "models": ["VARCHAR"],
+            "dropped_before": "BIGINT"}') as rollout
     from spelled
 )
 select * from final

@@ -62,7 +62,8 @@ final as (
         cell,
         dropped_before,
         $file_no::integer as file_no,
-        $block_no::integer as block_no
+        $block_no::integer as block_no,
+        rollout
     from lines
 )
 select * from final

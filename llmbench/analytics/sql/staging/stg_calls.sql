@@ -1,6 +1,7 @@
 -- grain: one telemetry line: one call with all its attempts
 -- key: call_id
 -- reads: all_calls
+-- The calls of callers alone: shadows of a rollout stand in stg_rollout_calls.
 -- columns:
 --   call_id: the call; one made up ('unnamed-…') where an older line names none
 --   called_at: when it ended, UTC
@@ -45,6 +46,9 @@
 --   run_id: the run, when the call belonged to one
 --   cell: the run's cell
 --   dropped_before: lines that the writer lost before this one
+--   rollout: rollout that the call takes part in, null for none
+--   rollout_mode: split or shadow
+--   rollout_arm: control or challenger
 with final as (
     select
         call_id,
@@ -89,7 +93,10 @@ with final as (
         prompt_sha256,
         run_id,
         cell,
-        dropped_before
+        dropped_before,
+        rollout."name" as rollout,
+        rollout."mode" as rollout_mode,
+        rollout.arm as rollout_arm
     from all_calls
 )
 select * from final
