@@ -9,10 +9,14 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from llmbench.bench.applied import Applied as Applied
+    from llmbench.bench.apply import apply_recommendation as apply_recommendation
     from llmbench.bench.decide import decide as decide
     from llmbench.bench.decision import Decision as Decision
+    from llmbench.bench.undo import undo_apply as undo_apply
     from llmbench.config import Config as Config
     from llmbench.config import load_config as load_config
+    from llmbench.errors import ApplyError as ApplyError
     from llmbench.errors import BenchError as BenchError
     from llmbench.errors import BudgetExceeded as BudgetExceeded
     from llmbench.errors import ConfigError as ConfigError
@@ -41,6 +45,9 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _HOMES = {
+    "Applied": "llmbench.bench.applied",
+    "apply_recommendation": "llmbench.bench.apply",
+    "undo_apply": "llmbench.bench.undo",
     "Decision": "llmbench.bench.decision",
     "decide": "llmbench.bench.decide",
     "Config": "llmbench.config",
@@ -62,6 +69,7 @@ _HOMES = {
     "ProviderError": "llmbench.errors",
     "FallbackExhausted": "llmbench.errors",
     "EmbeddedServerError": "llmbench.errors",
+    "ApplyError": "llmbench.errors",
     "BenchError": "llmbench.errors",
     "DatasetError": "llmbench.errors",
     "SweepError": "llmbench.errors",

@@ -13,6 +13,7 @@
         |-- DatasetError        a dataset or its card is not as declared
         |-- SweepError          a plan or a ledger cannot be used
         |-- NotebookError       a notebook's parameters are wrong, or its run did not end well
+        |-- ApplyError          a recommendation may not be applied, or an apply cannot be undone
         `-- WarehouseError      a query, or the files behind it, cannot be read
 
 The kinds are one vocabulary: the exception, the policy file, telemetry and SQL use the same word.
@@ -193,6 +194,13 @@ class SweepError(BenchError):
 
 class NotebookError(BenchError):
     """A notebook got wrong parameters, or its execution did not end with every cell run."""
+
+
+class ApplyError(BenchError):
+    """A recommendation may not be applied, or an apply cannot be undone.
+
+    Nothing was written, but where the disk failed in between: then the text says that a journal is kept.
+    """
 
 
 class WarehouseError(BenchError):

@@ -10,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from llmbench.bench.edit import put_before, set_value, unified_diff
-from llmbench.bench.propose import Move, Routing, propose
+from llmbench.bench.propose import Routing, propose
+from llmbench.bench.tiers import Move
 from llmbench.errors import ConfigError
 
 TIERS = {"heavy_reasoning": ["big"], "standard": ["ref", "big"], "cheap": ["small", "tiny"], "image": ["pic"]}
@@ -121,6 +122,27 @@ def test_a_tier_gets_a_new_first_when_every_measured_task_moved_to_it(tmp_path):
         for e in yaml.safe_load(after["llm_tier_candidates.yaml"])["tiers"]["standard"]
     ]
     assert names == ["tiny", "ref", "big", "long"]
+
+
+def test_a_task_moves_to_no_tier_that_gets_another_first_model_in_the_same_proposal():
+    tiers = {"heavy_reasoning": ["big"], "standard": ["ref"], "cheap": ["small", "tiny"]}
+    moves = (
+        Move("extract", "standard", "ref", "promote", ("small",)),
+        Move("label", "cheap", "small", "promote", ("tiny",)),
+    )
+    routing = Routing(
+        tiers,
+        {"extract": "standard", "label": "cheap"},
+        {"llm_tier_candidates.yaml": yaml.safe_dump({"tiers": tiers})},
+    )
+    found = propose(moves, ["extract", "label"], routing)
+    assert next(row for row in found.tiers if row["tier"] == "cheap")["proposed_first"] == "tiny"
+    assert found.destinations == {"extract": "standard", "label": "cheap"}
+    standard = next(row for row in found.tiers if row["tier"] == "standard")
+    assert standard["proposed_first"] == "small", "it is proved for every task of its own tier"
+    assert yaml.safe_load(found.edited["llm_tier_candidates.yaml"])["tiers"] == {
+        "heavy_reasoning": ["big"], "standard": ["small", "ref"], "cheap": ["tiny", "small"],
+    }  # fmt: skip
 
 
 def test_a_task_that_was_not_measured_keeps_the_tier_from_changing_and_is_named():

@@ -10,9 +10,10 @@ import yaml
 
 from llmbench import ImageClient, SpeechClient
 from llmbench.bench.edit import unified_diff
-from llmbench.bench.propose import Move, Routing
+from llmbench.bench.propose import Routing
 from llmbench.bench.propose_media import media_routing, propose_media
 from llmbench.bench.recommend import recommend
+from llmbench.bench.tiers import Move
 from llmbench.config import load_config
 from llmbench.config.environment import read_environment
 from llmbench.errors import ConfigError

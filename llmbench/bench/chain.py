@@ -17,7 +17,7 @@ from llmbench.bench.plan import Plan, checked_run_id
 from llmbench.bench.plan_build import make_plan
 from llmbench.bench.plan_file import read_plan_file
 from llmbench.bench.progress import mark_stopped, read_progress
-from llmbench.bench.run_folder import DEFAULT_REPORTS, refuse_other_run
+from llmbench.bench.run_folder import DEFAULT_REPORTS, refuse_links, refuse_other_run
 from llmbench.bounded import read_json
 from llmbench.config import load_config
 from llmbench.config.environment import read_environment
@@ -153,6 +153,7 @@ def planned_steps(project: Project, name: str, plan: Plan, choice: Choice) -> tu
         _require_engines(plan)
     else:
         _require_ledger(choice.replay)
+    refuse_links(run_dir)
     root = project.root.absolute()
     shared: dict[str, object] = {"root": str(root)}
     sweep_parameters = shared | {

@@ -18,6 +18,7 @@ from typing import Any, Final
 
 from llmbench.bounded import read_json
 from llmbench.errors import SweepError
+from llmbench.own_files import own_folder
 from llmbench.routing.media_files import copy_whole, write_file
 
 FOLDER: Final = "media"
@@ -173,13 +174,15 @@ def copy_answers(outputs: Iterable[str | None], source: Path, target: Path) -> N
         SweepError: a file is missing or changed, or cannot be written.
     """
     for whole in check_answers(outputs, source):
-        for path in (whole, *source.glob(f"{whole.stem}.*.json")):
+        found = [path for path in source.glob(f"{whole.stem}.*.json") if not path.is_symlink()]
+        for path in (whole, *found):  # a link could bring any file of this machine into what is shared
             _copy(path, target / path.name)
 
 
 def _copy(source: Path, target: Path) -> None:
     try:
-        target.parent.mkdir(parents=True, exist_ok=True)
+        target.parent.parent.mkdir(parents=True, exist_ok=True)
+        own_folder(target.parent)
         copy_whole(source, target)
     except OSError as error:
         raise SweepError(f"{target} cannot be written: {error.strerror}; free some space") from error

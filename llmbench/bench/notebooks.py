@@ -90,6 +90,7 @@ def run_notebook(
         raise KeyboardInterrupt
     output.parent.mkdir(parents=True, exist_ok=True)
     partial = output.with_suffix(".partial.ipynb")
+    partial.unlink(missing_ok=True)  # papermill would write through a link of this name
     started = time.monotonic()
     with tempfile.TemporaryDirectory(
         prefix="llmb-", dir=short_folder(), ignore_cleanup_errors=True

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from llmbench.bounded import read_json
+from llmbench.own_files import write_beside
 
 _EVERY_S: Final = 0.25
 

@@ -10,51 +10,20 @@ the first of a tier is the first of the others: what serves the tier where the r
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 from llmbench.bench.edit import Value, put_before, read_mapping, set_value, unified_diff
 from llmbench.bench.terms import arm_name
+from llmbench.bench.tiers import Move, settle
 from llmbench.errors import ConfigError
-
-LADDER: Final = ("heavy_reasoning", "standard", "cheap")
-"""The tiers that tasks move between, dearest first; others are left alone."""
 
 MAPPING: Final = "llm_tier_mapping.yaml"
 OVERRIDES: Final = "llm_task_overrides.yaml"
 CANDIDATES: Final = "llm_tier_candidates.yaml"
 ROUTER: Final = "llm_router.yaml"
 SLOTS: Final = "llm_model_slots.yaml"
-
-
-@dataclass(frozen=True, slots=True)
-class Move:
-    """A task that leaves its reference for another model.
-
-    Attributes:
-        task: its name.
-        tier: its tier today.
-        reference: the first model that serves it today.
-        outcome: promote or demote.
-        chain: the model to move to, or a fallback chain.
-        closed_channels: channels that may not use it and stay as they are -> the models they may not use.
-        params: what it is to be asked with for this task, where parameters were tried.
-    """
-
-    task: str
-    tier: str
-    reference: str
-    outcome: str
-    chain: tuple[str, ...]
-    closed_channels: Mapping[str, Sequence[str]] = field(default_factory=dict)
-    params: Mapping[str, Any] = field(default_factory=dict)
-
-    @property
-    def model(self) -> str:
-        """The first model of the chain."""
-        return self.chain[0]
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,16 +107,9 @@ def propose(moves: Sequence[Move], measured: Sequence[str], routing: Routing) ->
     uncalled = routing.unreachable
     tiers = {tier: [name for name in models if name not in uncalled] for tier, models in listed.items()}
     pinned = {move.task for move in moves if move.params or _own_list(files, move.task) is not None}
-    destinations = {move.task: _destination(move, tiers, is_pinned=move.task in pinned) for move in moves}
-    staying = [move for move in moves if destinations[move.task] == move.tier and move.task not in pinned]
-    rows = []
-    raised: dict[str, str] = {}
-    for tier in dict.fromkeys([*(name for name in tiers if name in LADDER), *(m.tier for m in moves)]):
-        served = {task: name for task, name in task_tiers.items() if _own_list(files, task) is None}
-        row = tier_row(tier, moves, staying, measured, tiers, served, destinations, LADDER)
-        rows.append(row)
-        if row["changed"]:
-            raised[tier] = row["proposed_first"]
+    served = {task: name for task, name in task_tiers.items() if _own_list(files, task) is None}
+    destinations, rows = settle(moves, measured, tiers, served, pinned)
+    raised = {row["tier"]: row["proposed_first"] for row in rows if row["changed"]}
     if routing.configs is None:
         return Proposal(destinations, rows)
     edits = [_tier_edit(files, tier, model, tiers) for tier, model in raised.items()]
@@ -159,84 +121,6 @@ def propose(moves: Sequence[Move], measured: Sequence[str], routing: Routing) ->
     notes += _warnings(files, edited, moves, destinations, raised)
     notes += ahead_notes(listed, tiers, raised, destinations)
     return Proposal(destinations, rows, unified_diff(files, edited), notes, edited)
-
-
-def _destination(move: Move, tiers: Mapping[str, Sequence[str]], *, is_pinned: bool) -> str:
-    """The tier that a task moves to: down the ladder for less money, up for more quality, else none."""
-    if is_pinned or move.tier not in LADDER:
-        return move.tier
-    place = LADDER.index(move.tier)
-    others = LADDER[:place:-1] if move.outcome == "promote" else LADDER[:place][::-1]
-    for tier in others:
-        if tuple(tiers.get(tier, ()))[: len(move.chain)] == move.chain:
-            return tier
-    return move.tier
-
-
-def tier_row(
-    tier: str,
-    moves: Sequence[Move],
-    staying: Sequence[Move],
-    measured: Sequence[str],
-    tiers: Mapping[str, Sequence[str]],
-    task_tiers: Mapping[str, str],
-    destinations: Mapping[str, str],
-    changeable: Collection[str],
-) -> dict[str, Any]:
-    """What becomes of one tier, as a row of recommendation.json.
-
-    Args:
-        tier: its name.
-        moves: every move of the run.
-        staying: those of them that leave their task in its tier and without a list of its own.
-        measured: every task of the run.
-        tiers: tier -> the models that could be called.
-        task_tiers: task -> tier, of the tasks that their tier serves.
-        destinations: task -> the tier that it would be in.
-        changeable: the tiers that may get a new first model.
-    """
-    first = next(iter(tiers.get(tier, ())), None)
-    tasks = sorted({task for task, name in task_tiers.items() if name == tier})
-    here = [task for task in measured if task in tasks]
-    won = [move for move in moves if move.tier == tier and move.outcome == "promote"]
-    promoted = {move.task: arm_name(move.chain) for move in won}
-    inside = {move.task: arm_name(move.chain) for move in staying if move.task in promoted}
-    leader = _leader(inside or promoted)
-    blocking = [task for task in tasks if leader is not None and promoted.get(task) != leader]
-    is_model = any(move.chain == (leader,) for move in staying)  # a chain is no first model of a tier
-    agreed = bool(here) and all(inside.get(task) == leader for task in tasks)
-    changed = tier in changeable and is_model and leader != first and agreed
-    if changed:
-        sentence = f"Put {leader} before {first} in {tier}: proved for every task of it ({', '.join(here)})."
-    elif not here:
-        sentence = f"{tier} keeps {first}: none of its tasks was measured."
-    elif leader is None:
-        sentence = f"{tier} keeps {first}: no measured task of it moves to a cheaper model."
-    elif blocking:
-        winners = ", ".join(task for task in here if promoted.get(task) == leader)
-        losers = ", ".join(task if task in here else f"{task} (not measured)" for task in blocking)
-        sentence = f"{tier} keeps {first}: {leader} is proved for {winners}, but not for {losers}."
-    else:
-        places = ", ".join(dict.fromkeys(destinations[task] for task in here))
-        sentence = (
-            f"{tier} keeps {first}: every task of it moves to {places} instead."
-            if places != tier
-            else f"{tier} keeps {first}: {leader} is put first for each of its tasks alone."
-        )
-    return {
-        "tier": tier,
-        "first": first,
-        "proposed_first": leader if changed else first,
-        "changed": changed,
-        "blocking_tasks": blocking,
-        "sentence": sentence,
-    }
-
-
-def _leader(models: Mapping[str, str]) -> str | None:
-    """The model promoted for most tasks; of equals the first by name."""
-    counts = Counter(models.values())
-    return min(counts, key=lambda model: (-counts[model], model), default=None)
 
 
 def _own_list(files: Mapping[str, str], task: str) -> str | None:

@@ -17,14 +17,14 @@ from llmbench.bench.edit import Path, read_mapping, unified_diff
 from llmbench.bench.propose import (
     Edit,
     MediaFile,
-    Move,
     Proposal,
     Routing,
     ahead_notes,
     apply_edits,
-    tier_row,
 )
 from llmbench.bench.terms import arm_name
+from llmbench.bench.tiers import Move, tier_row
+from llmbench.bounded import read_text
 from llmbench.config.environment import Environment
 from llmbench.config.media_view import media_config
 from llmbench.config.model import MEDIA_FILES, Config, MediaModality
@@ -52,7 +52,7 @@ def media_routing(
     files = {}
     for path in (config.folder / name, config.folder / name.replace(".yaml", ".local.yaml")):
         try:
-            files[path.name] = path.read_text(encoding="utf-8")
+            files[path.name] = read_text(path)
         except FileNotFoundError:
             continue  # only an overlay was not there: without models the view was refused
         except OSError as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Final
@@ -12,17 +13,35 @@ from llmbench.bench import wording
 from llmbench.bench.constraints import Constraints
 from llmbench.bench.decide import finish
 from llmbench.bench.decision import Decision, make_decision
-from llmbench.bench.decision_facts import decision_facts
-from llmbench.bench.propose import Move, Routing, propose
+from llmbench.bench.decision_facts import decision_facts, said_decision
+from llmbench.bench.propose import (
+    CANDIDATES,
+    MAPPING,
+    OVERRIDES,
+    ROUTER,
+    SLOTS,
+    Proposal,
+    Routing,
+    propose,
+)
 from llmbench.bench.propose_media import propose_media
 from llmbench.bench.race import Race
 from llmbench.bench.table import TaskRows, read_table
 from llmbench.bench.terms import Arm, Terms, arm_name, check_terms
+from llmbench.bench.tiers import Move
 from llmbench.bench.units import make_units
+from llmbench.config.model import MEDIA_FILES
+from llmbench.display.decision_text import Said, task_sentence
 from llmbench.errors import SweepError
 
 SCHEMA: Final = 2
 """Version of recommendation.json; docs/decisions.md describes it."""
+
+DECIDING: Final = frozenset(
+    {ROUTER, "llm_model_registry.yaml", CANDIDATES, MAPPING, OVERRIDES, SLOTS, "llm_model_codes.yaml"}
+    | set(MEDIA_FILES.values())
+)
+"""The files that a proposal rests on: what they say of tasks, tiers and models."""
 
 
 def recommend(
@@ -31,6 +50,8 @@ def recommend(
     routing: Routing,
     *,
     results_sha256: str | None = None,
+    evidence_at: str | None = None,
+    decisions: Mapping[str, Decision] | None = None,
 ) -> dict[str, Any]:
     """Decide every task of a run and propose the config change that follows.
 
@@ -39,6 +60,8 @@ def recommend(
         plan: plan.json.
         routing: how tasks are routed today.
         results_sha256: hash of results.jsonl, recorded as the evidence's.
+        evidence_at: when the newest call of the run was made (UTC, ISO 8601), recorded as the evidence's age.
+        decisions: what `decide_tasks` gave for the same rows and plan, where that is known already.
 
     Returns:
         The content of recommendation.json: the same for the same rows in any order.
@@ -46,17 +69,10 @@ def recommend(
     Raises:
         SweepError: the rows or the plan cannot be judged; the text names what is wrong.
     """
-    routed = {task: routing.task_tiers.get(task, str(entry["tier"])) for task, entry in plan["tasks"].items()}
-    decisions = decide_tasks(results, plan)
-    moves = [
-        _move(plan, task, routed[task], decision, decision.chosen.arm, routing)
-        for task, decision in decisions.items()
-        if decision.chosen is not None
-    ]  # fmt: skip
-    proposing = propose if routing.media is None else propose_media
-    proposal = proposing(
-        moves, list(decisions), replace(routing, task_tiers={**routing.task_tiers, **routed})
-    )
+    if decisions is None:
+        decisions = decide_tasks(results, plan)
+    routed = routed_tiers(plan, routing)
+    proposal = proposal_of(moves_of(decisions, plan, routing), list(decisions), plan, routing)
     tasks = [
         _task_json(task, routed[task], proposal.destinations.get(task, routed[task]), decision, plan)
         for task, decision in decisions.items()
@@ -67,12 +83,51 @@ def recommend(
         "plan_hash": plan.get("plan_hash"),
         "config_hash": plan.get("config_hash"),
         "evidence_sha256": results_sha256,
+        "evidence_at": evidence_at,
+        "configs": config_hashes(routing.configs or {}),
         "header": _header(plan),
         "judge": _judge(decisions),
         "tasks": tasks,
         "tiers": proposal.tiers,
         "diff": proposal.diff,
         "notes": [*wording.notes(list(decisions.values())), *proposal.notes],
+    }
+
+
+def routed_tiers(plan: Mapping[str, Any], routing: Routing) -> dict[str, str]:
+    """The tier of every task of a plan today; the plan's own where no config file names the task."""
+    return {task: routing.task_tiers.get(task, str(entry["tier"])) for task, entry in plan["tasks"].items()}
+
+
+def moves_of(decisions: Mapping[str, Decision], plan: Mapping[str, Any], routing: Routing) -> list[Move]:
+    """The tasks that leave their reference, with the models that they leave it for."""
+    routed = routed_tiers(plan, routing)
+    return [
+        _move(plan, task, routed[task], decision, decision.chosen.arm, routing)
+        for task, decision in decisions.items()
+        if decision.chosen is not None
+    ]
+
+
+def proposal_of(
+    moves: Sequence[Move], measured: Sequence[str], plan: Mapping[str, Any], routing: Routing
+) -> Proposal:
+    """What some or all of the moves of a run come to.
+
+    Raises:
+        ConfigError: a config file is not YAML.
+    """
+    proposing = propose if routing.media is None else propose_media
+    task_tiers = {**routing.task_tiers, **routed_tiers(plan, routing)}
+    return proposing(moves, measured, replace(routing, task_tiers=task_tiers))
+
+
+def config_hashes(files: Mapping[str, str]) -> dict[str, str]:
+    """File name -> SHA-256 of the files that a proposal rests on; an overlay of this machine is none."""
+    return {
+        name: hashlib.sha256(text.encode()).hexdigest()
+        for name, text in sorted(files.items())
+        if name in DECIDING
     }
 
 
@@ -176,14 +231,14 @@ def _task_json(
 ) -> dict[str, Any]:
     reference = arm_name(decision.terms.reference)
     facts = decision_facts(decision)
-    said = wording.Said(task, tier, reference, proposed_tier, facts["choice"])
+    said = Said(task, tier, reference, proposed_tier, facts["choice"])
     return {
         "task": task,
         "tier": tier,
         "reference": reference,
         "proposed_tier": proposed_tier,
         "proposed_model": facts["choice"],
-        "sentence": wording.task_sentence(said, decision),
+        "sentence": task_sentence(said, said_decision(decision)),
         "excluded": list(plan["tasks"][task].get("excluded", ())),
         **facts,
     }

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -15,27 +15,36 @@ from llmbench.bench.chain import Project
 from llmbench.bench.decision import Decision
 from llmbench.bench.extras import describe
 from llmbench.bench.judged import add_judgements
+from llmbench.bench.plan_facts import check_plan
 from llmbench.bench.propose import Routing
 from llmbench.bench.propose_media import media_routing
 from llmbench.bench.recommend import decide_tasks, recommend
+from llmbench.bench.recommendation import Recommendation
 from llmbench.bench.results import write_whole
+from llmbench.bounded import MAX_CONFIG_BYTES, MAX_DOCUMENT_BYTES, parse_json, read_bytes
 from llmbench.config import Config, load_config
 from llmbench.config.environment import read_environment
-from llmbench.errors import SweepError
+from llmbench.errors import ConfigError, SweepError
 from llmbench.jsonl import read_jsonl
 from llmbench.routing.resolve import tiers_of_tasks
 
 JUDGEMENTS_FILE: Final = "judgements.jsonl"
 LABELS_FILE: Final = "labels.jsonl"
+#: The rows of a run are held in memory at once.
+MAX_RESULTS_BYTES: Final = 2**30
 
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """A run folder's content. `rows` have a judge's verdicts and people's labels where there are any."""
+    """A run folder's content. `rows` have a judge's verdicts and people's labels where there are any.
+
+    `evidence_at` is when the newest call was made, as its row says it (UTC, ISO 8601).
+    """
 
     plan: Mapping[str, Any]
     rows: pd.DataFrame
     results_sha256: str
+    evidence_at: str | None = None
 
 
 def read_run(run_dir: Path) -> Run:
@@ -48,14 +57,29 @@ def read_run(run_dir: Path) -> Run:
     for path in (results, plan_file):
         if not path.is_file():
             raise SweepError(f"{path} is missing; run the sweep first")
-    text = results.read_bytes()
-    try:
-        rows = [json.loads(line) for line in text.splitlines() if line.strip()]
-        plan = json.loads(plan_file.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise SweepError(f"{run_dir} holds a line that is not JSON ({error}); run the sweep again") from error
+    text = _whole(results, MAX_RESULTS_BYTES)
+    plan = check_plan(_parsed(_whole(plan_file, MAX_DOCUMENT_BYTES), plan_file), plan_file)
+    rows = [_parsed(line, results) for line in text.splitlines() if line.strip()]
+    if not all(isinstance(row, dict) for row in rows):
+        raise SweepError(f"{results} holds a line that is no JSON object; run the sweep again")
     frame = _with_judgements(run_dir, pd.DataFrame.from_records(rows), plan)
-    return Run(plan, frame, hashlib.sha256(text).hexdigest())
+    times = [row.get("timestamp") for row in rows if isinstance(row, dict)]
+    newest = max((text for text in times if isinstance(text, str)), default=None)
+    return Run(plan, frame, hashlib.sha256(text).hexdigest(), newest)
+
+
+def _whole(path: Path, most: int) -> bytes:
+    try:
+        return read_bytes(path, most)
+    except OSError as error:
+        raise SweepError(f"{path} cannot be read: {error.strerror}") from error
+
+
+def _parsed(text: bytes, path: Path) -> Any:
+    try:
+        return parse_json(text)
+    except ValueError as error:
+        raise SweepError(f"{path} holds a line that is not JSON ({error}); run the sweep again") from error
 
 
 def decisions(run_dir: Path) -> dict[str, Decision]:
@@ -68,7 +92,7 @@ def decisions(run_dir: Path) -> dict[str, Decision]:
     return decide_tasks(run.rows, run.plan)
 
 
-def recommendation(project: Project, run_dir: Path) -> dict[str, Any]:
+def recommendation(project: Project, run_dir: Path) -> Recommendation:
     """The recommendation for a run folder: verdicts, sentences and the config diff. Writes nothing.
 
     Raises:
@@ -77,12 +101,31 @@ def recommendation(project: Project, run_dir: Path) -> dict[str, Any]:
     return _recommend(project, read_run(run_dir))
 
 
-def _recommend(project: Project, run: Run) -> dict[str, Any]:
-    routing = _routing(project, load_config(project.configs), run.plan)
-    return recommend(run.rows, run.plan, routing, results_sha256=run.results_sha256)
+def _recommend(project: Project, run: Run) -> Recommendation:
+    routing = routing_of(project, load_config(project.configs), run.plan)
+    return recommend_run(run, routing)
 
 
-def write_recommendation(project: Project, run_dir: Path) -> dict[str, Any]:
+def recommend_run(
+    run: Run, routing: Routing, decisions: Mapping[str, Decision] | None = None
+) -> Recommendation:
+    """The recommendation for a run that was read, under a routing; `decisions` where they are known already.
+
+    Raises:
+        SweepError: as in `decisions`.
+    """
+    facts = recommend(
+        run.rows,
+        run.plan,
+        routing,
+        results_sha256=run.results_sha256,
+        evidence_at=run.evidence_at,
+        decisions=decisions,
+    )
+    return Recommendation(facts)
+
+
+def write_recommendation(project: Project, run_dir: Path) -> Recommendation:
     """Decide a run and write recommendation.json, recommendation.diff and extras.json into its folder.
 
     Raises:
@@ -110,16 +153,19 @@ def _records(path: Path) -> Iterator[dict[str, Any]]:
     return (line.record for line in read_jsonl(path) if line.record is not None)
 
 
-def _routing(project: Project, config: Config, plan: Mapping[str, Any]) -> Routing:
-    """How the project's tasks are routed today, with the files that say so."""
+def routing_of(project: Project, config: Config, plan: Mapping[str, Any]) -> Routing:
+    """How the project's tasks are routed today, with the files that say so, each byte of them kept.
+
+    Raises:
+        ConfigError: a config file cannot be read.
+    """
     kind = plan.get("modality", "text")
     if kind != "text":
-        return media_routing(config, kind, read_environment(), plan.get("unreachable", ()))
+        found = media_routing(config, kind, read_environment(), plan.get("unreachable", ()))
+        return replace(found, configs={name: _exact(project.configs / name) for name in found.configs or ()})
     tiers = {name: [entry.model for entry in entries] for name, entries in config.all_tiers().items()}
     uncalled = set(plan.get("unreachable", ()))
-    files = {
-        path.name: path.read_text(encoding="utf-8") for path in sorted(project.configs.glob("llm_*.yaml"))
-    }
+    files = {path.name: _exact(path) for path in sorted(project.configs.glob("llm_*.yaml"))}
     return Routing(
         tiers=tiers,
         task_tiers=tiers_of_tasks(config),
@@ -129,3 +175,17 @@ def _routing(project: Project, config: Config, plan: Mapping[str, Any]) -> Routi
         },
         providers={key: spec.provider for key, spec in config.models.items()},
     )
+
+
+def _exact(path: Path) -> str:
+    """A config file's text with the line ends that it has: a diff of any other would not apply to it.
+
+    Raises:
+        ConfigError: it cannot be read, or is not UTF-8.
+    """
+    try:
+        return read_bytes(path, MAX_CONFIG_BYTES).decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"not UTF-8 text (byte {error.start}); save it as UTF-8", path=path.name) from error
+    except OSError as error:
+        raise ConfigError(f"cannot be read: {error.strerror}", path=path.name) from error

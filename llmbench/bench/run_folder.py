@@ -10,6 +10,8 @@ from llmbench.bounded import read_json
 from llmbench.errors import SweepError
 
 DEFAULT_REPORTS: Final = Path("reports")
+#: The folders that a run writes into, besides its own.
+_WRITTEN: Final = ("notebooks", "media", "figures")
 #: The run's own lines of the ledger: with them a run folder can be replayed anywhere.
 CALLS_FILE: Final = "calls.jsonl"
 
@@ -29,3 +31,17 @@ def refuse_other_run(run_dir: Path, plan: Plan) -> None:
             f"{run_dir} holds a run of another plan ({str(held)[:8]}, this is {plan.hash[:8]}); "
             "choose another run id, or move that folder away"
         )
+
+
+def refuse_links(run_dir: Path) -> None:
+    """Keep a run from writing out of its folder, which may have come from somewhere else.
+
+    Raises:
+        SweepError: a folder in it that is written into is a link to another place.
+    """
+    for name in _WRITTEN:
+        if (run_dir / name).is_symlink():
+            raise SweepError(
+                f"{run_dir / name} is a link to another place, and a run writes into it; remove the link, or "
+                "choose another run id"
+            )

@@ -1,0 +1,324 @@
+"""Applies are whole, alone and taken back: a kill at any step, two at a time, files changed since."""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import json
+import os
+import shutil
+import signal
+import sys
+
+import pytest
+
+from llmbench import ApplyError, apply_recommendation, undo_apply
+from llmbench.bench import config_store
+from llmbench.bench.apply import prepare
+from llmbench.bench.chain import Project
+from llmbench.bench.config_store import JOURNAL_FILE
+from llmbench.bench.decision_log import LOG_FILE, read_log
+from llmbench.bench.prepared import commit, finish_interrupted
+from llmbench.bench.undo import prepare_undo
+from tests.applying import CHANNELS, FILES, NOW, Applying, make_project
+
+#: The steps of a commit that a kill may come before: the journal, two files, the log, two removals.
+STEPS = 6
+
+
+@pytest.fixture(scope="module")
+def template(tmp_path_factory):
+    return make_project(tmp_path_factory.mktemp("template") / "project", constraints=CHANNELS)
+
+
+@pytest.fixture
+def project(template, tmp_path):
+    shutil.copytree(template.root, tmp_path / "project")
+    return Applying(tmp_path / "project")
+
+
+@pytest.fixture
+def prepared(project):
+    return prepare("r1", Project(project.root), now=NOW)
+
+
+def applied(project, **options):
+    return apply_recommendation("r1", project=project.root, **{"now": NOW} | options)
+
+
+def in_child(work):
+    """Run something in a process of its own; returns how it ended."""
+    pid = os.fork()
+    if pid == 0:
+        try:
+            work()
+        except ApplyError:
+            os._exit(3)
+        finally:
+            os._exit(0)
+    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+
+
+def killed_before(step, folder, work):
+    """Do something in a process that is killed right before one of its steps in a folder."""
+
+    def child():
+        seen = 0
+
+        def watch(event, args):
+            nonlocal seen
+            is_step = event in ("os.rename", "os.remove") and str(args[0]).startswith(str(folder))
+            if event == "open" and str(args[0]).endswith(LOG_FILE) and args[2] & os.O_CREAT:
+                is_step = True
+            if is_step:
+                if seen == step:
+                    os.kill(os.getpid(), signal.SIGKILL)
+                seen += 1
+
+        sys.addaudithook(watch)
+        work()
+
+    return in_child(child)
+
+
+def named(folder):
+    return {path.name for path in folder.iterdir() if path.name != LOG_FILE}
+
+
+# --- killed, and two at a time ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("step", range(STEPS + 1))
+def test_a_kill_before_any_step_leaves_all_files_or_none_once_the_next_came(project, prepared, step):
+    before = project.texts()
+    ended = killed_before(step, project.configs, lambda: commit(prepared, by="Mika", now=NOW))
+    assert ended == (-signal.SIGKILL if step < STEPS else 0)
+    said = finish_interrupted(Project(project.root))
+    assert (said is not None) == (0 < step < STEPS)
+    after = before | {change.name: change.after.encode() for change in prepared.files}
+    assert project.texts() == (before if step == 0 else after)
+    assert [entry.by for entry in read_log(project.configs)] == ([] if step == 0 else ["Mika"])
+    assert step == 0 or named(project.configs) == {*before}
+    if step == 0:
+        assert applied(project).is_written
+    undo_apply(project=project.root)
+    assert project.texts() == before
+    assert named(project.configs) == {*before}
+
+
+@pytest.mark.parametrize("step", range(STEPS))
+def test_a_kill_in_an_undo_is_finished_by_the_next_too(project, step):
+    before = project.texts()
+    done = applied(project)
+    after = project.texts()
+    undoing = prepare_undo(Project(project.root))
+    assert killed_before(step, project.configs, lambda: commit(undoing, now=NOW)) == -signal.SIGKILL
+    finish_interrupted(Project(project.root))
+    assert project.texts() == (after if step == 0 else before)
+    assert [entry.undoes for entry in read_log(project.configs)] == [None, *([done.id] if step else [])]
+
+
+def test_a_dry_run_finishes_nothing_and_says_what_does(project, prepared):
+    killed_before(2, project.configs, lambda: commit(prepared, now=NOW))
+    half = project.texts()
+    with pytest.raises(ApplyError, match="an apply was broken off"):
+        applied(project, dry_run=True)
+    assert project.texts() == half
+    with pytest.raises(ApplyError, match="already applied"):
+        applied(project)
+    assert project.first("extract") == "small"
+
+
+def test_a_file_that_a_person_changed_after_a_kill_is_not_written_over(project, prepared):
+    killed_before(2, project.configs, lambda: commit(prepared, now=NOW))
+    mapping = project.configs / "llm_tier_mapping.yaml"
+    mapping.write_text("tasks: {extract: cheap}\n")
+    with pytest.raises(ApplyError, match=r"llm_tier_mapping.yaml was changed after an apply was broken off"):
+        applied(project)
+    assert mapping.read_text() == "tasks: {extract: cheap}\n"
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda journal: journal["files"][0].update(name="../../own.yaml"), "names a file"),
+        (lambda journal: journal["files"][0].update(name="llm_model_registry.yaml"), "names a file"),
+        (lambda journal: journal["files"][0].update(text="tasks: {}\n"), "does not match its hash"),
+        (lambda journal: journal.update(entry=None), "is not a journal"),
+        (lambda journal: journal.update(schema=2), "is not a journal"),
+        (lambda journal: journal.update(files=[7]), "names a file"),
+    ],
+    ids=["outside", "another file", "another text", "no entry", "another schema", "no file"],
+)
+def test_a_journal_that_was_tampered_with_is_refused(project, prepared, change, said):
+    killed_before(1, project.configs, lambda: commit(prepared, now=NOW))
+    path = project.configs / JOURNAL_FILE
+    journal = json.loads(path.read_text(encoding="utf-8"))
+    change(journal)
+    path.write_text(json.dumps(journal), encoding="utf-8")
+    before = project.texts()
+    with pytest.raises(ApplyError, match=said):
+        applied(project)
+    assert project.texts() == before
+
+
+def test_a_journal_that_is_no_json_is_refused(project):
+    (project.configs / JOURNAL_FILE).write_text("{")
+    with pytest.raises(ApplyError, match="cannot be read"):
+        applied(project)
+
+
+def test_of_two_that_were_prepared_from_the_same_files_one_is_written(project):
+    both = [prepare("r1", Project(project.root), [task], now=NOW) for task in ("extract", "caption")]
+    ends = []
+    for each in both:
+        pid = os.fork()
+        if pid == 0:
+            try:
+                commit(each, now=NOW)
+            except ApplyError:
+                os._exit(3)
+            os._exit(0)
+        ends.append(pid)
+    codes = [os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) for pid in ends]
+    assert sorted(codes) == [0, 3]
+    assert len(read_log(project.configs)) == 1
+    won = both[codes.index(0)]
+    assert project.texts() == {
+        **{name: text.encode() for name, text in won.seen.items()},
+        **{change.name: change.after.encode() for change in won.files},
+    }
+
+
+def test_a_folder_that_another_process_holds_is_waited_for_and_then_named(project, prepared, monkeypatch):
+    monkeypatch.setattr(config_store, "PATIENCE_S", 0.1)
+    held = os.open(project.configs, os.O_RDONLY)
+    fcntl.flock(held, fcntl.LOCK_EX)
+    with pytest.raises(ApplyError, match="another apply is changing"):
+        commit(prepared, now=NOW)
+    os.close(held)
+    assert commit(prepared, now=NOW).is_written
+
+
+def test_a_folder_that_cannot_be_written_says_so_and_keeps_its_files(project, prepared, monkeypatch):
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    before = project.texts()
+    with pytest.raises(ApplyError, match="No space left on device; nothing was changed"):
+        commit(prepared, now=NOW)
+    monkeypatch.undo()
+    assert project.texts() == before
+    assert applied(project).is_written
+
+
+# --- taken back ---------------------------------------------------------------------------------------------
+
+
+def test_the_last_apply_is_taken_back_to_the_byte_and_can_be_made_again(project):
+    before = project.texts()
+    done = applied(project)
+    back = undo_apply(project=project.root, by="Mika", reason="too early", now=NOW)
+    assert project.texts() == before
+    assert project.first("extract") == "ref"
+    first, second = read_log(project.configs)
+    assert (first.id, second.undoes, second.by, second.reason) == (done.id, done.id, "Mika", "too early")
+    assert [str(move) for move in back.moves] == [
+        f"{task}: small (standard) → ref (standard)" for task in ("caption", "extract")
+    ]
+    with pytest.raises(ApplyError, match="nothing to take back"):
+        undo_apply(project=project.root)
+    assert applied(project).id != done.id
+
+
+def test_a_file_that_was_made_is_removed_again(tmp_path):
+    files = {name: text for name, text in FILES.items() if name != "llm_task_overrides.yaml"}
+    project = make_project(tmp_path / "project", files=files, lost={"extract": 1, "caption": 40})
+    done = applied(project)
+    assert done.files == ("llm_task_overrides.yaml",)
+    assert project.first("extract") == "small"
+    back = undo_apply(project=project.root)
+    assert "deleted file mode" in back.diff
+    assert "llm_task_overrides.yaml" not in project.texts()
+
+
+def test_an_earlier_apply_on_which_a_later_one_rests_is_not_taken_back(project):
+    first = applied(project, tasks=["extract"])
+    applied(project, tasks=["caption"])  # its channel stands under the one of the first
+    before = project.texts()
+    with pytest.raises(ApplyError, match="something that was changed later rests on it"):
+        undo_apply(first.id, project=project.root)
+    assert project.texts() == before
+
+
+def test_an_earlier_apply_is_taken_back_by_its_id_and_the_later_one_stays(tmp_path):
+    mapping = FILES["llm_tier_mapping.yaml"] + "  other: standard\n"  # not measured: the tier stays
+    project = make_project(tmp_path / "project", files={**FILES, "llm_tier_mapping.yaml": mapping})
+    first = applied(project, tasks=["extract"])
+    second = applied(project, tasks=["caption"])
+    tiers = project.configs / "llm_task_overrides.yaml"
+    tiers.write_text("# ours\n" + tiers.read_text(encoding="utf-8"), encoding="utf-8")
+    shown = undo_apply(first.id, project=project.root)
+    assert any("only the lines of" in note for note in shown.notes)
+    assert [project.first(task) for task in ("extract", "caption")] == ["ref", "small"]
+    with pytest.raises(ApplyError, match="is undone"):
+        undo_apply(first.id, project=project.root)
+    with pytest.raises(ApplyError, match="not in the decision log"):
+        undo_apply("nope", project=project.root)
+    undo_apply(second.id, project=project.root)
+    assert [project.first(task) for task in ("extract", "caption")] == ["ref", "ref"]
+
+
+def test_an_undo_after_which_a_later_apply_still_serves_the_task_is_refused(tmp_path):
+    project = make_project(tmp_path / "project")
+    first = applied(project, tasks=["extract"])
+    applied(project, tasks=["caption"])  # the last task of the tier: the tier itself gets the model
+    with pytest.raises(ApplyError, match="extract would be served by small > ref > big and not by ref again"):
+        undo_apply(first.id, project=project.root)
+
+
+def test_lines_that_a_person_added_elsewhere_stay(project):
+    applied(project)
+    mapping = project.configs / "llm_tier_mapping.yaml"
+    mapping.write_text("# ours\n" + mapping.read_text(encoding="utf-8"), encoding="utf-8")
+    undo_apply(project=project.root)
+    assert mapping.read_text(encoding="utf-8") == "# ours\n" + FILES["llm_tier_mapping.yaml"]
+    assert project.first("extract") == "ref"
+
+
+def test_lines_of_the_apply_that_a_person_changed_are_named_and_nothing_is_written(project):
+    applied(project)
+    tiers = project.configs / "llm_tier_candidates.yaml"
+    tiers.write_text(tiers.read_text(encoding="utf-8").replace("[small, ref", "[small, tiny, ref"))
+    before = project.texts()
+    with pytest.raises(ApplyError, match=r"llm_tier_candidates.yaml changed since \w+ was applied on"):
+        undo_apply(project=project.root)
+    assert project.texts() == before
+
+
+def test_an_undo_that_would_move_another_task_is_refused(project):
+    applied(project)
+    mapping = project.configs / "llm_tier_mapping.yaml"
+    mapping.write_text(mapping.read_text(encoding="utf-8").replace("greet: cheap", "greet: standard"))
+    with pytest.raises(ApplyError, match="greet: small > ref > big → ref > big"):
+        undo_apply(project=project.root)
+
+
+def test_a_torn_or_foreign_line_of_the_log_is_passed_over(project):
+    done = applied(project)
+    log = project.configs / LOG_FILE
+    log.write_text('{"schema": 9}\n' + log.read_text(encoding="utf-8") + '{"schema": 1, "id": "x"\n[]\n')
+    assert [entry.id for entry in read_log(project.configs)] == [done.id]
+    undo_apply(project=project.root)
+    assert [entry.action for entry in read_log(project.configs)] == ["apply", "undo"]
+
+
+def test_a_line_of_the_log_that_names_a_foreign_file_takes_nothing_back(project):
+    applied(project)
+    log = project.configs / LOG_FILE
+    log.write_text(
+        log.read_text(encoding="utf-8").replace("configs/llm_tier_mapping.yaml", "configs/../own.yaml")
+    )
+    with pytest.raises(ApplyError, match="which no proposal may change"):
+        undo_apply(project=project.root)
