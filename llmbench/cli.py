@@ -14,6 +14,7 @@ import typer
 from rich.markup import escape
 from typer.core import TyperGroup
 
+from llmbench.cli_apply import apply
 from llmbench.cli_call import call, explain, image, speak
 from llmbench.cli_dataset import dataset_app
 from llmbench.cli_migrate import migrate
@@ -21,10 +22,13 @@ from llmbench.cli_models import models_app
 from llmbench.cli_notebook import Jobs, Matrix, notebook, sweep_matrix
 from llmbench.cli_output import Json, err, out, print_json, print_table
 from llmbench.cli_query import query, usage
+from llmbench.cli_report import report
 from llmbench.cli_results import results_app
+from llmbench.cli_rollout import rollout_app
 from llmbench.cli_serve import serve
 from llmbench.cli_telemetry import telemetry_app
 from llmbench.errors import ConfigError, FallbackExhausted, LLMBenchError
+from llmbench.visible import visible
 
 #: Packages of the extra `lab`, as they are imported.
 _LAB: Final = frozenset(
@@ -79,6 +83,7 @@ app.add_typer(models_app, name="models")
 app.add_typer(dataset_app, name="dataset")
 app.add_typer(telemetry_app, name="telemetry")
 app.add_typer(results_app, name="results")
+app.add_typer(rollout_app, name="rollout")
 app.command("notebook")(notebook)
 app.command("explain")(explain)
 app.command("call")(call)
@@ -87,6 +92,8 @@ app.command("speak")(speak)
 app.command("query")(query)
 app.command("usage")(usage)
 app.command("migrate")(migrate)
+app.command("report")(report)
+app.command("apply")(apply)
 app.command("serve")(serve)
 
 Root = Annotated[Path, typer.Option("--project", help="Folder with configs/, datasets/ and notebooks/.")]
@@ -238,29 +245,6 @@ def decide(
 
 
 @app.command()
-def report(
-    run: Annotated[str, typer.Argument(help="Run id in reports/, or the path of a run folder.")],
-    decide: Annotated[bool, typer.Option(help="Decide again first: judgements or labels came in.")] = False,
-    project: Root = Path(),
-    as_json: Json = False,
-) -> None:
-    """Write report.html and report.md of a finished run again."""
-    from llmbench.analytics.render import render_report
-    from llmbench.bench.chain import Project
-    from llmbench.errors import BenchError
-
-    folder = Path(run) if Path(run).is_dir() else Project(project).reports / run
-    if not (folder / "plan.json").is_file():
-        raise BenchError(f"{folder} is no run folder: plan.json is missing; run `llmbench sweep` first")
-    if decide:
-        from llmbench.bench.run_decisions import write_recommendation
-
-        write_recommendation(Project(project), folder)
-    page = render_report(folder)
-    print_json({"report": str(page)}) if as_json else out.print(f"report: {page}")
-
-
-@app.command()
 def check(
     configs: Annotated[Path, typer.Argument(help="Config folder.")] = Path("configs"),
     strict: Annotated[bool, typer.Option(help="Count warnings as errors.")] = False,
@@ -297,7 +281,7 @@ def _said_of_file(error: OSError) -> str:
 
 
 def _fail(message: str, code: int) -> NoReturn:
-    sys.stderr.write(f"llmbench: {message}\n")
+    sys.stderr.write(f"llmbench: {visible(message)}\n")
     raise SystemExit(code)
 
 

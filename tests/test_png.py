@@ -9,10 +9,13 @@ from pathlib import Path
 
 import pytest
 from PIL import Image
+from typer.testing import CliRunner
 
+from llmbench.cli import app
 from llmbench.display import figures
 from llmbench.display.png import ZOOM, draw_png, flat_style
 from llmbench.errors import ConfigError
+from tests.run_folders import write_run_folder
 
 FIGURES = sorted((Path(__file__).parents[1] / "reports" / "example" / "figures").glob("*-01-*.svg"))
 GREEN, AMBER, INK, WHITE = (0x17, 0x72, 0x4A), (0x7D, 0x52, 0x00), (0x1D, 0x21, 0x27), (255, 255, 255)
@@ -55,6 +58,35 @@ def test_a_part_has_the_hue_of_its_state(state, hue):
 @pytest.mark.parametrize("name", ["小さなモデル", "<b>&\"'", "x" * 5000, "\ud800\x00\u202e", "]]><script>"])
 def test_any_name_is_drawn(name):
     assert colours(picture(differences(name)))[GREEN] > 100
+
+
+def test_the_report_draws_each_figure_in_its_language_and_leaves_no_older_one(tmp_path):
+    run = write_run_folder(tmp_path, samples=12).run_dir
+    figures_of = run / "figures"
+    figures_of.mkdir()
+    for old in ("gone-01-x.png", "gone-01-x.ja.png", "gone-01-x.svg"):
+        (figures_of / old).write_bytes(b"old")
+    done = CliRunner().invoke(app, ["report", str(run), "--lang", "ja", "--png"])
+    assert done.exit_code == 0, done.output
+    drawn = {path.stem for path in figures_of.glob("*.ja.png")}
+    assert drawn == {path.stem for path in figures_of.glob("*.ja.svg")}
+    assert len(drawn) >= 8
+    assert sorted(path.name for path in figures_of.glob("gone*")) == ["gone-01-x.png", "gone-01-x.svg"]
+    for path in figures_of.glob("*.ja.png"):
+        svg = path.with_suffix(".svg").read_text(encoding="utf-8")
+        assert draw_png(svg) == path.read_bytes()
+    assert CliRunner().invoke(app, ["report", str(run), "--lang", "ja"]).exit_code == 0
+    assert [path.name for path in figures_of.glob("*.png")] == ["gone-01-x.png"]
+
+
+def test_without_the_package_the_report_is_left_as_it_was(tmp_path, monkeypatch):
+    run = write_run_folder(tmp_path, samples=12).run_dir
+    monkeypatch.setitem(sys.modules, "resvg_py", None)
+    before = sorted(path.name for path in run.iterdir())
+    refused = CliRunner().invoke(app, ["report", str(run), "--png"])
+    assert refused.exit_code == 1
+    assert "llmbench[png]" in refused.stderr
+    assert sorted(path.name for path in run.iterdir()) == before
 
 
 def test_the_flat_style_leaves_nothing_that_the_library_does_not_know():

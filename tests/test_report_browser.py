@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 from collections.abc import Iterator
 
 import pytest
+from markdown_it import MarkdownIt
 
 from llmbench.analytics.render import render_report
 from llmbench.display import wording
@@ -16,6 +18,12 @@ from tests.test_render import PAYLOADS
 pytestmark = pytest.mark.browser
 
 _NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
+_MARKDOWN_TAGS = set(
+    re.findall(
+        r"\w+",
+        "h1 h2 h3 p strong em code pre ul li table thead tbody tr th td blockquote details summary br hr",
+    )
+)
 # Runs before anything on the page can: a script that gets through shows here even if it hides its traces.
 _WATCH = """
 window.__pwned = [];
@@ -88,15 +96,16 @@ class Visit:
         for summary in self.page.query_selector_all("summary")[:4]:
             summary.click()
             summary.click()
-        for link in self.page.query_selector_all("a"):
-            link.click()
+        for link in self.page.query_selector_all("a[href^='#']"):
+            link.dispatch_event("click")  # one may be out of sight until it has the focus
         for figure in self.page.query_selector_all("svg.figure"):
             figure.hover()
         self.page.wait_for_timeout(100)
 
 
-def test_no_payload_runs_loads_or_breaks_out(browser, hostile):
-    with Visit(browser, hostile / "report.html") as visit:
+@pytest.mark.parametrize("name", ["report.html", "report.ja.html"])
+def test_no_payload_runs_loads_or_breaks_out(browser, hostile, name):
+    with Visit(browser, hostile / name) as visit:
         visit.poke()
         page = visit.page
         assert page.evaluate("document.documentElement.dataset.pwn") is None
@@ -109,6 +118,36 @@ def test_no_payload_runs_loads_or_breaks_out(browser, hostile):
         text = page.evaluate("document.body.textContent")
         for payload in PAYLOADS:
             assert wording.visible(payload) in text
+
+
+# Tags, attributes, and the words outside of code: in code no host looks for names or numbers.
+_MARKDOWN = """() => {
+  const all = [...document.body.querySelectorAll("*")];
+  const found = [all.map(e => e.localName), all.flatMap(e => e.getAttributeNames())];
+  document.querySelectorAll("code").forEach(e => e.remove());
+  return [...found, document.body.textContent];
+}"""
+
+
+@pytest.mark.parametrize("name", ["summary.md", "summary.ja.md", "report.md", "report.ja.md"])
+def test_markdown_shown_as_a_page_holds_nothing_of_a_strangers(browser, hostile, tmp_path, name):
+    """Rendered as a host does that lets HTML through, makes links of addresses, and has no policy at all."""
+    text = (hostile / name).read_text(encoding="utf-8")
+    html = MarkdownIt("gfm-like", {"html": True, "linkify": True}).render(text)
+    (tmp_path / "page.html").write_text(f"<!doctype html><meta charset=utf-8>{html}", encoding="utf-8")
+    with Visit(browser, tmp_path / "page.html") as visit:
+        page = visit.page
+        visit.poke()
+        assert page.evaluate("document.documentElement.dataset.pwn") is None
+        assert page.evaluate("window.__pwned") == []
+        assert visit.said == []
+        assert visit.asked == [visit.url]
+        tags, attributes, shown = page.evaluate(_MARKDOWN)
+        assert set(tags) <= _MARKDOWN_TAGS
+        assert set(attributes) <= {"class", "style", "open"}  # language of code, alignment, a fold
+        if name.startswith("summary"):  # the other is read in a repository, where nobody is called
+            assert not re.search(r"(?<!\w)@team\b", shown)
+            assert not re.search(r"(?<![\w&])#1\b", shown)
 
 
 def test_the_policy_itself_stops_a_script_that_gets_through(browser, hostile, tmp_path):
@@ -125,11 +164,13 @@ def test_the_policy_itself_stops_a_script_that_gets_through(browser, hostile, tm
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_figures_alone_run_nothing(browser, hostile, scheme):
-    for path in sorted((hostile / "figures").iterdir()):
-        with Visit(browser, path, scheme=scheme) as visit:
+    first, *others = sorted((hostile / "figures").iterdir())
+    with Visit(browser, first, scheme=scheme) as visit:
+        for path in [first, *others]:
+            visit.page.goto(path.as_uri())
             assert visit.page.evaluate("document.documentElement.dataset.pwn") is None
-            assert visit.said == []
-            assert visit.asked == [visit.url]
+        assert visit.said == []
+        assert set(visit.asked) == {path.as_uri() for path in [first, *others]}
 
 
 @pytest.mark.parametrize("width", [360, 400, 768, 1200])

@@ -10,6 +10,7 @@ from typing import Any, Final
 
 from llmbench.analytics.json_objects import as_number
 from llmbench.display import wording
+from llmbench.display.language import mark, say
 
 Rows = Sequence[Mapping[str, Any]]
 
@@ -17,14 +18,21 @@ LEVEL: Final = 0.95
 """Of the interval of a median."""
 _MOST: Final = 1e12
 _HEADINGS: Final = {
-    "image": ("Pictures", "Valid", "Shape obeyed", "Caption legible", "Contrast, median", "Size, median"),
+    "image": (
+        mark("Pictures"),
+        mark("Valid"),
+        mark("Shape obeyed"),
+        mark("Caption legible"),
+        mark("Contrast, median"),
+        mark("Size, median"),
+    ),
     "speech": (
-        "Narrations",
-        "Real-time factor, median",
-        "Seconds a character, median",
-        "Clipped",
-        "Silent",
-        "Heard again",
+        mark("Narrations"),
+        mark("Real-time factor, median"),
+        mark("Seconds a character, median"),
+        mark("Clipped"),
+        mark("Silent"),
+        mark("Heard again"),
     ),
 }
 
@@ -44,7 +52,7 @@ class FigureRow:
 
 def figure_headings(modality: str) -> Sequence[str]:
     """The headings of the figures of image or speech."""
-    return _HEADINGS[modality]
+    return [say(heading) for heading in _HEADINGS[modality]]
 
 
 def figure_rows(modality: str, model: str, rows: Rows) -> list[FigureRow]:
@@ -64,7 +72,7 @@ def figure_rows(modality: str, model: str, rows: Rows) -> list[FigureRow]:
 
 def _row(modality: str, model: str, lang: str, rows: Rows) -> FigureRow:
     answered = [row for row in rows if row["answer"] is not None]
-    came = (wording.number(len(answered)), f"of {wording.number(len(rows))}")
+    came = (wording.number(len(answered)), say("of {calls}", calls=wording.number(len(rows))))
     cells = _of_pictures(rows, answered) if modality == "image" else _of_sounds(answered)
     return FigureRow(model, lang, [came, *cells])
 
@@ -104,7 +112,8 @@ def _mean(values: Sequence[float], digits: int = 1) -> tuple[str, str]:
     """A mean share in percent, and over how many."""
     if not values:
         return wording.MISSING, ""
-    return f"{100 * fmean(values):.{digits}f} %", f"mean of {wording.number(len(values))}"
+    mean = wording.percent(f"{100 * fmean(values):.{digits}f}")
+    return mean, say("mean of {n}", n=wording.number(len(values)))
 
 
 def _middle(rows: Rows, figure: Any, words: Any) -> tuple[str, str]:
@@ -117,7 +126,7 @@ def _middle(rows: Rows, figure: Any, words: Any) -> tuple[str, str]:
     if not values:
         return wording.MISSING, ""
     bounds = median_interval(values)
-    return words(median(values)), "" if bounds is None else f"{words(bounds[0])} to {words(bounds[1])}"
+    return words(median(values)), "" if bounds is None else wording.span(words(bounds[0]), words(bounds[1]))
 
 
 def median_interval(values: Sequence[float], level: float = LEVEL) -> tuple[float, float] | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
@@ -43,6 +43,18 @@ def show_media(run_dir: Path, media: Mapping[int, MediaTask], most: int = PAGE_B
         pages[number], used = _page(run_dir / FOLDER, task, most // (len(media) - place))
         most -= used
     return pages
+
+
+def told_by(pages: Mapping[int, MediaPage], media: Mapping[int, MediaTask]) -> dict[int, MediaPage]:
+    """The same pictures and sounds beside the words of another story of the run, in its language."""
+    samples = {number: {each.sample_id: each for each in task.samples} for number, task in media.items()}
+    return {
+        number: replace(
+            page,
+            examples=[replace(each, sample=samples[number][each.sample.sample_id]) for each in page.examples],
+        )
+        for number, page in pages.items()
+    }
 
 
 def _page(folder: Path, task: MediaTask, room: int) -> tuple[MediaPage, int]:

@@ -15,6 +15,7 @@ from llmbench.analytics.media_figures import FigureRow, figure_headings, figure_
 from llmbench.analytics.task_story import TaskStory, checked_language
 from llmbench.analytics.warehouse import Warehouse
 from llmbench.display import wording
+from llmbench.display.language import say
 
 MODALITIES: Final = ("image", "speech")
 SAMPLES_SHOWN: Final = 8
@@ -31,7 +32,8 @@ class MediaAnswer:
     Attributes:
         file: the name that the answer gives its file, unchecked; None without an answer.
         facts: what was measured of it, a short line each.
-        trouble: why there is no picture or sound to show; empty where there is one.
+        trouble: why there is no picture or sound to show, in English until it is shown; empty where there
+            is one.
     """
 
     model: str
@@ -183,23 +185,32 @@ def _object(text: object) -> Facts:
 
 def _picture_facts(answer: Facts, prompt: str) -> list[str]:
     width, height = measured(answer["width"]), measured(answer["height"])
-    about = [] if width is None or height is None else [f"{width:,.0f} × {height:,.0f} pixels"]
+    about = (
+        []
+        if width is None or height is None
+        else [say("{width} × {height} pixels", width=f"{width:,.0f}", height=f"{height:,.0f}")]
+    )
     about += _if_known(measured(answer["bytes"]), wording.size)
-    about += _if_known(measured(answer["contrast"]), lambda value: f"contrast {value:.2f}")
-    about += _if_known(measured(answer["seed"]), lambda _: f"seed {answer['seed']}")
+    about += _if_known(
+        measured(answer["contrast"]), lambda value: say("contrast {value}", value=f"{value:.2f}")
+    )
+    about += _if_known(measured(answer["seed"]), lambda _: say("seed {seed}", seed=answer["seed"]))
     revised = answer["revised_prompt"]
     is_revised = isinstance(revised, str) and revised.strip() not in ("", prompt.strip())
-    asked = f"asked as: {wording.excerpt(' '.join(str(revised).split()), _LABEL_CHARACTERS)}"
+    short = wording.excerpt(" ".join(str(revised).split()), _LABEL_CHARACTERS)
+    asked = say("asked as: {prompt}", prompt=short)
     return _lines(" · ".join(about), asked if is_revised else "")
 
 
 def _sound_facts(answer: Facts) -> list[str]:
-    about = _if_known(measured(answer["duration_s"]), lambda value: f"{value:,.1f} s")
+    about = _if_known(measured(answer["duration_s"]), lambda value: say("{value} s", value=f"{value:,.1f}"))
     about += _if_known(measured(answer["rate_hz"]), lambda value: f"{value / 1000:g} kHz")
     about += _if_known(measured(answer["bytes"]), wording.size)
-    heard = _if_known(measured(answer["real_time_factor"]), lambda value: f"real-time factor {value:.2f}")
-    heard += _if_known(measured(answer["clipped"]), lambda value: f"clipped {wording.share(value)}")
-    heard += _if_known(measured(answer["silence"]), lambda value: f"silent {wording.share(value)}")
+    factor = measured(answer["real_time_factor"])
+    clipped, silence = measured(answer["clipped"]), measured(answer["silence"])
+    heard = _if_known(factor, lambda value: say("real-time factor {value}", value=f"{value:.2f}"))
+    heard += _if_known(clipped, lambda value: say("clipped {share}", share=wording.share(value)))
+    heard += _if_known(silence, lambda value: say("silent {share}", share=wording.share(value)))
     return _lines(" · ".join(about), " · ".join(heard))
 
 
@@ -215,4 +226,4 @@ def _score_facts(details: Mapping[str, Any]) -> list[str]:
     """What the score is made of, in points of 100."""
     parts = [(name, measured(value)) for name, value in details.items()][:_DETAILS]
     told = [f"{name} {wording.score(value)}" for name, value in parts if value is not None]
-    return [f"scored: {', '.join(told)}"] if told else []
+    return [say("scored: {points}", points=wording.listed(told))] if told else []

@@ -11,6 +11,7 @@ from llmbench.analytics.json_objects import as_number
 from llmbench.analytics.task_story import Candidate, TaskStory
 from llmbench.display import figures, wording
 from llmbench.display.evidence_figures import EvidencePath, draw_evidence, draw_paired
+from llmbench.display.language import say
 from llmbench.display.planning_figures import FrontierSpot, draw_frontier
 
 
@@ -44,7 +45,7 @@ def draw_strip(candidate: Candidate | None, margin: float) -> Element | None:
 
 
 def _reference(task: TaskStory) -> str:
-    return task.current.model if task.current else "the current model"
+    return task.current.model if task.current else say("the current model")
 
 
 def _paired(task: TaskStory, margin: float) -> tuple[str, Element | None]:
@@ -59,9 +60,10 @@ def _paired(task: TaskStory, margin: float) -> tuple[str, Element | None]:
         margin=margin,
         key=f"paired-{task.number}",
     )
-    caption = (
-        f"Paired differences of {decisive.model}, one for each independent unit: all that its evidence rests "
-        "on. A mean right of the dashed margin is allowed; the next picture tells whether it is proved."
+    caption = say(
+        "Paired differences of {model}, one for each independent unit: all that its evidence rests on. A "
+        "mean right of the dashed margin is allowed; the next picture tells whether it is proved.",
+        model=decisive.model,
     )
     return caption, svg
 
@@ -75,7 +77,7 @@ def _evidence(task: TaskStory) -> tuple[str, Element | None]:
         if (points := _points(each.facts["path"])) and points[-1][0] > 0
     ]
     svg = draw_evidence(paths, threshold=task.threshold, key=f"evidence-{task.number}")
-    caption = (
+    caption = say(
         "Evidence that a candidate loses less than the margin, after each batch of prompts. It may be looked "
         "at any time: a path that has once crossed the green line is proved."
     )
@@ -97,7 +99,7 @@ def _differences(task: TaskStory, margin: float) -> tuple[str, Element | None]:
         margin=margin,
         key=f"difference-{task.number}",
     )
-    caption = (
+    caption = say(
         "Quality difference with its always-valid interval. An interval wholly right of the dashed margin is "
         "proven."
     )
@@ -112,7 +114,7 @@ def _frontier(task: TaskStory, margin: float) -> tuple[str, Element | None]:
         hull=(),
         key=f"frontier-{task.number}",
     )
-    caption = (
+    caption = say(
         "Quality, cost and p95 latency. Up and left is better. Upright lines: interval of the quality; level "
         "lines: interval of the cost against the current model's; dashed: current quality less the margin."
     )

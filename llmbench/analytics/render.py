@@ -1,74 +1,42 @@
-"""Run folder -> report.html, report.md and figures/*.svg: the same inputs give the same bytes.
+"""Run folder -> report.html, report.md, summary.md and figures/*.svg: the same inputs give the same bytes.
 
-Everything shown passes two doors that no template can leave open: `visible` (control characters, hidden
-marks) and then the escaping of the format, HTML or Markdown. The page needs no script and no network.
+Each language has its own: report.ja.html, and so on. Everything shown passes two doors that no template can
+leave open: `visible` (control characters, hidden marks) and then the escaping of the format, HTML or
+Markdown. The page needs no script and no network.
 """
 
 from __future__ import annotations
 
-import math
-import os
 import shlex
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
-from llmbench.analytics.media_pages import PAGE_BYTES, MediaPage, show_media
+from llmbench.analytics.media_pages import PAGE_BYTES, MediaPage, show_media, told_by
 from llmbench.analytics.pictures import Picture, draw_strip, draw_task
 from llmbench.analytics.story import Story, read_story
-from llmbench.analytics.task_story import LANGUAGES, Candidate
+from llmbench.analytics.summary import render_summary
+from llmbench.analytics.task_story import Candidate
+from llmbench.analytics.templating import TEMPLATES, Plain, environment, page_name
 from llmbench.analytics.warehouse import open_warehouse
 from llmbench.display import figures, wording
+from llmbench.display.language import ENGLISH, LANGUAGES, known_language, say, speaking, spoken
+from llmbench.display.png import draw_png
+from llmbench.errors import WarehouseError
+from llmbench.own_files import own_folder, write_beside
 
 if TYPE_CHECKING:
-    from jinja2 import Environment
-
-TEMPLATES: Final = Path(__file__).parent / "templates"
+    from markupsafe import Markup
 
 
-def stake(evidence: float | None) -> str:
-    """How often a stake grew, in few digits."""
-    if evidence is None:
-        return wording.MISSING
-    if evidence >= 1e6:
-        return "over a million"
-    return wording.number(evidence, 0 if evidence >= 10 else 1)
-
-
-def goal(threshold: float | None) -> str:
-    """How often a stake must grow: the next whole number, as a threshold is reached and not rounded to."""
-    return wording.MISSING if threshold is None else wording.number(math.ceil(threshold - 1e-6))
-
-
-_FILTERS: Final[Mapping[str, Callable[..., str]]] = {
-    "money": wording.money,
-    "share": wording.share,
-    "points": wording.score,
-    "plain": wording.plain,
-    "change": wording.change,
-    "points_interval": wording.score_interval,
-    "change_interval": wording.change_interval,
-    "duration": wording.duration,
-    "duration_interval": wording.duration_interval,
-    "ratio": wording.ratio,
-    "rate": wording.rate,
-    "number": wording.number,
-    "count_of": wording.count,
-    "size": wording.size,
-    "stake": stake,
-    "goal": goal,
-    "language": lambda tag: LANGUAGES.get(str(tag), str(tag)),
-}
-
-
-class _Plain(str):
-    """Text of our own that is Markdown already."""
-
-    __slots__ = ()
-
-
-def render_report(run_dir: Path, *, extras: Mapping[str, Any] | None = None) -> Path:
-    """Write report.html, report.md and figures/*.svg into a run folder; return the path of report.html.
+def render_report(
+    run_dir: Path,
+    *,
+    extras: Mapping[str, Any] | None = None,
+    languages: Sequence[str] = tuple(LANGUAGES),
+    with_png: bool = False,
+) -> Path:
+    """Write the report, its summary and figures/*.svg into a run folder; return the path of the first page.
 
     Reads plan.json, results.jsonl, recommendation.json, and judgements.jsonl, labels.jsonl, extras.json and
     the files in media/ where they are there, and nothing else.
@@ -77,22 +45,37 @@ def render_report(run_dir: Path, *, extras: Mapping[str, Any] | None = None) -> 
         run_dir: the run folder.
         extras: descriptive tables by name (ranking, aiq, holm, slices), each a list of objects; extras.json
             of the folder if None.
+        languages: tags of the languages to write in, each once. The pages of one call link to each other.
+        with_png: write each figure as PNG too, with the colours of the light page.
 
     Raises:
-        WarehouseError: one of the first three is missing, or one of all cannot be read.
+        ConfigError: there is no such language, or the package that draws PNG is not installed.
+        WarehouseError: one of the first three is missing, one of all cannot be read, or the report cannot be
+            written; also where `figures` is a link to another folder.
     """
+    tags = [known_language(tag) for tag in dict.fromkeys(languages)]
+    media: dict[int, MediaPage] | None = None
     with open_warehouse(run_dirs=[run_dir]) as warehouse:
-        story = read_story(run_dir, warehouse, extras=extras)
-    pictures = _draw(story)
-    folder = run_dir / "figures"
-    folder.mkdir(exist_ok=True)
-    for stale in folder.glob("*.svg"):
-        stale.unlink()
-    for name, svg in _standalone(pictures).items():
-        _write(folder / f"{name}.svg", svg)
-    _write(run_dir / "report.md", render_markdown(story))
-    _write(run_dir / "report.html", render_html(story, pictures, show_media(run_dir, story.media)))
-    return run_dir / "report.html"
+        for tag in tags:
+            with speaking(tag):
+                story = read_story(run_dir, warehouse, extras=extras)
+                if media is None:  # the same thumbnails and sounds serve each language
+                    media = show_media(run_dir, story.media)
+                others = [other for other in tags if other != tag]
+                _write_report(run_dir, story, told_by(media, story.media), others, with_png=with_png)
+    return run_dir / page_name(tags[0])
+
+
+def summarize(run_dir: Path, language: str = ENGLISH) -> str:
+    """The Markdown of a run's summary, sized for the text of a pull request. Writes nothing.
+
+    Raises:
+        ConfigError: there is no such language.
+        WarehouseError: as in `render_report`.
+    """
+    with speaking(language), open_warehouse(run_dirs=[run_dir]) as warehouse:
+        story = read_story(run_dir, warehouse)
+        return render_summary(story, _commands(story))
 
 
 def draw_figures(run_dir: Path, recommendation: Mapping[str, Any] | None = None) -> dict[str, str]:
@@ -109,6 +92,33 @@ def draw_figures(run_dir: Path, recommendation: Mapping[str, Any] | None = None)
         return _standalone(_draw(read_story(run_dir, warehouse, recommendation)))
 
 
+def _write_report(
+    run_dir: Path, story: Story, media: Mapping[int, MediaPage], others: Sequence[str], *, with_png: bool
+) -> None:
+    """Write what a report has in the spoken language."""
+    tag, pictures = spoken(), _draw(story)
+    _write_figures(run_dir / "figures", _standalone(pictures), with_png=with_png)
+    _write(run_dir / page_name(tag, "summary.md"), render_summary(story, _commands(story)))
+    _write(run_dir / page_name(tag, "report.md"), render_markdown(story))
+    _write(run_dir / page_name(tag), render_html(story, pictures, media, others))
+
+
+def _write_figures(folder: Path, drawn: Mapping[str, str], *, with_png: bool) -> None:
+    """Write the figures of the spoken language, and nothing stays of those that an older report left."""
+    pngs = {name: draw_png(svg) for name, svg in drawn.items()} if with_png else {}
+    try:
+        own_folder(folder)
+    except OSError as error:
+        raise WarehouseError(f"{folder} cannot be used: {error.strerror}") from error
+    for path in [*folder.glob("*.svg"), *folder.glob("*.png")]:
+        if (path.suffixes[:-1] or [f".{ENGLISH}"])[-1] == f".{spoken()}":
+            path.unlink()
+    for name, svg in drawn.items():
+        _write(folder / page_name(spoken(), f"{name}.svg"), svg)
+    for name, png in pngs.items():
+        _write(folder / page_name(spoken(), f"{name}.png"), png)
+
+
 def _draw(story: Story) -> dict[int, list[Picture]]:
     return {task.number: draw_task(task, story.header["margin"] or 0.0) for task in story.tasks}
 
@@ -119,69 +129,73 @@ def _standalone(pictures: Mapping[int, Sequence[Picture]]) -> dict[str, str]:
 
 
 def render_html(
-    story: Story, pictures: Mapping[int, Sequence[Picture]], media: Mapping[int, MediaPage] | None = None
+    story: Story,
+    pictures: Mapping[int, Sequence[Picture]],
+    media: Mapping[int, MediaPage] | None = None,
+    others: Sequence[str] = (),
 ) -> str:
-    """The page of a story; `pictures` are the drawn figures and `media` the examples, by task number."""
+    """The page of a story in the spoken language.
+
+    Args:
+        story: what is told, read in the same language.
+        pictures: the drawn figures by task number.
+        media: the examples of pictures or sounds by task number.
+        others: tags of the languages whose pages lie beside this one.
+    """
     from markupsafe import Markup
 
-    page = _environment(is_html=True)
     drawn = {
         number: [(each.caption, Markup(figures.inline(each.svg))) for each in several]  # noqa: S704 - own SVG
         for number, several in pictures.items()
     }
-    style = figures.style() + (TEMPLATES / "report.css").read_text(encoding="utf-8")
 
     def strip(candidate: Candidate | None) -> Markup:
         svg = draw_strip(candidate, story.header["margin"] or 0.0)
         return Markup("" if svg is None else figures.inline(svg))  # noqa: S704 - an SVG of numbers alone
 
-    return page.get_template("report.html.j2").render(
-        story=story,
-        figures=drawn,
-        media=media or {},
-        page_bytes=PAGE_BYTES,
-        strip=strip,
-        style=Markup(style),  # noqa: S704 - the packaged style sheets
-        commands=_commands(story),
+    return (
+        environment("html")
+        .get_template("report.html.j2")
+        .render(
+            story=story,
+            lang=spoken(),
+            others=[(tag, LANGUAGES[tag]) for tag in others],
+            figures=drawn,
+            media=media or {},
+            page_bytes=PAGE_BYTES,
+            strip=strip,
+            style=_style(),
+            fewest=_fewest(story),
+            commands=_commands(story),
+        )
     )
+
+
+def _style() -> Markup:
+    """The packaged style sheets, with that of the spoken language where it has one."""
+    from markupsafe import Markup
+
+    sheets = [figures.style(), (TEMPLATES / "report.css").read_text(encoding="utf-8")]
+    own = TEMPLATES / page_name(spoken(), "report.css")
+    if spoken() != ENGLISH and own.is_file():
+        sheets.append(own.read_text(encoding="utf-8"))
+    return Markup("".join(sheets))  # noqa: S704 - the packaged style sheets
+
+
+def _fewest(story: Story) -> list[str]:
+    """The fewest units that can prove the margin, for each number of candidates."""
+    text = "{units} independent units (for {candidates})"
+    return [
+        say(text, units=wording.number(units), candidates=wording.count(rivals, "candidate"))
+        for rivals, units in story.fewest
+    ]
 
 
 def render_markdown(story: Story) -> str:
-    """The summary of a story, fit for the text of a pull request."""
-    return (
-        _environment(is_html=False)
-        .get_template("report.md.j2")
-        .render(story=story, commands=[_Plain(each) for each in _commands(story)])
-    )
-
-
-def _environment(*, is_html: bool) -> Environment:
-    """A template environment in which every plain string is made visible and escaped by default."""
-    from jinja2 import Environment, FileSystemLoader, StrictUndefined, Undefined
-    from markupsafe import Markup
-
-    def clean(value: object) -> object:
-        if isinstance(value, Markup | _Plain | Undefined):  # through their door already, or an error
-            return value
-        return wording.visible(str(value)) if is_html else wording.markdown(str(value))
-
-    made = Environment(
-        loader=FileSystemLoader(TEMPLATES),
-        autoescape=is_html,  # noqa: S701 - Markdown has its own escaping, in `clean`
-        undefined=StrictUndefined,
-        finalize=clean,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-    )
-    for name, words in _FILTERS.items():
-        made.filters[name] = words if is_html else _as_plain(words)
-    made.filters["language"] = _FILTERS["language"]
-    return made
-
-
-def _as_plain(words: Callable[..., str]) -> Callable[..., str]:
-    return lambda *args: _Plain(words(*args))
+    """The report of a story as Markdown in the spoken language, without pictures."""
+    commands = [Plain(each) for each in _commands(story)]
+    template = environment("markdown").get_template("report.md.j2")
+    return template.render(story=story, commands=commands, page=Plain(page_name(spoken())))
 
 
 def _commands(story: Story) -> list[str]:
@@ -198,8 +212,9 @@ def _commands(story: Story) -> list[str]:
     ]
 
 
-def _write(path: Path, text: str) -> None:
+def _write(path: Path, content: str | bytes) -> None:
     """Replace a file as a whole: a reader sees the old report or the new one."""
-    partial = path.with_name(f"{path.name}.partial")
-    partial.write_text(text, encoding="utf-8", newline="\n")
-    os.replace(partial, path)  # noqa: PTH105 - the atomic one
+    try:
+        write_beside(path, content if isinstance(content, bytes) else content.encode("utf-8"))
+    except OSError as error:
+        raise WarehouseError(f"{path} cannot be written: {error.strerror}") from error

@@ -17,11 +17,12 @@ from llmbench.analytics.extras import Extras, read_extras
 from llmbench.analytics.json_objects import as_number, as_object, as_objects, as_texts, read_object
 from llmbench.analytics.media_story import MODALITIES, MediaTask, read_media
 from llmbench.analytics.run_marts import RunMarts
-from llmbench.analytics.task_story import LANGUAGES, LanguageRow, TaskStory, tell_task
+from llmbench.analytics.task_story import LanguageRow, TaskStory, language_name, tell_task
 from llmbench.analytics.task_story import in_order as languages_in_order
 from llmbench.analytics.uncalled import Uncalled, tell_uncalled
 from llmbench.analytics.warehouse import Warehouse
 from llmbench.display import wording
+from llmbench.display.language import say
 
 LANGUAGE_GAP: Final = 0.10
 """A difference of mean scores between two languages that a reader is told of."""
@@ -90,11 +91,12 @@ def read_story(
     run_id = str(plan["run_id"] or run_dir.name)
     marts = RunMarts(warehouse, run_id)
     entries = as_objects(decided["tasks"])
-    tasks = [tell_task(number, entry, plan, marts) for number, entry in enumerate(entries, start=1)]
+    judge = as_object(decided["judge"])
+    tasks = [tell_task(number, entry, plan, marts, judge) for number, entry in enumerate(entries, start=1)]
     digest = hashlib.sha256((run_dir / "results.jsonl").read_bytes()).hexdigest()
     top = [row for task in tasks for row in task.language_rows if row.role]
     counted = warehouse.rows("select count(*) as n, count(*) filter (where is_pending) as p from stg_results")
-    uncalibrated = as_texts(as_object(decided["judge"])["uncalibrated_tasks"])
+    uncalibrated = as_texts(judge["uncalibrated_tasks"])
     resets = as_texts(plan["resets"])
     modality = plan["modality"] if plan["modality"] in MODALITIES else "text"
     declared = as_object({name: plan[name] for name in _DECLARED}) | as_object(decided["header"])
@@ -129,19 +131,23 @@ def read_story(
 
 def _headline(tasks: Sequence[TaskStory], uncalibrated: Sequence[str]) -> str:
     if not tasks:
-        return "No task was compared."
+        return say("No task was compared.")
     moved = sum(task.outcome == "promote" for task in tasks)
     replaced = sum(task.outcome == "demote" for task in tasks)
     unproven = sum(task.outcome == "inconclusive" for task in tasks)
     total = wording.count(len(tasks), "task")
-    parts = [f"{moved or 'None'} of {total} can move to a cheaper model."]
+    if moved:
+        parts = [say("{moved} of {total} can move to a cheaper model.", moved=moved, total=total)]
+    else:
+        parts = [say("None of {total} can move to a cheaper model.", total=total)]
     if replaced:
-        parts.append(f"For {replaced} the model in use should be replaced.")
+        parts.append(say("For {n} the model in use should be replaced.", n=replaced))
     if unproven:
-        parts.append(f"{wording.count(unproven, 'task')} would need more samples to tell.")
+        tasks_left = wording.count(unproven, "task")
+        parts.append(say("{tasks} would need more samples to tell.", tasks=tasks_left))
     if uncalibrated:
-        parts.append(f"Judge-scored, not calibrated: {', '.join(uncalibrated)}.")
-    return " ".join(parts)
+        parts.append(say("Judge-scored, not calibrated: {tasks}.", tasks=wording.listed(uncalibrated)))
+    return say(" ").join(parts)
 
 
 def _language_caveat(rows: Sequence[LanguageRow]) -> str | None:
@@ -150,13 +156,16 @@ def _language_caveat(rows: Sequence[LanguageRow]) -> str | None:
     for row in rows:
         means = [(mean, lang) for lang, (mean, _) in row.cells.items() if mean is not None]
         if len(means) > 1 and max(means)[0] - min(means)[0] >= LANGUAGE_GAP:
-            weak = LANGUAGES.get(min(means)[1], min(means)[1])
-            apart.append(f"{row.task} on {row.model} (weaker in {weak})")
+            weak = language_name(min(means)[1])
+            text = "{task} on {model} (weaker in {language})"
+            apart.append(say(text, task=row.task, model=row.model, language=weak))
     if not apart:
         return None
-    return (
-        f"A mean over languages hides differences of {100 * LANGUAGE_GAP:g} points or more: "
-        f"{'; '.join(apart)}. Read the column of a language before moving its traffic."
+    return say(
+        "A mean over languages hides differences of {points} points or more: {rows}. Read the column of a "
+        "language before moving its traffic.",
+        points=f"{100 * LANGUAGE_GAP:g}",
+        rows=say("; ").join(apart),
     )
 
 
@@ -166,16 +175,17 @@ def _warnings(
     found = []
     bad = warehouse.rows("select reason, count(*) as n from quarantine group by reason order by reason")
     if bad:
-        kinds = ", ".join(f"{row['reason']} {row['n']}" for row in bad)
+        kinds = wording.listed(f"{row['reason']} {row['n']}" for row in bad)
         lines = wording.count(sum(row["n"] for row in bad), "line")
-        found.append(f"{lines} of results.jsonl could not be used and are not counted: {kinds}.")
+        text = "{lines} of results.jsonl could not be used and are not counted: {kinds}."
+        found.append(say(text, lines=lines, kinds=kinds))
     declared = recommendation["evidence_sha256"]
     if declared and declared != digest:
-        found.append(
-            "results.jsonl is not the file that the verdicts were computed from; compute them again."
-        )
+        text = "results.jsonl is not the file that the verdicts were computed from; compute them again."
+        found.append(say(text))
     if pending:
-        found.append(f"{wording.count(pending, 'call')} of {rows:,} must be run again and are not counted.")
+        text = "{calls} of {rows} must be run again and are not counted."
+        found.append(say(text, calls=wording.count(pending, "call"), rows=f"{rows:,}"))
     return found
 
 

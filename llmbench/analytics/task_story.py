@@ -10,37 +10,43 @@ from typing import Any, Final
 from llmbench.analytics.json_objects import as_number, as_object, as_objects, as_texts
 from llmbench.analytics.run_marts import RunMarts
 from llmbench.display import wording
+from llmbench.display.decision_text import Said, finding_reason, limits_in_words, task_sentence
+from llmbench.display.language import ENGLISH, mark, say, spoken
+from llmbench.display.said_decision import SaidDecision, read_decision
 
 OUTCOMES: Final = {
-    "promote": "Move",
-    "demote": "Replace",
-    "keep": "Keep",
-    "inconclusive": "Not proven yet",
+    "promote": mark("Move"),
+    "demote": mark("Replace"),
+    "keep": mark("Keep"),
+    "inconclusive": mark("Not proven yet"),
 }
 STATES: Final = {
-    "promote": "proven",
-    "worse": "worse",
-    "slow": "too slow",
-    "costly": "no saving",
-    "unlikely": "unlikely",
-    "open": "open",
-    "reference": "current",
+    "promote": mark("proven"),
+    "worse": mark("worse"),
+    "slow": mark("too slow"),
+    "costly": mark("no saving"),
+    "unlikely": mark("unlikely"),
+    "open": mark("open"),
+    "reference": mark("current"),
 }
-LANGUAGES: Final = {"ja": "Japanese", "en": "English", "und": "unnamed"}
+LANGUAGES: Final = {"ja": mark("Japanese"), "en": mark("English"), "und": mark("unnamed")}
 _WHY_NOT: Final = {
-    "worse": "loses too much",
-    "slow": "is too slow",
-    "costly": "is not shown to be cheaper",
-    "unlikely": "is unlikely to be proved",
-    "promote": "is proved",
+    "worse": mark("{model} loses too much"),
+    "slow": mark("{model} is too slow"),
+    "costly": mark("{model} is not shown to be cheaper"),
+    "unlikely": mark("{model} is unlikely to be proved"),
+    "promote": mark("{model} is proved"),
 }
-_LIMITS: Final = {"floor": "quality floor", "slo": "latency limit"}
 _LANG: Final = re.compile(r"\A[a-z]{2,3}(-[A-Za-z0-9]{1,8}){0,3}\Z")
 
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """One model or chain on one task. `facts` is its row in recommendation.json, absent values as None."""
+    """One model or chain on one task.
+
+    `facts` is its row in recommendation.json, absent values as None; `word` is its state and `reason` why it
+    has it, both as they are told here.
+    """
 
     model: str
     arm: Sequence[str]
@@ -48,6 +54,7 @@ class Candidate:
     state: str
     word: str
     facts: Mapping[str, Any]
+    reason: str
     tokens_per_s: float | None
     mean_cpu_s: float | None
     throttled: int | None
@@ -109,11 +116,18 @@ class TaskStory:
         return self.proposed is not None and self.current is not None and self.proposed != self.current
 
 
-def tell_task(number: int, entry: Mapping[str, Any], plan: Mapping[str, Any], marts: RunMarts) -> TaskStory:
-    """Put together what is shown of one task of recommendation.json."""
+def tell_task(
+    number: int,
+    entry: Mapping[str, Any],
+    plan: Mapping[str, Any],
+    marts: RunMarts,
+    judge: Mapping[str, Any],
+) -> TaskStory:
+    """Put together what is shown of one task of recommendation.json; `judge` is the part of it so named."""
     name = str(entry["task"])
+    said = _said_anew(entry, judge)
     rows = as_objects(entry["candidates"])
-    candidates = [_tell_candidate(entry, row, as_object(plan["models"]), marts) for row in rows]
+    candidates = [_tell_candidate(entry, row, as_object(plan["models"]), marts, said) for row in rows]
     by_model = {each.model: each for each in candidates}
     current = by_model.get(str(entry["reference"]))
     proposed = by_model.get(str(entry["choice"] or entry["proposed_model"])) or current
@@ -127,8 +141,8 @@ def tell_task(number: int, entry: Mapping[str, Any], plan: Mapping[str, Any], ma
         name=name,
         tier=str(entry["tier"]),
         outcome=outcome if outcome in OUTCOMES else "keep",
-        verdict=OUTCOMES.get(outcome, outcome),
-        sentence=str(entry["sentence"] or ""),
+        verdict=say(OUTCOMES[outcome]) if outcome in OUTCOMES else outcome,
+        sentence=_sentence(entry, said),
         why_not=_why_not(entry, others, decisive) if proposed == current else "",
         facts=entry,
         plan=as_object(as_object(plan["tasks"])[name]),
@@ -153,6 +167,11 @@ def in_order(rows: Sequence[Mapping[str, Any]]) -> list[str]:
     return sorted({row["lang"] for row in rows}, key=lambda lang: (lang != "ja", lang == "und", lang))
 
 
+def language_name(tag: str) -> str:
+    """A language's name in the spoken one; a tag without one stays as it is."""
+    return say(LANGUAGES[tag]) if tag in LANGUAGES else tag
+
+
 def checked_language(name: str) -> str:
     """A row's language as a page may declare it; empty when it is unnamed or no language tag."""
     return name if name != "und" and _LANG.match(name) else ""
@@ -162,8 +181,38 @@ def _of_task(rows: Sequence[Mapping[str, Any]], task: str) -> list[Mapping[str, 
     return [row for row in rows if row["task"] == task]
 
 
+def _said_anew(entry: Mapping[str, Any], judge: Mapping[str, Any]) -> SaidDecision | None:
+    """The decision to tell in another language; None in English, whose sentences stand in the file."""
+    if spoken() == ENGLISH:
+        return None
+    judged, unchecked = (
+        entry["task"] in as_texts(judge[f"{kind}_tasks"]) for kind in ("judged", "uncalibrated")
+    )
+    return read_decision(entry, is_judged=judged, is_calibrated=not unchecked)
+
+
+def _sentence(entry: Mapping[str, Any], said: SaidDecision | None) -> str:
+    if said is None:
+        return str(entry["sentence"] or "")
+    names = ("task", "tier", "reference", "proposed_tier", "proposed_model")
+    return task_sentence(Said(*(str(entry[name]) for name in names)), said)
+
+
+def _reason(row: Mapping[str, Any], said: SaidDecision | None) -> str:
+    told = None if said is None else next((each for each in said.rows if each.name == row["model"]), None)
+    if said is not None and told is not None:
+        return say("{reason}.", reason=finding_reason(told, said))
+    if said is not None and row["state"] == "reference":
+        return say("what the task is routed to today")
+    return str(row["reason"] or "")
+
+
 def _tell_candidate(
-    entry: Mapping[str, Any], row: Mapping[str, Any], models: Mapping[str, Any], marts: RunMarts
+    entry: Mapping[str, Any],
+    row: Mapping[str, Any],
+    models: Mapping[str, Any],
+    marts: RunMarts,
+    said: SaidDecision | None,
 ) -> Candidate:
     model, state = str(row["model"]), str(row["state"])
     mart = as_object(marts.candidates.get((str(entry["task"]), model)))
@@ -173,8 +222,9 @@ def _tell_candidate(
         arm=as_texts(row["arm"]) or [model],
         label=str(as_object(models.get(model))["label"] or model),
         state=state if state in STATES else "open",
-        word="not needed" if is_left else STATES.get(state, state),
+        word=say("not needed") if is_left else say(STATES[state]) if state in STATES else state,
         facts=row,
+        reason=_reason(row, said),
         tokens_per_s=mart["tokens_per_s"],
         mean_cpu_s=mart["mean_cpu_s"],
         throttled=mart["throttled"],
@@ -192,21 +242,28 @@ def _nearest(others: Sequence[Candidate]) -> Candidate | None:
 
 def _why_not(entry: Mapping[str, Any], others: Sequence[Candidate], nearest: Candidate | None) -> str:
     """Why nothing changes, in a few words: from the outcome, and from the candidate that came nearest."""
-    missed = [_LIMITS.get(name, name) for name in as_texts(entry["limits_missed"])]
+    missed = as_texts(entry["limits_missed"])
     if missed:
-        return f"misses its {' and its '.join(missed)}; no candidate is proved"
+        return say("misses its {limits}; no candidate is proved", limits=limits_in_words(missed))
     if not others:
-        return "no other model was compared"
+        return say("no other model was compared")
     if nearest is None:
-        return "no candidate has a result yet"
+        return say("no candidate has a result yet")
     if nearest.state in _WHY_NOT:
-        return f"{nearest.model} {_WHY_NOT[nearest.state]}"
+        return say(_WHY_NOT[nearest.state], model=nearest.model)
     facts = nearest.facts
-    seen = f"{nearest.model} is not decided"
     if (evidence := as_number(facts["evidence"])) is not None and facts["threshold"]:
-        seen += f": evidence {wording.number(evidence)} of {wording.number(facts['threshold'])}"
+        text = "{model} is not decided: evidence {evidence} of {threshold}"
+        growth = {"evidence": wording.number(evidence), "threshold": wording.number(facts["threshold"])}
+        seen = say(text, model=nearest.model, **growth)
+    else:
+        seen = say("{model} is not decided", model=nearest.model)
     more = as_number(facts["needs_more"])
-    return seen if more is None else f"{seen}, about {wording.number(more)} prompts more"
+    return (
+        seen
+        if more is None
+        else say("{seen}, about {more} prompts more", seen=seen, more=wording.number(more))
+    )
 
 
 def _language_rows(
@@ -221,7 +278,7 @@ def _language_rows(
     rows = []
     for model in dict.fromkeys(model for each in candidates for model in each.arm):
         cells = {row["lang"]: (row["mean_score"], row["n"]) for row in language if row["model"] == model}
-        role = "now" if model in now else "proposed" if model in then else ""
+        role = say("now") if model in now else say("proposed") if model in then else ""
         rows.append(LanguageRow(task, model, role, cells))
     return rows
 

@@ -8,7 +8,6 @@ on no list here are taken out. The page's own policy forbids scripts and loading
 from __future__ import annotations
 
 import html
-import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -23,15 +22,22 @@ from nbformat.v4 import new_output
 
 from llmbench.display import traffic_figures_marks, wording
 from llmbench.errors import WarehouseError
+from llmbench.own_files import write_beside
 
 _REPORT_STYLE: Final = Path(__file__).parent / "templates" / "report.css"
 _OWN_STYLE: Final = """
 main { padding-top: clamp(1.5rem, 5vw, 3rem); padding-bottom: 3rem; }
 main > p, main > ul, main > pre { margin: .9rem 0; }
+pre { white-space: pre-wrap; }
 .scroll { width: fit-content; max-width: 100%; } .scroll table { width: auto; min-width: min(26rem, 100%); }
 .scroll p { padding: 0 1rem .6rem; margin: 0; color: var(--soft); font-size: .85rem; }
 .scroll th, .scroll td { padding: .4rem .8rem; }
 .pictures { grid-template-columns: repeat(auto-fit, minmax(min(24rem, 100%), 32rem)); align-items: start; }
+@media print {
+  .scroll table { font-size: 6.5pt; min-width: 0; }
+  .scroll th, .scroll td { padding: .2rem .3rem; } .scroll thead th { font-size: 6.3pt; }
+  .pictures { grid-template-columns: 1fr 1fr; }
+}
 """
 _PAGE: Final = """<!doctype html>
 <html lang="en">
@@ -63,6 +69,7 @@ _TEXT_TAGS: Final = frozenset(
 _OUTPUT_TAGS: Final = _TEXT_TAGS | {"div", "span", "small", "caption"}
 _HTML_ATTRIBUTES: Final = {"*": ["class"], "th": ["class", "scope", "colspan"], "td": ["class", "colspan"]}
 _GONE: Final = re.compile(r"<(style|script)\b.*?</\1\s*>", re.IGNORECASE | re.DOTALL)
+_HEADING: Final = re.compile(r"^#+[ \t]+(.+)$", re.MULTILINE)
 _SVG_TAGS: Final = frozenset(
     re.findall(r"\w+", "svg g title desc rect circle line polyline polygon path text tspan")
 )
@@ -97,22 +104,22 @@ def write_page(notebook: Path, page: Path, *, title: str = "Telemetry report") -
             f"{notebook}: no notebook to make a page of; run it first ({type(error).__name__})"
         ) from error
     text = page_text(nb, title=title)
-    partial = page.with_name(f"{page.name}.{os.getpid()}.tmp")
     try:
         page.parent.mkdir(parents=True, exist_ok=True)
-        partial.write_text(text, encoding="utf-8", errors="backslashreplace", newline="\n")
-        partial.replace(page)
+        write_beside(page, text.encode("utf-8", "backslashreplace"))
     except OSError as error:
-        partial.unlink(missing_ok=True)
         raise WarehouseError(f"{page} cannot be written: {error.strerror}") from error
     return page
 
 
 def page_text(nb: Any, *, title: str) -> str:  # nbformat's nodes are untyped
     """The page of an executed notebook, whose cells it takes over. The same notebook gives the same text."""
+    label = title
     for number, cell in enumerate(nb.cells):
+        if cell.cell_type == "markdown":
+            label = (_HEADING.findall(cell.source) or [label])[-1].strip()
         if cell.cell_type == "code":
-            found = [cleaned_output(each, f"c{number}-{at}") for at, each in enumerate(cell.outputs)]
+            found = [cleaned_output(each, f"c{number}-{at}", label) for at, each in enumerate(cell.outputs)]
             parts = [part for part in found if part]
             cell.outputs = [_as_html(_arranged(parts))] if parts else []
     nb.cells = [cell for cell in nb.cells if cell.cell_type in ("markdown", "code") and not _is_removed(cell)]
@@ -153,12 +160,13 @@ def cleaned_text(text: str) -> str:
     return str(bleach.clean(_GONE.sub("", text), tags=_TEXT_TAGS, attributes={}, strip=True))
 
 
-def cleaned_output(output: Mapping[str, Any], key: str) -> str:
+def cleaned_output(output: Mapping[str, Any], key: str, label: str = "Table") -> str:
     """One output as safe HTML; empty where no form of it can be shown.
 
     Args:
         output: A cell's output: a stream, an error, or data in several forms.
         key: Distinguishes the ids of its picture from those of the page's others.
+        label: Names its table for those who do not see what stands above it.
     """
     if output["output_type"] == "stream":
         return _pre(output["text"])
@@ -168,7 +176,7 @@ def cleaned_output(output: Mapping[str, Any], key: str) -> str:
     if "image/svg+xml" in data:
         return _picture(data["image/svg+xml"], key)
     if "text/html" in data:
-        return _table(data["text/html"])
+        return _table(data["text/html"], label)
     for kind in _IMAGES:
         if kind in data:
             inside = re.sub(r"[^A-Za-z0-9+/=]", "", data[kind])
@@ -182,11 +190,12 @@ def _pre(text: str) -> str:
     return f"<pre>{html.escape(shown)}</pre>" if shown else ""
 
 
-def _table(text: str) -> str:
+def _table(text: str, label: str) -> str:
     clean = str(bleach.clean(_GONE.sub("", text), tags=_OUTPUT_TAGS, attributes=_HTML_ATTRIBUTES, strip=True))
     if "<table" not in clean:
         return clean
-    return f'<div class="scroll" role="region" aria-label="Table" tabindex="0">{clean}</div>'
+    named = html.escape(wording.visible(label))
+    return f'<div class="scroll" role="group" aria-label="{named}" tabindex="0">{clean}</div>'
 
 
 def _picture(text: str, key: str) -> str:

@@ -45,7 +45,8 @@ class Table:
 
     def _repr_html_(self) -> str:
         kinds = [' class="num" style="text-align: right"' if right else "" for right in self.is_number]
-        head = "".join(f"<th{k}>{html.escape(h)}</th>" for h, k in zip(self.heads, kinds, strict=True))
+        named = zip(self.heads, kinds, strict=True)
+        head = "".join(f'<th scope="col"{kind}>{html.escape(head)}</th>' for head, kind in named)
         body = "".join(f"<tr>{self._row(cells, kinds)}</tr>" for cells in self.rows)
         if not self.rows:
             body = f'<tr><td colspan="{len(self.heads)}">nothing</td></tr>'

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from llmbench.analytics.json_objects import as_number, as_object, as_objects, as_texts
+from llmbench.display.decision_text import unneeded
+from llmbench.display.language import say
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,9 +93,9 @@ def _calls_row(task: Mapping[str, Any]) -> CallsRow:
 def _unfinished(task: Mapping[str, Any]) -> list[Unfinished]:
     choice, reference = task["choice"], task["reference"]
     why = (
-        "its trial had not ended when the calls stopped"
+        say("its trial had not ended when the calls stopped")
         if choice in (None, reference)
-        else f"{choice} was proved before its turn came"
+        else unneeded(str(choice))
     )
     return [
         Unfinished(str(task["task"]), str(row["model"]), int(as_number(row["n"]) or 0), why)

@@ -5,8 +5,9 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any, Final
 
-from llmbench.bench import decision_text
 from llmbench.bench.terms import arm_name
+from llmbench.display import decision_text
+from llmbench.display.said_decision import SaidDecision, read_decision
 
 if TYPE_CHECKING:
     from llmbench.bench.decision import Arms, Decision, Finding
@@ -17,14 +18,36 @@ _MOST_POINTS: Final = 200
 
 def decision_facts(decision: Decision) -> dict[str, Any]:
     """The JSON form of a decision. Every figure has six digits: the order of summing cannot show."""
+    facts = _figures(decision)
+    said = _said(facts, decision)
+    facts["paragraph"] = decision_text.paragraph(said)
+    for row, told in zip(facts["candidates"][1:], said.rows, strict=True):
+        row["reason"] = decision_text.finding_reason(told, said)
+    return facts
+
+
+def said_decision(decision: Decision) -> SaidDecision:
+    """A decision as its sentences need it."""
+    return _said(_figures(decision), decision)
+
+
+def _said(facts: dict[str, Any], decision: Decision) -> SaidDecision:
+    said = read_decision(facts, is_judged=decision.is_judged, is_calibrated=decision.is_calibrated)
+    if said is None:
+        raise ValueError("a decision has a model in use and terms")
+    return said
+
+
+def _figures(decision: Decision) -> dict[str, Any]:
+    """The JSON form, its paragraph and the candidates' reasons still empty."""
     rows = [
         arms_facts(decision.reference) | {"state": "reference", "reason": "what the task is routed to today"}
     ]
-    rows += [finding_facts(row, decision) for row in decision.why.values()]
+    rows += [finding_facts(row) for row in decision.why.values()]
     return {
         "outcome": decision.outcome,
         "choice": arm_name((decision.chosen or decision.reference).arm),
-        "paragraph": decision_text.paragraph(decision),
+        "paragraph": "",
         "terms": decision.terms.facts(),
         "side": _round(decision.terms.side),
         "budgets": list(decision.budgets),
@@ -60,8 +83,8 @@ def arms_facts(row: Arms) -> dict[str, Any]:
     }
 
 
-def finding_facts(row: Finding, decision: Decision) -> dict[str, Any]:
-    """A candidate's row."""
+def finding_facts(row: Finding) -> dict[str, Any]:
+    """A candidate's row, its reason still empty."""
     return arms_facts(row) | {
         "state": row.state,
         "was_tried_to_the_end": row.is_over,
@@ -76,7 +99,7 @@ def finding_facts(row: Finding, decision: Decision) -> dict[str, Any]:
         "claims": {name: _round(value) for name, value in row.claims.items()},
         "path": [[n, _round(value)] for n, value in _thinned(row.path)],
         "differences": [_round(value) for value in row.differences],
-        "reason": decision_text.finding_reason(row, decision),
+        "reason": "",
     }
 
 

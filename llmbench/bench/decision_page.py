@@ -6,8 +6,8 @@ import html
 from typing import TYPE_CHECKING, Final
 from xml.etree.ElementTree import Element
 
-from llmbench.bench import decision_text
-from llmbench.display import figures, wording
+from llmbench.bench.decision_facts import said_decision
+from llmbench.display import decision_text, figures, wording
 from llmbench.display.evidence_figures import EvidencePath, draw_evidence
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ _HEAD: Final = (
 
 def decision_html(decision: Decision) -> str:
     """The HTML of a decision. Every name is escaped."""
-    said = html.escape(wording.visible(decision_text.paragraph(decision)))
+    said = html.escape(wording.visible(decision_text.paragraph(said_decision(decision))))
     head = "".join(f"<th>{name}</th>" for name in _HEAD)
     rows = "".join(_row(decision, key) for key in decision.why)
     drawn = (_differences(decision), _evidence(decision))

@@ -26,6 +26,7 @@ from llmbench.display.figures import (
     ticks,
     write,
 )
+from llmbench.display.language import say
 
 _LEAST: Final = 0.01  # the lowest evidence shown; below it lies nothing that a decision could need
 _MOST_TOLD: Final = 1e6  # beyond this the words say "over"
@@ -83,17 +84,17 @@ def draw_evidence(paths: Sequence[EvidencePath], *, threshold: float, key: str) 
     last = max(1, *(n for each in paths for n, _ in each.points))
     up = Scale(_LEAST, max(3 * threshold, 10.0), bottom, 34, is_log=True)
     plane = Plane(Scale(0, last, 46, right), up)
-    svg = picture(bottom + 44, key, "Evidence over the prompts seen", _told(paths, threshold))
-    write(svg, 8, 13, "evidence, logarithmic", "f-soft", "start")
-    write(svg, right, bottom + 36, "prompts seen", "f-soft", "end")
+    svg = picture(bottom + 44, key, say("Evidence over the prompts seen"), _told(paths, threshold))
+    write(svg, 8, 13, say("evidence, logarithmic"), "f-soft", "start")
+    write(svg, right, bottom + 36, say("prompts seen"), "f-soft", "end")
     levels = [
         (tick, wording.number(tick, max(0, -round(math.log10(tick))))) for tick in log_ticks(_LEAST, up.stop)
     ]
     steps = [tick for tick in ticks(0, last, 5) if tick == round(tick)]
     draw_grid(svg, plane, [(step, wording.number(step)) for step in steps], levels)
     lines = (
-        (threshold, "f-goal", "f-good", f"proved at {threshold:,.6g}"),
-        (1.0, "f-zero", "f-soft", "no evidence"),
+        (threshold, "f-goal", "f-good", say("proved at {threshold}", threshold=f"{threshold:,.6g}")),
+        (1.0, "f-zero", "f-soft", say("no evidence")),
     )
     for level, kind, _, _ in lines:
         add(svg, "line", {"class": kind, "x1": 46, "x2": right, "y1": up(level), "y2": up(level)})
@@ -105,18 +106,24 @@ def draw_evidence(paths: Sequence[EvidencePath], *, threshold: float, key: str) 
 
 
 def _told(paths: Sequence[EvidencePath], threshold: float) -> str:
-    ends = "; ".join(
-        f"{each.name} {_stake(each.points[-1][1])} after {wording.count(each.points[-1][0], 'prompt')}"
+    ends = say("; ").join(
+        say(
+            "{name} {evidence} after {prompts}",
+            name=each.name,
+            evidence=_stake(each.points[-1][1]),
+            prompts=wording.count(each.points[-1][0], "prompt"),
+        )
         for each in paths
     )
-    return f"Evidence begins at 1; the claim is proved at {threshold:,.6g}. {ends}."
+    text = "Evidence begins at 1; the claim is proved at {threshold}. {ends}."
+    return say(text, threshold=f"{threshold:,.6g}", ends=ends)
 
 
 def _stake(wealth: float) -> str:
     if wealth < _LEAST:
-        return f"below {_LEAST}"
+        return say("below {n}", n=_LEAST)
     if wealth > _MOST_TOLD:
-        return f"over {wording.number(_MOST_TOLD)}"
+        return say("over {n}", n=wording.number(_MOST_TOLD))
     return wording.number(wealth, 0 if wealth >= 10 else 2)
 
 
@@ -183,16 +190,23 @@ def draw_paired(
     worse = sum(each < -_EQUAL for each in differences)
     same = len(differences) - better - worse
     mean = math.fsum(differences) / len(differences)
-    counts = (
-        f"better on {wording.number(better)}, same on {wording.number(same)}, "
-        f"worse on {wording.number(worse)} of {wording.number(len(differences))}"
+    counts = say(
+        "better on {better}, same on {same}, worse on {worse} of {n}",
+        better=wording.number(better),
+        same=wording.number(same),
+        worse=wording.number(worse),
+        n=wording.number(len(differences)),
     )
-    told = (
-        f"{candidate} against {reference}: {counts}. "
-        f"Mean {wording.change(mean)} points; margin {wording.change(-margin)} points."
+    told = say(
+        "{candidate} against {reference}: {counts}. Mean {mean} points; margin {margin} points.",
+        candidate=candidate,
+        reference=reference,
+        counts=counts,
+        mean=wording.change(mean),
+        margin=wording.change(-margin),
     )
     is_graded = any(min(abs(each), abs(abs(each) - 1)) > _EQUAL for each in differences)
-    svg = picture(288 if is_graded else 272, key, "Differences of scores, unit by unit", told)
+    svg = picture(288 if is_graded else 272, key, say("Differences of scores, unit by unit"), told)
     scale = Scale(-1.05, 1.05, 10, WIDTH - 10)
     write(svg, 10, 16, counts, "f-name", "start")
     heights = _heights(differences)
@@ -207,12 +221,13 @@ def draw_paired(
             "line",
             {"class": "f-tick", "x1": scale(tick), "x2": scale(tick), "y1": _FLOOR, "y2": _FLOOR + 4},
         )
-    write(svg, scale(-0.75), 242, "worse", "f-bad", "middle")
-    write(svg, scale(0.75), 242, "better", "f-good", "middle")
+    write(svg, scale(-0.75), 242, say("worse"), "f-bad", "middle")
+    write(svg, scale(0.75), 242, say("better"), "f-good", "middle")
     if is_graded:
-        note = "each bar is 10 points wide, the middle one from −5 to +5"
+        note = say("each bar is 10 points wide, the middle one from −5 to +5")
         write(svg, WIDTH / 2, 279, note, "f-soft", "middle")
-    text = f"points, {short(candidate, 22)} less {short(reference, 22)}"
+    names = {"candidate": short(candidate, 22), "reference": short(reference, 22)}
+    text = say("points, {candidate} less {reference}", **names)
     write(svg, WIDTH / 2, 263, text, "f-soft", "middle")
     return svg
 
@@ -261,8 +276,8 @@ def _write_counts(svg: Element, scale: Scale, heights: Sequence[int]) -> None:
 def _draw_marks(svg: Element, scale: Scale, mean: float, margin: float) -> None:
     """The mean and the margin, each with its words on the side away from the other one's line."""
     for value, y, kind, text, color in (
-        (mean, 38, "f-mean", f"mean {wording.change(mean)}", "f-name"),
-        (-margin, 56, "f-margin", f"margin −{wording.plain(margin)}", "f-bad"),
+        (mean, 38, "f-mean", say("mean {mean}", mean=wording.change(mean)), "f-name"),
+        (-margin, 56, "f-margin", say("margin −{margin}", margin=wording.plain(margin)), "f-bad"),
     ):
         x = scale(value)
         add(svg, "line", {"class": kind, "x1": x, "x2": x, "y1": y - 10, "y2": _FLOOR})

@@ -14,6 +14,7 @@ from typing import Final
 from xml.etree.ElementTree import Element, SubElement, tostring
 
 from llmbench.display import wording
+from llmbench.display.language import say
 
 WIDTH: Final = 460
 _CHAR: Final = 8.3  # mean width of a bold character at the labels' size, px, in the widest usual font
@@ -65,22 +66,25 @@ def draw_differences(
     scale = Scale(max(low * 1.08, -1.02), min(high * 1.08, 1.02), 8, WIDTH - 8)
     rows = [44 + 50 * at for at in range(len(intervals))]  # baseline of each row's text
     bottom = rows[-1] + 30
-    label = f"Quality difference to {reference}, in points"
-    told = "; ".join(
+    label = say("Quality difference to {reference}, in points", reference=reference)
+    told = say("; ").join(
         f"{each.name} {wording.change(each.middle)} ({wording.change_interval((each.low, each.high))})"
         for each in intervals
     )
-    svg = picture(bottom + 44, key, label, f"Margin {wording.change(-margin)} points. {told}.")
+    text = say("Margin {margin} points. {told}.", margin=wording.change(-margin), told=told)
+    svg = picture(bottom + 44, key, label, text)
     edge = scale(-margin)
     for tick in ticks(scale.start, scale.stop, 6):
         text = wording.number(100 * tick + 0.0).replace("-", "−")
         write(svg, scale(tick), bottom + 16, text, "f-soft", "middle")
-    write(svg, edge, 16, f"margin −{wording.plain(margin)}", "f-bad", "middle" if edge > 50 else "start")
+    limit = say("margin −{margin}", margin=wording.plain(margin))
+    write(svg, edge, 16, limit, "f-bad", "middle" if edge > 50 else "start")
     if scale(0) - edge > 110:
-        write(svg, scale(0), 16, "no difference", "f-soft", "middle")
+        write(svg, scale(0), 16, say("no difference"), "f-soft", "middle")
     for each, y in zip(intervals, rows, strict=True):
         _draw_interval(svg, scale, each, y, edge)
-    write(svg, WIDTH / 2, bottom + 36, f"points against {short(reference, 30)}", "f-soft", "middle")
+    unit = say("points against {reference}", reference=short(reference, 30))
+    write(svg, WIDTH / 2, bottom + 36, unit, "f-soft", "middle")
     return svg
 
 

@@ -35,6 +35,7 @@ from llmbench.display.figures import (
     ticks,
     write,
 )
+from llmbench.display.language import say
 
 _LEFT: Final = 46.0
 _RIGHT: Final = WIDTH - 10.0
@@ -102,13 +103,15 @@ def draw_frontier(
         return None
     plane = Plane(_cost_scale(spots, hull), _quality_scale(spots, hull))
     across, up = plane.across, plane.up
-    told = "; ".join(_spot_told(spot, reference) for spot in spots)
-    svg = picture(_BOTTOM + 44, key, "Quality against cost per 1,000 calls", f"{told}.")
+    told = say("; ").join(_spot_told(spot, reference) for spot in spots)
+    svg = picture(_BOTTOM + 44, key, say("Quality against cost per 1,000 calls"), say("{told}.", told=told))
     steps = log_ticks(across.start, across.stop) if across.is_log else ticks(across.start, across.stop, 5)
     levels = [(tick, wording.plain(tick)) for tick in ticks(up.start, min(up.stop, 1.0), 5)]
     draw_grid(svg, plane, [(tick, dollars(tick)) for tick in steps], levels)
-    write(svg, 8, 13, "quality, points of 100", "f-soft", "start")
-    unit = "US dollars per 1,000 calls" + (", logarithmic" if across.is_log else "")
+    write(svg, 8, 13, say("quality, points of 100"), "f-soft", "start")
+    unit = say("US dollars per 1,000 calls")
+    if across.is_log:
+        unit = say("US dollars per 1,000 calls, logarithmic")
     write(svg, _RIGHT, _BOTTOM + 36, unit, "f-soft", "end")
     taken: list[Box] = []
     if len(hull) > 1:
@@ -124,17 +127,22 @@ def draw_frontier(
     taken += _draw_crosses(svg, plane, spots, reference)
     _name_spots(svg, plane, spots, reference, taken)
     if is_shown:
-        label_line(svg, f"margin −{wording.plain(margin)}", (_LEFT, _RIGHT), edge, "f-bad", taken)
+        limit = say("margin −{margin}", margin=wording.plain(margin))
+        label_line(svg, limit, (_LEFT, _RIGHT), edge, "f-bad", taken)
     return svg
 
 
 def _spot_told(spot: FrontierSpot, reference: str) -> str:
-    name = f"{spot.name} (reference)" if spot.name == reference else spot.name
-    text = f"{name} {wording.score(spot.quality)} ({wording.score_interval((spot.low, spot.high))})"
-    text += f" at {wording.money(spot.cost)}"
+    name = say("{name} (reference)", name=spot.name) if spot.name == reference else spot.name
+    cost = wording.money(spot.cost)
     if spot.cost_low is not None and spot.cost_high is not None:
-        text += f" ({wording.money(spot.cost_low)} to {wording.money(spot.cost_high)})"
-    return text if spot.p95_ms is None else f"{text}, 95 % within {wording.duration(spot.p95_ms)}"
+        cost += f" ({wording.span(wording.money(spot.cost_low), wording.money(spot.cost_high))})"
+    facts = {"name": name, "quality": wording.score(spot.quality), "cost": cost}
+    facts["interval"] = wording.score_interval((spot.low, spot.high))
+    text = say("{name} {quality} ({interval}) at {cost}", **facts)
+    if spot.p95_ms is None:
+        return text
+    return say("{spot}, 95 % within {limit}", spot=text, limit=wording.duration(spot.p95_ms))
 
 
 def _cost_scale(spots: Sequence[FrontierSpot], hull: Sequence[Point]) -> Scale:
@@ -196,9 +204,9 @@ def _name_spots(
     for spot in spots:
         point = plane((spot.cost, spot.quality))
         name = short(spot.name, 20)
-        facts = ["reference"] if spot.name == reference else []
+        facts = [say("reference")] if spot.name == reference else []
         facts += [] if spot.p95_ms is None else [f"p95 {wording.duration(spot.p95_ms)}"]
-        below = ", ".join(facts)
+        below = wording.listed(facts)
         width = max(text_width(name), 0.9 * text_width(below))
         frame = (_LEFT, 18.0, WIDTH - 2.0, _BOTTOM - 2)
         label = place(*point, width, taken, frame=frame, lines=2 if below else 1)

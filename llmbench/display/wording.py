@@ -1,4 +1,4 @@
-"""How a report writes numbers and strangers' texts: pure functions from value to words.
+"""How a report writes numbers and strangers' texts: functions from value to words of the spoken language.
 
 Scores are on 0..1 and written as points of 100. A missing value is written as a dash, never as zero.
 """
@@ -6,15 +6,18 @@ Scores are on 0..1 and written as points of 100. A missing value is written as a
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Final
 
+from llmbench.display.language import ENGLISH, say, spoken
 from llmbench.visible import visible as visible  # noqa: PLC0414 - a wording of its own, needed below too
 
 MISSING: Final = "–"
 _MINUS: Final = "−"
 _MARKDOWN: Final = re.compile(r"([\\`*_\[\]#|~$!])")
 _LINK: Final = re.compile(r"(?i)\b(https?|ftp|mailto|xmpp)(:)|\b(www)(\.)")
+_ADDRESS: Final = re.compile(r"(?i)\b(https?|ftp|mailto|xmpp|www)(\\[:.])")
+_ISSUE: Final = re.compile(r"(?i)\b(gh)-(?=\d)")
 
 Interval = Sequence[float | None] | None
 
@@ -25,6 +28,16 @@ def markdown(text: str) -> str:
     flat = _MARKDOWN.sub(r"\\\1", flat.replace("&", "&amp;"))
     flat = _LINK.sub(lambda m: f"{m[1] or m[3]}\\{m[2] or m[4]}", flat)
     return flat.replace("<", "&lt;").replace(">", "&gt;").replace("@", "&#64;")
+
+
+def pull_request(text: str) -> str:
+    """The same for the text of a pull request, where even an escaped sign would name a person or an issue.
+
+    The host looks for `@name`, `#1`, `GH-1` and addresses in the text that is shown, after its Markdown was
+    read. An empty comment parts the sign from what follows and cannot be seen.
+    """
+    parted = markdown(text).replace("\\#", "\\#<!-- -->").replace("&#64;", "&#64;<!-- -->")
+    return _ADDRESS.sub(r"\1<!-- -->\2", _ISSUE.sub(r"\1<!-- -->-", parted))
 
 
 def money(usd: float | None) -> str:
@@ -43,7 +56,12 @@ def money(usd: float | None) -> str:
 
 def share(value: float | None) -> str:
     """A part of one in percent."""
-    return MISSING if value is None else f"{100 * value:.1f} %"
+    return MISSING if value is None else percent(f"{100 * value:.1f}")
+
+
+def percent(digits: str) -> str:
+    """Digits with the sign of a hundredth, as the language sets it."""
+    return say("{digits} %", digits=digits)
 
 
 def score(value: float | None) -> str:
@@ -67,12 +85,22 @@ def change(value: float | None) -> str:
 
 def score_interval(bounds: Interval) -> str:
     """Two scores: '70.1 to 83.0'; empty when unknown."""
-    return "" if not bounds else f"{score(bounds[0])} to {score(bounds[1])}"
+    return "" if not bounds else span(score(bounds[0]), score(bounds[1]))
 
 
 def change_interval(bounds: Interval) -> str:
     """Two differences: '-4.1 to +2.9', with true minus signs; empty when unknown."""
-    return "" if not bounds else f"{change(bounds[0])} to {change(bounds[1])}"
+    return "" if not bounds else span(change(bounds[0]), change(bounds[1]))
+
+
+def span(low: str, high: str) -> str:
+    """Two ends of an interval."""
+    return say("{low} to {high}", low=low, high=high)
+
+
+def listed(names: Iterable[str]) -> str:
+    """Names one after the other."""
+    return say(", ").join(names)
 
 
 def duration(ms: float | None) -> str:
@@ -90,13 +118,13 @@ def duration_interval(bounds: Interval) -> str:
         return ""
     low, high = bounds
     if high is None:
-        return "no upper limit" if low is None else f"{duration(low)}, no upper limit"
-    return f"{duration(low)} to {duration(high)}"
+        return say("no upper limit") if low is None else say("{low}, no upper limit", low=duration(low))
+    return span(duration(low), duration(high))
 
 
 def ratio(value: float | None) -> str:
     """A ratio of costs: '0.48x'."""
-    return MISSING if value is None else f"{value:.2f}×"
+    return MISSING if value is None else say("{n}×", n=f"{value:.2f}")
 
 
 def rate(value: float | None) -> str:
@@ -110,8 +138,10 @@ def number(value: float | None, digits: int = 0) -> str:
 
 
 def count(n: int, noun: str) -> str:
-    """'1 task', '3 tasks'."""
-    return f"{n:,} {noun}" if n == 1 else f"{n:,} {noun}s"
+    """'1 task', '3 tasks'; a catalog has the noun in its plural: '{n} tasks'."""
+    if spoken() == ENGLISH:
+        return f"{n:,} {noun}" if n == 1 else f"{n:,} {noun}s"
+    return say(f"{{n}} {noun}s", n=f"{n:,}")
 
 
 def slug(text: str) -> str:
@@ -124,10 +154,13 @@ def size(n_bytes: float | None) -> str:
     if n_bytes is None:
         return MISSING
     if n_bytes < 999.5:
-        return f"{n_bytes:.0f} bytes"
+        return say("{n} bytes", n=f"{n_bytes:.0f}")
     return f"{n_bytes / 1e3:,.0f} kB" if n_bytes < 999_500 else f"{n_bytes / 1e6:,.1f} MB"
 
 
 def excerpt(text: str, most: int) -> str:
     """A text, or its beginning and how long it is."""
-    return text if len(text) <= most else f"{text[:most].rstrip()} … ({most:,} of {len(text):,} characters)"
+    if len(text) <= most:
+        return text
+    beginning, shown, of = text[:most].rstrip(), f"{most:,}", f"{len(text):,}"
+    return say("{beginning} … ({shown} of {of} characters)", beginning=beginning, shown=shown, of=of)
