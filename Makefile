@@ -6,7 +6,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 LLMBENCH := $(BIN)/llmbench
 PLAN ?= default
 
-.PHONY: sweep test test-all bench lab example notebooks schema docs lock audit fuzz clean
+.PHONY: sweep test test-all bench lab example notebooks schema docs lock audit fuzz first-hour clean
 
 sweep: $(VENV)/.sweep            ## run the default sweep on the embedded models; print where the report is
 	$(LLMBENCH) sweep $(PLAN)
@@ -29,6 +29,9 @@ bench: $(VENV)/.dev .venv-bench/.litellm  ## what calls, sweeps and telemetry co
 
 lab: $(VENV)/.dev                ## JupyterLab on the tour
 	$(BIN)/jupyter lab --ServerApp.root_dir=. --LabApp.default_url=/lab/tree/notebooks/00_tour.ipynb
+
+first-hour:                      ## from a clean clone to a verified change: installs and runs all of it, timed
+	$(PYTHON) tests/first_hour.py
 
 example: $(VENV)/.sweep          ## run the sweep whose report is committed under reports/example
 	$(LLMBENCH) sweep default --run-id example
