@@ -28,7 +28,7 @@ bench: $(VENV)/.dev .venv-bench/.litellm  ## what calls, sweeps and telemetry co
 	$(BIN)/python benchmarks/decisions.py
 
 lab: $(VENV)/.dev                ## JupyterLab on the tour
-	$(BIN)/jupyter lab --ServerApp.root_dir=. --LabApp.default_url=/lab/tree/notebooks/00_tour.ipynb
+	$(BIN)/jupyter lab $(if $(filter 0,$(shell id -u)),--allow-root) --ServerApp.root_dir=. --LabApp.default_url=/lab/tree/notebooks/00_tour.ipynb
 
 first-hour:                      ## from a clean clone to a verified change: installs and runs all of it, timed
 	$(PYTHON) tests/first_hour.py
@@ -49,7 +49,7 @@ docs: $(VENV)/.dev               ## write the pages of docs/ that are made from 
 lock: $(VENV)/.dev               ## pin every dependency with its hashes, without naming an index
 	$(PIP) install --quiet uv
 	$(BIN)/uv export --quiet --no-emit-project --no-header --no-annotate --no-dev \
-		--group build --extra local --extra lab -o requirements/sweep.txt
+		--group build --extra local --extra lab --extra serve -o requirements/sweep.txt
 	$(BIN)/uv export --quiet --no-emit-project --no-header --no-annotate --all-extras --group dev --group build \
 		-o requirements/dev.txt
 	$(BIN)/python -m llmbench.providers.local_voices requirements/dev.txt

@@ -21,8 +21,11 @@ ROOT = Path(__file__).parents[1]
 @pytest.fixture
 def lab(tmp_path):
     """The command of the Makefile, in a copy of the project, on a free port and without a window."""
-    line = next(line for line in (ROOT / "Makefile").read_text().splitlines() if "jupyter lab" in line)
-    command = shlex.split(line.replace("$(BIN)/jupyter", f"{sys.executable} -m jupyter"))
+    printed = subprocess.run(
+        ["make", "-n", "lab"], cwd=ROOT, text=True, capture_output=True, check=True
+    ).stdout
+    line = next(line for line in printed.splitlines() if "jupyter lab" in line)
+    command = shlex.split(line.replace(".venv/bin/jupyter", f"{sys.executable} -m jupyter"))
     for name in ("notebooks", "configs", "datasets"):
         shutil.copytree(ROOT / name, tmp_path / "project" / name)
     tour = tmp_path / "project" / "notebooks" / "00_tour.ipynb"
