@@ -43,6 +43,10 @@ def migrate(
         list[str] | None,
         typer.Option(help="TASK=TIER for a task that is not to be standard; may be given again."),
     ] = None,
+    not_a_task: Annotated[
+        list[str] | None,
+        typer.Option("--not-a-task", help="A name in the older files that is no task; may be given again."),
+    ] = None,
     force: Annotated[bool, typer.Option("--force", help="Set a folder that is full aside.")] = False,
     as_json: Json = False,
 ) -> None:
@@ -51,9 +55,11 @@ def migrate(
     from llmbench.migration import prove_folder
 
     is_full = to.is_dir() and any(to.iterdir())
-    done = prove_folder(old, to) if check and is_full and not force else run(
-        old, to, tiers=_tiers(tier or []), force=force
-    )  # fmt: skip
+    others = not_a_task or []
+    if check and is_full and not force:
+        done = prove_folder(old, to, not_tasks=others)
+    else:
+        done = run(old, to, tiers=_tiers(tier or []), not_tasks=others, force=force)
     errors = [str(finding) for finding in check_folder(to) if finding.severity == "error"]
     if done.files:
         _write_report(done, errors)
@@ -94,7 +100,9 @@ def _show(done: Migration, errors: Sequence[str]) -> None:
     if done.files:
         written = f"{', '.join(done.files)} and {REPORT} written to {done.folder}"
         out.print(escape(f"{written}; {REPORT} has this table and these lists"))
-    out.print(escape(_count(done)))
+    out.print(escape(visible(_count(done))))
+    if errors:
+        out.print(f"[bold red]{escape(visible(_to_do(errors)))}[/]")
 
 
 def _rows(done: Migration) -> list[tuple[str, ...]]:
@@ -131,12 +139,18 @@ def _count(done: Migration) -> str:
     )
 
 
+def _to_do(errors: Sequence[str]) -> str:
+    """What keeps the client from starting in the new folder, in one line; each error says what to do."""
+    return f"The client does not start until this is put right ({len(errors)}): {'; '.join(errors)}"
+
+
 def _write_report(done: Migration, errors: Sequence[str]) -> None:
     """Write the table and the lists beside the new files, for a review. The loader does not read it."""
     rows = [_COLUMNS, ("---",) * len(_COLUMNS), *(map(markdown, row) for row in _rows(done))]
     parts = [
         "# Moved from older files",
         markdown(_count(done)) + ".",
+        *([f"**{markdown(_to_do(errors))}**"] if errors else []),
         "\n".join(f"| {' | '.join(row)} |" for row in rows),
     ]
     for title, lines in _lists(done, errors):

@@ -13,6 +13,8 @@ from hypothesis import strategies as st
 TIERS = ("standard", "cheap")
 TASKS = ("draft", "caption", "帯", "reading")
 MEDIA_TASKS = ("thumb", "表紙")
+#: How an image task names its model: a list of codes, or one key, code or id.
+IMAGE_FORMS = ("list", "pin", "code", "id", "text")
 #: The files that name models for a task, the one that wins first.
 PLACES = ("stages", "templates", "overrides", "sub_tasks", "router", "registry")
 PROVIDERS = ("azure", "openrouter", "gemini", "acme")
@@ -125,8 +127,19 @@ class Folder:
     def route(self, task, channel, env, slot):
         """(provider, id) in order."""
         if task in self.images["tasks"]:
-            return tuple(("gemini", self.images["models"][key]) for key in self.images["tasks"][task])
+            return tuple(("gemini", self.images["models"][key]) for key in self.image_keys(task, slot))
         return tuple(self.models[key].asked for key in self.keys(task, channel, env, slot))
+
+    def image_keys(self, task, slot):
+        """An image task's models: the slot's word, its own, the slot's list of its tier, the tier's."""
+        slots, own = self.images["slots"], self.images["tasks"][task]["keys"]
+        chosen = slots.get(slot) or slots.get(self.images["default"]) or {"tasks": {}, "tiers": {}}
+        if task in chosen["tasks"]:
+            return [chosen["tasks"][task]]
+        return own or chosen["tiers"].get("image") or [*self.images["models"]]
+
+    def media_questions(self):
+        return self.questions() + [(None, None, slot) for slot in self.images["slots"]]
 
     def sent(self, task, channel, env, slot):
         """The options of each candidate, in order."""
@@ -233,7 +246,17 @@ def folders(draw):
     said = draw(st.dictionaries(st.tuples(task, st.sampled_from(lists)), _options(places=True), max_size=3))
     said |= {place: draw(_options(places=False)) for place in pins if place[1] in files}
     images = {"n0": "image-0", "n1": "image-1"}
-    image_lists = st.lists(st.sampled_from([*images]), min_size=1, max_size=1)
+    image = st.sampled_from([*images])
+    image_lists = st.lists(image, min_size=1, max_size=1)
+    image_task = st.fixed_dictionaries(
+        {"keys": st.just([]) | image_lists, "form": st.sampled_from(IMAGE_FORMS)}
+    )
+    image_slot = st.fixed_dictionaries(
+        {
+            "tasks": st.dictionaries(st.sampled_from(MEDIA_TASKS), image, max_size=1),
+            "tiers": st.dictionaries(st.just("image"), image_lists),
+        }
+    )
     return Folder(
         models=models,
         shared_fallback=draw(tail),
@@ -254,7 +277,9 @@ def folders(draw):
         staged=draw(st.lists(task, unique=True, max_size=2)),
         images={
             "models": images,
-            "tasks": draw(st.dictionaries(st.sampled_from(MEDIA_TASKS), image_lists, max_size=2)),
+            "tasks": draw(st.dictionaries(st.sampled_from(MEDIA_TASKS), image_task, max_size=2)),
+            "slots": draw(st.dictionaries(st.sampled_from(("f-1", "s-1")), image_slot)),
+            "default": draw(st.none() | st.sampled_from(("f-1", "s-1"))),
         },
         rows=draw(st.lists(st.sampled_from([each.id for each in models.values()]), unique=True, max_size=2)),
         overlay=draw(

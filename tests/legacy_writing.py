@@ -143,9 +143,9 @@ def _images(folder: Folder) -> dict:
     models = {
         key: {"provider": "gemini", "model_name": name} for key, name in folder.images["models"].items()
     }
-    tasks = {
-        task: {"tier": "image", "models": [f"c_{key}" for key in keys], "options": {"aspect_ratio": "16:9"}}
-        for task, keys in folder.images["tasks"].items()
+    tasks = {task: _image_task(folder, **given) for task, given in folder.images["tasks"].items()}
+    slots = {f"c_{key}": key for key in models} | {
+        name: {"label": "全部", **slot} for name, slot in folder.images["slots"].items()
     }
     return {
         "image_models.yaml": {
@@ -154,8 +154,25 @@ def _images(folder: Folder) -> dict:
             "tiers": {"image": [*models]},
             "tasks": tasks,
         },
-        "image_model_slots.yaml": {"slots": {f"c_{key}": key for key in models}},
+        "image_model_slots.yaml": {
+            "slots": slots,
+            **({"default_slot": folder.images["default"]} if folder.images["default"] else {}),
+        },
     }
+
+
+def _image_task(folder: Folder, keys: list, form: str):
+    """An image task in one of the forms; one without models of its own has its tier."""
+    if not keys:
+        return {"tier": "image", "options": {"aspect_ratio": "16:9"}}
+    key = keys[0]
+    pins = {
+        "pin": {"model": key},
+        "code": {"model_key": f"c_{key}", "tier": "image"},
+        "id": {"provider": "google", "model": folder.images["models"][key]},
+        "text": key,
+    }
+    return pins.get(form) or {"tier": "image", "models": [f"c_{key}"], "options": {"aspect_ratio": "16:9"}}
 
 
 def _row(name: str) -> dict:

@@ -2,13 +2,26 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import random
 import shutil
 
+import pytest
+
+from llmbench.errors import ConfigError, LLMBenchError
 from llmbench.migration import migrate
 from tests.fuzzing import as_bytes, fuzz, json_text, one_of, patient, yaml_text
 from tests.test_migration import SAMPLE
+
+SECTIONS = {
+    "models": "llm_model_registry.yaml",
+    "providers": "llm.yml",
+    "tiers": "llm.yml",
+    "tasks": "llm.yml",
+    "codes": "llm_model_codes.yaml",
+    "slots": "llm_model_slots.yaml",
+}
 
 
 @patient
@@ -31,3 +44,28 @@ def test_an_older_folder_is_moved_or_refused(tmp_path):
         migrate(old, new, variables={})
 
     fuzz(act, examples=12)
+
+
+@pytest.mark.parametrize("section", ["models", "providers", "tiers", "tasks", "codes", "slots"])
+@pytest.mark.parametrize("value", ["'no'", "7", "[a]", "null"])
+def test_a_section_that_is_no_mapping_is_refused_or_as_if_it_were_not_there(tmp_path, section, value):
+    old, new = tmp_path / "old", tmp_path / "new"
+    old.mkdir()
+    for name, text in SAMPLE.items():
+        (old / name).write_text(text, encoding="utf-8")
+    (old / SECTIONS[section]).write_text(f"{section}: {value}\n", encoding="utf-8")
+    if value == "null":
+        migrate(old, new, variables={})
+    else:
+        with pytest.raises(ConfigError, match=f"{section} must be a mapping"):
+            migrate(old, new, variables={})
+
+
+def test_a_tier_of_a_slot_that_is_a_number_is_moved_or_refused(tmp_path):
+    old = tmp_path / "old"
+    old.mkdir()
+    for name, text in SAMPLE.items():
+        (old / name).write_text(text, encoding="utf-8")
+    (old / "llm_model_slots.yaml").write_text("slots: {1: {label: deep, tiers: {cheap: 5.0e-324}}}\n")
+    with contextlib.suppress(LLMBenchError):
+        migrate(old, tmp_path / "new", variables={})

@@ -54,6 +54,9 @@ SAME = [
     ("main", "gpt-5-mini"),
     ("small", "gpt-5-mini"),
     ("local_2", "llama-3.2-3b"),
+    ("k-1", "moonshotai/kimi-k2-thinking"),
+    ("o-1", "gpt-5-mini"),
+    ("r_2", "gemini-3-pro"),
 ]
 FAMILIES = [
     ("gpt-5", "gpt-5-mini", False),

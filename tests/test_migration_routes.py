@@ -29,7 +29,8 @@ MANY = settings(max_examples=400, deadline=None, suppress_health_check=list(Heal
 def routed(config, task, channel, env, slot):
     """(provider, id) of each candidate, and what the task's rules have each sent."""
     kind = config.media_of(task=task, tier="")
-    view = config if kind is None else media_config(config, kind, read_environment({}))
+    profile = {"IMAGE_CLIENT_PROFILE": slot} if kind and slot in config.media[kind].profiles else {}
+    view = config if kind is None else media_config(config, kind, read_environment(profile))
     environment = read_environment({"LLM_MODEL_SLOT": slot} if slot and kind is None else {})
     wanted = Wanted(task, channel=channel, env=env, modality=kind or "text")
     try:
@@ -52,10 +53,11 @@ def sent(config, wanted, tier, key):
 
 def assert_kept(folder, config):
     for task in folder.known_tasks():
-        for question in folder.questions():
+        is_image = task in folder.images["tasks"]
+        for question in folder.media_questions() if is_image else folder.questions():
             found, options = routed(config, task, *question)
             assert found == folder.route(task, *question), (task, question)
-            if task not in folder.images["tasks"]:
+            if not is_image:
                 assert options == folder.sent(task, *question), (task, question)
 
 
@@ -100,7 +102,8 @@ def test_the_older_rules_answer_as_they_are_stated(folder):
             before = Before(legacy)
             assert before.tasks() == stated.known_tasks()
             for task in stated.known_tasks():
-                for question in stated.questions():
+                is_image = task in stated.images["tasks"]
+                for question in stated.media_questions() if is_image else stated.questions():
                     assert before.route(task, Question(*question)) == stated.route(task, *question)
 
 

@@ -233,7 +233,7 @@ def test_lines_that_do_not_change_are_the_same_bytes(channels):
         "allow_logprobs: false",
     ]
     assert new[: old.index("    api_version: 2024-10-21")] == old[: old.index("    api_version: 2024-10-21")]
-    assert "    # Responses だけ新しい" in new
+    assert "    api_version: 2025-04-01-preview   # Responses だけ新しい" in new
     same = ("llm_fallback_policy.yaml", "image_models.yaml", "image_model_slots.yaml", "llm_router.yaml")
     for name in (*same, "llm_router.local.yaml", "llm_task_overrides.local.yaml", "llm_model_slots.yaml"):
         assert channels.after[name] == channels.before[name]

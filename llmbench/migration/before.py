@@ -1,6 +1,8 @@
-"""What an older folder answers: a small resolver of its rules, apart from all that is planned or written.
+"""What an older folder answers: a small resolver of its rules, which knows nothing of the new files.
 
-It works on the files as they were read and knows nothing of the new ones, so that both can be compared.
+Which entry wins is decided here alone. How one entry of a text task is read (its forms and spellings) is
+shared with the plan, so a comparison cannot show an error in that; tests hold it against rules that are
+stated anew over generated folders. Images, speech, and how a model is asked are read on their own.
 """
 
 from __future__ import annotations
@@ -9,12 +11,13 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
+from llmbench.config.model import MEDIA_CODE_FILES, MEDIA_FILES
+from llmbench.migration.before_media import BeforeMedia
 from llmbench.migration.models import asked_id, guessed_provider, provider_name
 from llmbench.migration.reading import Legacy
 from llmbench.migration.tasks import ROUTER, Entry, Named, read_task, read_tasks
 from llmbench.migration.values import Asked, Losses, section
 
-MEDIA: Final = ("image_models.yaml", "speech_models.yaml")
 STANDARD: Final = "standard"
 
 
@@ -61,11 +64,10 @@ class Before:
         self._slots = {str(name): section(slot) for name, slot in section(slots.get("slots")).items()}
         default = slots.get("default_slot")
         self._default_slot = None if default is None else str(default)
-        self._media = {name: section(files.get(name)) for name in MEDIA}
-        self._media_codes = {
-            name: section(section(files.get(name.replace("_models", "_model_slots"))).get("slots"))
-            for name in MEDIA
-        }
+        self._media = [
+            BeforeMedia(files.get(name), files.get(MEDIA_CODE_FILES[kind]))
+            for kind, name in MEDIA_FILES.items()
+        ]
         self._tasks = read_tasks(legacy)
         silent = replace(legacy, losses=Losses())  # what these sections lose is said where they are written
         self._ruled = {
@@ -78,7 +80,7 @@ class Before:
 
     def tasks(self) -> list[str]:
         """Every task that a file names, sorted."""
-        media = {str(task) for file in self._media.values() for task in section(file.get("tasks"))}
+        media = {task for file in self._media for task in file.tasks}
         channels = {str(task) for _, rule in self._all_overrides() for task in section(rule.get("tasks"))}
         return sorted({*self._tasks, *map(str, self._mapping), *media, *channels})
 
@@ -94,6 +96,10 @@ class Before:
             for slot in (None, *sorted(self._slots))
         ]
 
+    def media_slots(self) -> set[Question]:
+        """Every slot of images and speech that changes a route."""
+        return {Question(slot=name) for file in self._media for name in file.slots}
+
     def entries(self, task: str) -> list[Entry]:
         """What the files say of a text task, the one that wins first."""
         return self._tasks.get(task, [])
@@ -104,20 +110,14 @@ class Before:
         entries = (entry for entry in self.entries(task) if entry.names)
         return next((entry for entry in entries if not (entry.is_default and has_tier)), None)
 
-    def is_media(self, task: str) -> bool:
-        """Whether the task is one of images or speech."""
-        return any(task in section(file.get("tasks")) for file in self._media.values())
-
-    def media_tasks(self, name: str) -> Mapping[Any, Any]:
-        """The tasks of a file of images or speech."""
-        return section(self._media[name].get("tasks"))
+    def media(self, task: str) -> BeforeMedia | None:
+        """The file of images or speech that has the task; None for a text task."""
+        return next((file for file in self._media if task in file.tasks), None)
 
     def route(self, task: str, question: Question) -> tuple[Asked, ...]:
         """The models of a task in order; none where the folder has no answer."""
-        for name, file in self._media.items():
-            if task in section(file.get("tasks")):
-                return _media_route(file, self._media_codes[name], task)
-        return tuple(self.candidates(task, question))
+        media = self.media(task)
+        return tuple(self.candidates(task, question)) if media is None else media.route(task, question.slot)
 
     def candidates(self, task: str, question: Question) -> dict[Asked, str | None]:
         """The models of a text task in order, each with its key in the registry if it has one."""
@@ -138,6 +138,10 @@ class Before:
         """The registry's entry of a key."""
         return section(self._models.get(key or ""))
 
+    def provider(self, name: str) -> Mapping[Any, Any]:
+        """The section of a provider; empty where no file has one."""
+        return section(self._providers.get(name))
+
     def tier(self, task: str, question: Question) -> str:
         """The tier of a text task."""
         named = self._named_tier(task, question)
@@ -152,8 +156,7 @@ class Before:
         key = self.key_of(name)
         if key is not None:
             return self._of_key(key)
-        named = name.provider and provider_name(name.provider, self._providers)
-        provider = named or guessed_provider(name.model, self._providers)
+        provider = self._host(name)
         return None if provider is None else Asked(provider, name.model)
 
     def key_of(self, name: Named) -> str | None:
@@ -162,13 +165,18 @@ class Before:
         An id that several models of the provider have is the first one's.
         """
         key = self.key(name.model)
-        if name.provider is None:
+        if name.provider is None and key is not None:
             return key
-        provider = provider_name(name.provider, self._providers)
-        if key is not None and self._of_key(key).provider == provider:
+        wanted = Asked(self._host(name) or "", name.model)
+        if key is not None and self._of_key(key).provider == wanted.provider:
             return key
-        wanted = Asked(provider, name.model)
         return next((key for key in self._models if self._of_key(key) == wanted), None)
+
+    def _host(self, name: Named) -> str | None:
+        """The provider that is named, or that the form of the id tells."""
+        if name.provider:
+            return provider_name(name.provider, self._providers)
+        return guessed_provider(name.model, self._providers)
 
     def key(self, name: str) -> str | None:
         """The registry's key behind a key, a code, or an id that only one model has."""
@@ -274,20 +282,3 @@ def _conditions(value: Any) -> list[tuple[Named, Mapping[Any, Any]]]:
         for entry in entries
         if isinstance(entry, (str, Mapping))
     ]
-
-
-def _media_route(file: Mapping[Any, Any], codes: Mapping[Any, Any], task: str) -> tuple[Asked, ...]:
-    """A media task's own models, or its tier's."""
-    rule, models = section(section(file.get("tasks")).get(task)), section(file.get("models"))
-    names = rule.get("models") or section(file.get("tiers")).get(rule.get("tier")) or []
-    known = section(file.get("providers"))
-    asked = []
-    for name in [names] if isinstance(names, str) else names:
-        same = [key for key, entry in models.items() if asked_id(key, section(entry)) == name]
-        code = section(codes.get(name)).get("model_key")
-        key = name if name in models else code if code in models else same[0] if len(same) == 1 else None
-        if key is not None:
-            entry = section(models[key])
-            provider = provider_name(str(entry.get("provider", "")), known)
-            asked.append(Asked(provider, asked_id(key, entry)))
-    return tuple(dict.fromkeys(asked))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -16,6 +16,8 @@ from llmbench.migration.values import Asked, section
 
 MODELS: Final = "llm_model_registry.yaml"
 _PREFIXES: Final[Mapping[str, str]] = {"azure": "az", "openai": "oa", "openrouter": "or", "gemini": "gem"}
+#: What stands for a part that a row of OpenRouter's list leaves out. A text task calls for its model.
+_UNSAID: Final[Mapping[str, Any]] = {"architecture": {"output_modalities": ["text"]}, "pricing": {}}
 Files = dict[str, dict[str, Any]]
 
 
@@ -75,11 +77,8 @@ class Catalogue:
 
     def _make(self, asked: Asked, options: Mapping[str, Any]) -> str:
         self._need_provider(asked.provider)
-        stem = re.sub(r"[^a-z0-9]+", "_", asked.model.lower()).strip("_") or "model"
-        prefix = _PREFIXES.get(asked.provider) or re.sub(r"[^a-z0-9]+", "_", asked.provider.lower())
         taken = {*self.models(), *section(self.files.get("llm_model_codes.yaml", {}).get("codes"))}
-        names = (f"{prefix}_{stem}{f'_{n}' if n > 1 else ''}" for n in range(1, len(taken) + 2))
-        key = next(name for name in names if name not in taken)
+        key = free_key(asked, taken)
         entry: dict[str, Any] = {"provider": asked.provider, "model_name": asked.model}
         if asked.provider == "openrouter":
             entry |= self._facts(asked.model)
@@ -91,11 +90,13 @@ class Catalogue:
         return key
 
     def _facts(self, model: str) -> dict[str, Any]:
-        """What OpenRouter's list says of a text model."""
-        if model not in self.rows:
+        """What OpenRouter's list says of a text model; a part that a row leaves out is unknown."""
+        row = section(self.rows.get(model))
+        missing = {part: given for part, given in _UNSAID.items() if part not in row}
+        if not row.keys() - {"id"}:
             return {}
         try:
-            found = read_row(self.rows[model])
+            found = read_row({**missing, **row})
         except ValueError as error:
             reason = f"its facts cannot be used ({error}); the model is carried without them"
             self.legacy.lost(OPENROUTER, (model,), "", reason)
@@ -105,12 +106,14 @@ class Catalogue:
         for note in found.notes:
             self.legacy.lost(OPENROUTER, (model,), note, "has no place in the registry")
         fields = dict(found.fields)
-        if "supported_parameters" not in section(self.rows[model]):  # silence forbids no parameter
+        can = dict(fields["capabilities"])
+        if "architecture" in missing:
+            del can["vision"]
+        if "supported_parameters" not in row:  # silence forbids no parameter
             fields.pop("params", None)
-            can = fields["capabilities"]
             said = ("mode", "vision", "context_tokens", "max_tokens")
-            fields["capabilities"] = {key: can[key] for key in said if key in can}
-        return fields
+            can = {key: can[key] for key in said if key in can}
+        return {**fields, "capabilities": can}
 
     def _need_provider(self, name: str) -> None:
         providers = self.files.setdefault(ROUTER, {}).setdefault("providers", {})
@@ -126,6 +129,14 @@ class Catalogue:
         if not known:
             reason = f"no file has its address: set {variable}_ENDPOINT or write its base_url"
             self.legacy.lost(ROUTER, ("providers", name), "", reason)
+
+
+def free_key(asked: Asked, taken: Collection[Any]) -> str:
+    """A key for a new model, made of its provider and id."""
+    stem = re.sub(r"[^a-z0-9]+", "_", asked.model.lower()).strip("_") or "model"
+    prefix = _PREFIXES.get(asked.provider) or re.sub(r"[^a-z0-9]+", "_", asked.provider.lower())
+    names = (f"{prefix}_{stem}{f'_{n}' if n > 1 else ''}" for n in range(1, len(taken) + 2))
+    return next(name for name in names if name not in taken)
 
 
 def _asked(key: str, entry: Any) -> Asked:

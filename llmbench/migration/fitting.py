@@ -8,11 +8,14 @@ from typing import Any, Final
 from llmbench.config.load import inspect_sources
 from llmbench.config.model import FILES, Finding
 from llmbench.config.yaml_source import YamlSource
-from llmbench.errors import ConfigError
+from llmbench.errors import ConfigError, ParamError
 from llmbench.migration.catalogue import Files
 from llmbench.migration.reading import Legacy
+from llmbench.migration.tasks import OVERRIDES, ROUTER
 from llmbench.migration.values import Keys
+from llmbench.routing.params import normalise
 
+MAPPING: Final = "llm_tier_mapping.yaml"
 #: Rounds of taking out: a name that led to what was taken out goes in the next one.
 _ROUNDS: Final = 20
 
@@ -27,6 +30,7 @@ def fit_files(legacy: Legacy, files: Files) -> Files:
         findings, paths = _inspect(legacy, files)
         errors = [finding for finding in findings if finding.severity == "error"]
         if not errors:
+            _drop_options(legacy, files)
             for finding in findings:
                 if finding.message.startswith("unknown key"):
                     _lose(legacy, files, finding, paths, "llmbench has no such key: it stays without effect")
@@ -36,6 +40,28 @@ def fit_files(legacy: Legacy, files: Files) -> Files:
             _lose(legacy, files, places[place], paths, f"llmbench refuses it: {places[place].message}")
             _remove(files, *place)
     raise ConfigError(f"{legacy.root} cannot be fitted: {errors[0].message}", path=errors[0].path)
+
+
+def _drop_options(legacy: Legacy, files: Files) -> None:
+    """Take out each parameter of a task whose value no call accepts, such as `max_tokens: 0`."""
+    for name in (OVERRIDES, ROUTER, MAPPING):
+        for path, options in list(_options(files.get(name, {}), ())):
+            for key, value in list(options.items()):
+                try:
+                    normalise({key: value})
+                except ParamError as error:
+                    file, place = legacy.origin(name, (*path, key))
+                    legacy.lost(file, place, value, f"llmbench refuses it: {error}")
+                    del options[key]
+
+
+def _options(value: Any, path: Keys) -> Iterator[tuple[Keys, dict[str, Any]]]:
+    """The parameters of every task below a value, each with its path."""
+    for key, item in value.items() if isinstance(value, dict) else ():
+        if "tasks" in path and key in ("options", "defaults") and isinstance(item, dict):
+            yield (*path, key), item
+        else:
+            yield from _options(item, (*path, key))
 
 
 def _inspect(legacy: Legacy, files: Files) -> tuple[tuple[Finding, ...], dict[str, list[Keys]]]:
@@ -73,7 +99,7 @@ def _lose(legacy: Legacy, files: Files, finding: Finding, paths: dict[str, list[
     value: Any = files.get(finding.path, {})
     for key in path:
         value = value[key]
-    legacy.lost(finding.path, path, value, reason)
+    legacy.lost(*legacy.origin(finding.path, path), value, reason)
 
 
 def _remove(files: Files, name: str, path: Keys) -> None:

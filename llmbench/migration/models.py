@@ -96,10 +96,11 @@ def convert_model(legacy: Legacy, file: str, path: Keys, entry: Any) -> Any:
 
 def _set_rule(legacy: Legacy, file: str, path: Keys, into: dict[str, Any], rule: str, value: object) -> None:
     """Set a rule; where two flags disagree the one that forbids is kept, since it can break no call."""
-    if rule not in into or (into[rule] is True and value is False):
-        into[rule] = value
-    elif into[rule] != value:
-        legacy.lost(file, path, value, f"another flag says {into[rule]!s} of the same parameter")
+    if into.get(rule, value) != value:
+        reason = "another flag of the parameter says false, which is kept: it can break no call"
+        legacy.lost(file, path if value else path[:-1], value or f"{rule}: true", reason)
+        value = False
+    into[rule] = value
 
 
 def _responses_version(
@@ -109,7 +110,8 @@ def _responses_version(
     if version is None:
         return
     place = (*path, "api_version_responses")
-    if entry.get("use_responses_api") is not True and entry.get("wire") != "responses":
+    is_asked = entry.get("use_responses_api") is True or entry.get("force_responses") is True
+    if not is_asked and entry.get("wire") != "responses":
         reason = "the version of a wire that this model is not asked on"
         legacy.lost(file, place, version, reason)
         return

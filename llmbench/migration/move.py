@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -26,6 +26,7 @@ def migrate(
     *,
     tiers: Mapping[str, str] | None = None,
     force: bool = False,
+    not_tasks: Collection[str] = (),
     variables: Mapping[str, str] | None = None,
 ) -> Migration:
     """Write an older folder's content as a present config folder, and compare every route.
@@ -36,6 +37,7 @@ def migrate(
         old: the older folder; it is only read.
         target: the folder to write, which must be empty or not exist.
         tiers: task -> tier for tasks that are not to be `standard`.
+        not_tasks: names in `llm_tasks.yaml`, `llm_registry.json` and the pipeline's files that are no tasks.
         force: set a target that is not empty aside, under a name that says when.
         variables: environment variables; the process's own by default.
 
@@ -43,7 +45,7 @@ def migrate(
         ConfigError: a file cannot be read (with file and line), or the target cannot be written.
     """
     _refuse_overlap(Path(old).resolve(), Path(target).resolve())
-    plain, local = _read(old, variables)
+    plain, local = _read(old, variables, not_tasks)
     before = Before(plain)
     files = fit_files(plain, plan_files(plain, before, tiers or {}))
     texts = file_texts(plain, files)
@@ -58,29 +60,35 @@ def migrate(
 
 
 def prove_folder(
-    old: str | Path, folder: str | Path, *, variables: Mapping[str, str] | None = None
+    old: str | Path,
+    folder: str | Path,
+    *,
+    not_tasks: Collection[str] = (),
+    variables: Mapping[str, str] | None = None,
 ) -> Migration:
     """Compare every route of an older folder with those of a folder that was written before.
 
     Raises:
         ConfigError: one of them cannot be read.
     """
-    plain, local = _read(old, variables)
+    plain, local = _read(old, variables, not_tasks)
     return compare(plain, Before(plain), local, None if local is None else Before(local), Path(folder))
 
 
 def overlay_files(base: Files, whole: Files) -> Files:
     """The overlays that make the whole of the base. An empty key takes a field of the base away."""
-    changes = {name: _change(base.get(name, {}), data, ()) for name, data in whole.items()}
+    changes = {name: _overlay_change(base.get(name, {}), data, ()) for name, data in whole.items()}
     return {overlay_name(name): change for name, change in changes.items() if change}
 
 
-def _change(base: Mapping[Any, Any], whole: Mapping[Any, Any], path: tuple[Any, ...]) -> dict[Any, Any]:
+def _overlay_change(
+    base: Mapping[Any, Any], whole: Mapping[Any, Any], path: tuple[Any, ...]
+) -> dict[Any, Any]:
     change: dict[Any, Any] = {}
     for key, value in whole.items():
         old = base.get(key)
         if isinstance(old, Mapping) and isinstance(value, Mapping):
-            if inner := _change(old, value, (*path, key)):
+            if inner := _overlay_change(old, value, (*path, key)):
                 change[key] = inner
         elif key not in base or (type(old), old) != (type(value), value):
             change[key] = value
@@ -99,15 +107,20 @@ def _refuse_overlap(source: Path, folder: Path) -> None:
         raise ConfigError(f"{folder} holds the older folder, which is only read; name one outside of it")
 
 
-def _read(old: str | Path, variables: Mapping[str, str] | None) -> tuple[Legacy, Legacy | None]:
+def _read(
+    old: str | Path, variables: Mapping[str, str] | None, not_tasks: Collection[str]
+) -> tuple[Legacy, Legacy | None]:
     """The older folder without its overlays, and with them if it has any."""
     environment = read_environment(variables).variables
-    plain = read_legacy(old, environment, overlays=False)
+    names = frozenset(not_tasks)
+    plain = replace(read_legacy(old, environment, overlays=False), not_tasks=names)
     unify(plain)
     if not plain.overlays:
         return plain, None
-    local = read_legacy(old, environment)
+    local = replace(read_legacy(old, environment), not_tasks=names)
     unify(local)
+    plain.secrets.extend(local.secrets)
+    local.secrets.extend(plain.secrets)
     return plain, local
 
 

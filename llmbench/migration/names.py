@@ -48,6 +48,8 @@ _OFTEN_LEFT_OUT: Final = frozenset({"image", "chat", "distill", "oss", "vision",
 _NOISE: Final = re.compile(
     r"\d{4}-\d{2}-\d{2}|preview-\d{2}-\d{2,4}|\d{2}-20\d{2}|[-@_]?v\d+:\d+$|:\w+$|(?<![\d.])0\d+|\d{4,}"
 )
+#: A letter, a mark and a number, such as k-1: an operator's code. Models are written k2 or o3.
+_CODE: Final = re.compile(r"[a-z][-_ ]\d{1,2}")
 _WORD: Final = re.compile(r"\d+x\d+b|\d+(?:b|k|m|e)(?![a-z])|\d+o(?![a-z])|[a-z]+|\d+")
 
 
@@ -110,6 +112,8 @@ def _is_short(version: str, whole: str, *, is_full: bool) -> bool:
 
 def _read(name: str) -> _Read:
     text = _NOISE.sub(" ", name.lower().rsplit("/", 1)[-1])
+    if _CODE.fullmatch(text.strip()):
+        return _Read(frozenset(), "", frozenset(), frozenset())
     words = [_SAME.get(word, word) for word in _WORD.findall(text)]
     if "banana" in words:
         words = [word for word in words if word not in ("nano", "pro")]
@@ -148,7 +152,8 @@ def _of_slots(
     for name, slot in slots.items():
         label = section(slot).get("label")
         for listed in section(section(slot).get("tiers")).values() if isinstance(label, str) else ():
-            first = listed if isinstance(listed, str) else next(iter(listed or ()), None)
+            several = listed if isinstance(listed, list) else [None]
+            first = listed if isinstance(listed, str) else next(iter(several), None)
             key = section(codes.get(first)).get("model_key") if first not in models else first
             asked = asked_id(str(key), section(models.get(key))) if key in models else str(first)
             if is_other(str(label), asked, is_full=False):

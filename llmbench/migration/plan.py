@@ -12,8 +12,17 @@ from llmbench.config.model import FILES
 from llmbench.config.shapes import TaskShape
 from llmbench.migration.before import Before, Question
 from llmbench.migration.catalogue import Catalogue, Files
+from llmbench.migration.media import convert_media
 from llmbench.migration.reading import Legacy
-from llmbench.migration.tasks import OVERRIDES, ROUTER, Entry, canonical_options, read_task, read_tasks
+from llmbench.migration.tasks import (
+    OVERRIDES,
+    ROUTER,
+    Entry,
+    canonical_options,
+    option_value,
+    read_task,
+    read_tasks,
+)
 from llmbench.migration.values import Keys, section
 
 CANDIDATES, MAPPING, SLOTS = "llm_tier_candidates.yaml", "llm_tier_mapping.yaml", "llm_model_slots.yaml"
@@ -40,12 +49,13 @@ def plan_files(legacy: Legacy, before: Before, tiers: Mapping[str, str], base: F
             files[name] = copy.deepcopy(dict(data))
     catalogue = Catalogue(legacy, before, files)
     catalogue.convert()
+    convert_media(legacy, files)
     _rewrite_lists(catalogue)
     for file in _OWN_FILES:
         _rewrite_tasks(catalogue, file, ("tasks",))
     _rewrite_overrides(catalogue)
     for task, entries in read_tasks(legacy).items():
-        if before.is_media(task):
+        if before.media(task) is not None:
             for entry in entries:
                 reason = "an image or speech task of the same name has models of its own"
                 legacy.lost(entry.file, entry.path, task, reason)
@@ -55,12 +65,12 @@ def plan_files(legacy: Legacy, before: Before, tiers: Mapping[str, str], base: F
         _put_task(catalogue, task, entries)
     _name_tiers(before, files, tiers)
     _make_tiers(before, catalogue)
-    _say_again(before, files, base or {})
+    _repeat_what_base_entries_hide(before, files, base or {})
     catalogue.unused_rows()
     return {name: files[name] for name in FILES if files.get(name)}
 
 
-def _say_again(before: Before, files: Files, base: Files) -> None:
+def _repeat_what_base_entries_hide(before: Before, files: Files, base: Files) -> None:
     """Write out what only an entry of the base says, where that entry would win over the overlay's files."""
     for task in section(base.get(MAPPING, {}).get("tasks")):
         if task in before.tasks():
@@ -137,9 +147,19 @@ def _is_present(catalogue: Catalogue, entry: Any) -> bool:
     extras = [options for options in given if "reasoning" in section(options.get("extra_body"))]
     if any(canonical_options(options) != dict(options) for options in extras):
         return False
+    if any(_is_respelt(name, value) for options in given for name, value in options.items()):
+        return False
     models = entry.get("models") or ()
     names = [models] if isinstance(models, str) else models
     return all(not isinstance(name, str) or catalogue.before.key(name) is not None for name in names)
+
+
+def _is_respelt(name: str, value: Any) -> bool:
+    """Whether a parameter's value is written otherwise now; capitals alone may stay."""
+    return isinstance(value, str) and option_value(PARAMETER_ALIASES.get(name, name), value) not in (
+        value,
+        value.lower(),
+    )
 
 
 def _as_written(catalogue: Catalogue, entry: Entry) -> dict[str, Any]:
@@ -171,6 +191,7 @@ def _put_task(catalogue: Catalogue, task: str, entries: Sequence[Entry]) -> None
     made: dict[str, Any] = {}
     if names and names[0].file not in _OWN_FILES and (keys := _keys(catalogue, names[0])):
         made["models"] = keys
+        catalogue.legacy.origins[OVERRIDES, ("tasks", task, "models")] = (names[0].file, names[0].path)
     said: dict[str, Any] = {}
     for entry in entries:
         for path, value in _settings(entry):
@@ -179,6 +200,8 @@ def _put_task(catalogue: Catalogue, task: str, entries: Sequence[Entry]) -> None
                 said[name] = value
                 if entry.file not in _OWN_FILES:
                     (made.setdefault("options", {}) if path[0] == "options" else made)[name] = value
+                    source = (entry.file, (*entry.path, *path))
+                    catalogue.legacy.origins[OVERRIDES, ("tasks", task, *path)] = source
             elif said[name] != value:
                 reason = "another file says otherwise and wins"
                 catalogue.legacy.lost(entry.file, (*entry.path, *path), value, reason)
@@ -232,7 +255,7 @@ def _merge_into_overrides(catalogue: Catalogue, task: str, made: Mapping[str, An
 def _name_tiers(before: Before, files: Files, tiers: Mapping[str, str]) -> None:
     """Give every text task a tier: what the person said, what the files say, else `standard`."""
     for task in [*before.tasks(), *(task for task in tiers if task not in before.tasks())]:
-        if before.is_media(task):
+        if before.media(task) is not None:
             continue
         own = section(section(files.get(OVERRIDES, {}).get("tasks")).get(task))
         if task in tiers and own.get("tier"):
@@ -251,7 +274,7 @@ def _make_tiers(before: Before, catalogue: Catalogue) -> None:
     known = {*section(files.get(CANDIDATES, {}).get("tiers")), *section(files.get(ROUTER, {}).get("tiers"))}
     used: dict[str, Counter[str]] = {}
     for task in before.tasks():
-        if before.is_media(task):
+        if before.media(task) is not None:
             continue
         own = section(section(files.get(OVERRIDES, {}).get("tasks")).get(task))
         routed = section(section(files.get(ROUTER, {}).get("tasks")).get(task))

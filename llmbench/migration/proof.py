@@ -17,17 +17,20 @@ from llmbench.config.media_view import media_config
 from llmbench.config.model import FILES, Config, MediaModality
 from llmbench.config.yaml_source import YamlSource, parse_yaml
 from llmbench.errors import ConfigError, RouteError
+from llmbench.migration.asking import asked_after, asked_before
 from llmbench.migration.before import Before, Question
 from llmbench.migration.names import hidden_names
 from llmbench.migration.reading import Legacy, read_text
-from llmbench.migration.sent import Sent, media_after, media_before, sent_after, sent_before
+from llmbench.migration.sent import Settings, media_after, media_before, sent_after, sent_before
 from llmbench.migration.values import Asked, Change, Difference, Migration, Move, shortened
 from llmbench.routing.resolve import Wanted, resolve
 
 _ALONE = Question()
+#: A model, one of its settings, and the value before and after.
+Changed = tuple[str, str, str | None, str | None]
 
 
-class Found(NamedTuple):
+class NewRoute(NamedTuple):
     """A route of the new folder: what is asked for, its model keys, and its tier; empty without a route."""
 
     asked: tuple[Asked, ...] = ()
@@ -67,6 +70,7 @@ class After:
         """Take a folder that was read."""
         self.config = config
         self._view = cache(self._media_view)
+        self._asked: dict[tuple[str, str], tuple[Changed, ...]] = {}
 
     def tasks(self) -> set[str]:
         """Every task of text, images and speech."""
@@ -80,12 +84,29 @@ class After:
         envs = {*config.envs, *(env for _, env in config.channel_envs)}
         return {Question(*each) for each in product((None, *channels), (None, *envs), (None, *config.slots))}
 
-    def route(self, task: str, question: Question) -> Found:
-        """The route of a task."""
+    def media_slots(self) -> set[Question]:
+        """Every profile of images and speech."""
+        return {Question(slot=name) for media in self.config.media.values() for name in media.profiles}
+
+    def asked_otherwise(self, before: Before, asked: Asked, key: str, now: NewRoute) -> tuple[Changed, ...]:
+        """How an older registry's entry has its model asked against the new one: each that differs."""
+        specs = (self.config.models[name] for name in now.keys)
+        spec = next(spec for spec in specs if (spec.provider, spec.model_id) == asked)
+        if (key, spec.key) not in self._asked:
+            host = self.config.endpoints[spec.provider]
+            was = asked_before(before.model(key), before.provider(asked.provider), host)
+            found = _differing(asked.model, was, asked_after(spec, host)) if was else ()
+            self._asked[key, spec.key] = tuple(found)
+        return self._asked[key, spec.key]
+
+    def route(self, task: str, question: Question, *, is_media: bool = False) -> NewRoute:
+        """The route of a task; `is_media`: it was one of images or speech, and is asked as such."""
         kind = self.config.media_of(task=task, tier="")
+        if kind is None and is_media:
+            return NewRoute()
         slot = question.slot if kind is None else None
         environment = read_environment({} if slot is None else {"LLM_MODEL_SLOT": slot})
-        view = self.config if kind is None else self._view(kind)
+        view = self.config if kind is None else self._view(kind, question.slot)
         for modality in _modalities(kind):
             wanted = Wanted(task, channel=question.channel, env=question.env, modality=modality)
             try:
@@ -94,11 +115,13 @@ class After:
                 continue
             specs = [view.models[key] for key in route.candidates]
             asked = dict.fromkeys(Asked(spec.provider, spec.model_id) for spec in specs)
-            return Found(tuple(asked), route.candidates, route.tier)
-        return Found()
+            return NewRoute(tuple(asked), route.candidates, route.tier)
+        return NewRoute()
 
-    def _media_view(self, kind: MediaModality) -> Config:
-        return media_config(self.config, kind, read_environment({}))
+    def _media_view(self, kind: MediaModality, slot: str | None) -> Config:
+        is_profile = slot in self.config.media[kind].profiles
+        chosen = {f"{kind.upper()}_CLIENT_PROFILE": str(slot)} if is_profile else {}
+        return media_config(self.config, kind, read_environment(chosen))
 
 
 def _modalities(kind: MediaModality | None) -> tuple[Modality, ...]:
@@ -129,17 +152,21 @@ def _without_overlays(folder: Path) -> Config:
 def _compared(legacy: Legacy, before: Before, after: After, folder: Path, *, is_local: bool) -> Migration:
     tasks = sorted({*before.tasks(), *after.tasks()})
     asked = {*before.questions(), *after.questions()}
-    questions = sorted(asked, key=lambda each: [part or "" for part in (each.channel, each.env, each.slot)])
+    of_media = asked | before.media_slots() | after.media_slots()
     differences: list[Difference] = []
     changed: dict[tuple[str, str, str, str | None, str | None], list[Question]] = {}
-    for task, question in product(tasks, questions):
-        was, now = before.route(task, question), after.route(task, question)
-        if was != now.asked:
-            places = (question.channel, question.env, question.slot)
-            differences.append(Difference(task, *places, was, now.asked, is_local))
-            continue
-        for model, option, old, new in _changes(before, after, task, question, now):
-            changed.setdefault((task, model, option, old, new), []).append(question)
+    compared = 0
+    for task in tasks:
+        is_media = before.media(task) is not None
+        for question in sorted(of_media if is_media else asked, key=_order):
+            compared += 1
+            was, now = before.route(task, question), after.route(task, question, is_media=is_media)
+            if was != now.asked:
+                places = (question.channel, question.env, question.slot)
+                differences.append(Difference(task, *places, was, now.asked, is_local))
+                continue
+            for change in _changes(before, after, task, question, now):
+                changed.setdefault((task, *change), []).append(question)
     return Migration(
         folder,
         (),
@@ -147,17 +174,19 @@ def _compared(legacy: Legacy, before: Before, after: After, folder: Path, *, is_
         (),
         tuple(hidden_names(legacy.data)),
         tuple(differences),
-        len(tasks) * len(questions),
+        compared,
         tuple(Change(*key, len(found), str(found[0])) for key, found in changed.items()),
     )
 
 
-def _changes(
-    before: Before, after: After, task: str, question: Question, now: Found
-) -> Iterator[tuple[str, str, str | None, str | None]]:
+def _order(question: Question) -> list[str]:
+    return [part or "" for part in (question.channel, question.env, question.slot)]
+
+
+def _changes(before: Before, after: After, task: str, question: Question, now: NewRoute) -> Iterator[Changed]:
     """Model, option, and its value before and after, for each that differs."""
-    if before.is_media(task):
-        if question == _ALONE:
+    if before.media(task) is not None:
+        if question == _ALONE and now.asked:
             model = ", ".join(asked.model for asked in now.asked)
             yield from _differing(model, media_before(before, task), media_after(after.config, task))
         return
@@ -165,9 +194,12 @@ def _changes(
     new = sent_after(after.config, task, question, now.tier, now.keys)
     for asked, sent in was.items():
         yield from _differing(asked.model, sent, new[asked])
+    for asked, key in before.candidates(task, question).items():
+        if key is not None:  # what no registry had gets its facts from OpenRouter's list, or none
+            yield from after.asked_otherwise(before, asked, key, now)
 
 
-def _differing(model: str, was: Sent, now: Sent) -> Iterator[tuple[str, str, str | None, str | None]]:
+def _differing(model: str, was: Settings, now: Settings) -> Iterator[Changed]:
     for name in sorted({*was, *now}):
         if was.get(name) != now.get(name):
             yield model, name, _shown(was.get(name)), _shown(now.get(name))
@@ -185,5 +217,5 @@ def _shown(value: object) -> str | None:
 def _move(legacy: Legacy, before: Before, after: After, task: str) -> Move:
     entry = before.winner(task)
     file = legacy.files[entry.file] if entry is not None else "its tier"
-    found = after.route(task, _ALONE)
+    found = after.route(task, _ALONE, is_media=before.media(task) is not None)
     return Move(task, file, before.route(task, _ALONE), found.tier, found.keys)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -14,6 +14,7 @@ from llmbench.config.model import FILES
 from llmbench.config.yaml_source import YamlSource, parse_yaml
 from llmbench.errors import ConfigError
 from llmbench.migration.values import Keys, Losses, holds_key
+from llmbench.telemetry import Redactor
 
 #: A config file of more bytes is refused before it is read.
 MAX_BYTES: Final = 16 * 1024 * 1024
@@ -26,6 +27,10 @@ _SKIPPED: Final = frozenset({"schema", "node_modules", "__pycache__", "venv", "s
 _KEY_NAME: Final = re.compile(
     r"(?i)(?:\w*[_-])?(?:api[_-]?key|secret|password|authorization|(?:access|auth|api)[_-]?token)"
 )
+_SECTIONS: Final = frozenset({"models", "providers", "tiers", "tasks", "codes", "slots"})
+#: Characters of a key that cannot be a word of the config itself.
+_OF_CHANCE: Final = 12
+_DIGIT: Final = re.compile("[0-9]")
 _VARIABLE: Final = re.compile(r"\$?\{?([A-Z][A-Z0-9]*(?:_[A-Z0-9]+)+)\}?")
 _KEY_VARIABLES: Final = {
     "azure": "AZURE_OPENAI_API_KEY",
@@ -40,7 +45,10 @@ class Legacy:
     """An older folder. `data` are the files by name without keys; `texts` are those read, as they are.
 
     `files` names each by its path in the folder, `sources` know the lines; `variables` is the environment.
-    `overlays` names, by the file that each is merged over, the `.local.yaml` files that there are.
+    `overlays` names, by the file that each is merged over, the `.local.yaml` files that there are; `secrets`
+    are the values of the keys that stand in the files. `not_tasks` are names that are no tasks, as the person
+    who migrates says. `origins` leads from a file and path of the new folder to those of the older one, where
+    another file had the value.
     """
 
     root: Path
@@ -51,6 +59,21 @@ class Legacy:
     losses: Losses = field(default_factory=Losses)
     variables: Mapping[str, str] = field(default_factory=dict, repr=False)
     overlays: dict[str, str] = field(default_factory=dict)
+    secrets: list[str] = field(default_factory=list, repr=False)
+    not_tasks: frozenset[str] = frozenset()
+    origins: dict[tuple[str, Keys], tuple[str, Keys]] = field(default_factory=dict, repr=False)
+
+    def hidden(self, text: str) -> str:
+        """The text without the keys that stand anywhere in the folder: a comment may repeat one."""
+        return Redactor(self.secrets)(text)
+
+    def origin(self, name: str, path: Keys) -> tuple[str, Keys]:
+        """Older file and path of what stands at a path of a new file, as far as another file had it."""
+        for size in range(len(path), 0, -1):
+            if (name, path[:size]) in self.origins:
+                file, start = self.origins[name, path[:size]]
+                return file, (*start, *path[size:])
+        return name, path
 
     def lost(self, name: str, path: Keys, value: object, reason: str) -> None:
         """Add a loss of one file, with the line where it stands."""
@@ -90,8 +113,10 @@ def read_legacy(folder: str | Path, variables: Mapping[str, str], *, overlays: b
         _take_overlay(legacy, path, merge=overlays)
     if not legacy.sources:
         raise ConfigError(f"{root} holds none of {', '.join(sorted(KNOWN))}; nothing can be migrated")
+    for source in legacy.sources.values():
+        legacy.secrets.extend(_keys_in(source.data, ()))
     for name, source in legacy.sources.items():
-        legacy.data[name] = _without_keys(legacy, name, source.data, ())
+        legacy.data[name] = _with_sections(legacy, name, _without_keys(legacy, name, source.data, ()))
     return legacy
 
 
@@ -239,16 +264,55 @@ def _is_key(legacy: Legacy, name: str, path: Keys, value: object) -> bool:
     """Whether a text is an API key, by its name or its form; it becomes a loss that does not repeat it."""
     if not isinstance(value, str) or not value.strip():
         return False
-    last, in_provider = str(path[-1]), path[0] == "providers"
-    by_name = not last.startswith("env_") and (
-        _KEY_NAME.fullmatch(last) or (in_provider and last.lower() in ("key", "token"))
-    )
-    if not holds_key(value) and not (by_name and not _VARIABLE.fullmatch(value.strip())):
+    if not holds_key(value) and not _is_named_key(path, value) and not _repeats(legacy.secrets, value):
         return False
     provider = str(path[1]) if len(path) > 2 and path[0] == "providers" else ""
     hint = f"set it as {key_variable(provider)}" if provider else "set it as an environment variable"
     legacy.lost(name, path, "***", f"holds a key, which is never copied; {hint}")
     return True
+
+
+def _is_named_key(path: Keys, value: str) -> bool:
+    """Whether a text stands where a key does, and is no variable's name."""
+    last, in_provider = str(path[-1]), path[0] == "providers"
+    by_name = not last.startswith("env_") and (
+        _KEY_NAME.fullmatch(last) or (in_provider and last.lower() in ("key", "token"))
+    )
+    return bool(by_name) and not _VARIABLE.fullmatch(value.strip())
+
+
+def _keys_in(value: Any, path: Keys) -> Iterator[str]:
+    """The texts that stand where keys do."""
+    for key, item in _items(value):
+        if isinstance(item, str) and _is_named_key((*path, key), item):
+            yield item.strip()
+        yield from _keys_in(item, (*path, key))
+
+
+def _with_sections(legacy: Legacy, name: str, data: Any) -> Any:
+    """The data of a config file without its empty sections.
+
+    Raises:
+        ConfigError: a section that has to be a mapping of names is something else.
+    """
+    if not isinstance(data, dict) or name not in {*FILES, *ONE_FILE}:
+        return data
+    for key in _SECTIONS & data.keys():
+        if data[key] is not None and not isinstance(data[key], Mapping):
+            raise legacy.wrong(name, (key,), f"{key} must be a mapping of names; remove it or write it out")
+    return {key: value for key, value in data.items() if key not in _SECTIONS or value is not None}
+
+
+def _items(value: Any) -> Iterator[tuple[Any, Any]]:
+    if isinstance(value, Mapping):
+        yield from value.items()
+    elif isinstance(value, list):
+        yield from enumerate(value)
+
+
+def _repeats(secrets: Iterable[str], value: str) -> bool:
+    """Whether a text holds one of the keys, as a URL may; a word like `embedded` in a key's place is none."""
+    return any(secret in value for secret in secrets if len(secret) >= _OF_CHANCE and _DIGIT.search(secret))
 
 
 def key_variable(provider: str) -> str:

@@ -2,24 +2,30 @@
 
 from __future__ import annotations
 
-import difflib
 import io
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any, Final
 
+import yaml
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
 from llmbench.config.yaml_source import parse_yaml
 from llmbench.errors import ConfigError
+from llmbench.migration.comments import comments, with_comments
 
-_COMMENT: Final = re.compile(r"(?:^|(?<=\s))#.*$")
-
-
-def comments(text: str) -> list[str]:
-    """The comments of a YAML text, one a line. A line of a text block that looks like one counts too."""
-    return [found[0].strip() for line in text.splitlines() if (found := _COMMENT.search(line))]
+#: What editing a text in place can meet, such as merge keys and anchors that are shared.
+_UNFIT: Final = (
+    YAMLError,
+    yaml.YAMLError,
+    ConfigError,
+    KeyError,
+    TypeError,
+    AttributeError,
+    ValueError,
+    RecursionError,
+)
 
 
 def rewritten(old: str, name: str, data: Mapping[str, Any]) -> str | None:
@@ -36,10 +42,11 @@ def rewritten(old: str, name: str, data: Mapping[str, Any]) -> str | None:
         tree = editor.load(old)
         _follow(tree, data)
         editor.dump(tree, written)
-        text = _with_comments(old, written.getvalue())
-        return text if parse_yaml(text, name).data == data else None
-    except (YAMLError, ConfigError, KeyError, TypeError, AttributeError, ValueError, RecursionError):
-        return None  # merge keys and anchors that are shared: written anew, and said
+        text = with_comments(old, written.getvalue(), name)
+        is_whole = sorted(comments(text)) == sorted(comments(old))
+        return text if is_whole and parse_yaml(text, name).data == data else None
+    except _UNFIT:
+        return None  # written anew, and said
 
 
 def _follow(tree: Any, data: Mapping[Any, Any]) -> None:
@@ -54,10 +61,20 @@ def _follow(tree: Any, data: Mapping[Any, Any]) -> None:
             _rename(tree, key, name)
     for key, value in data.items():
         if key not in tree or tree[key] != value:
-            if key in tree and isinstance(tree[key], dict) and isinstance(value, Mapping) and value:
-                _follow(tree[key], value)
-            else:
-                tree[key] = value
+            _set(tree, key, value)
+
+
+def _set(tree: Any, key: Any, value: Any) -> None:
+    """Set a value; one of the same form is changed within, so that what stands beside its parts stays."""
+    old = tree[key] if isinstance(tree, list) or key in tree else None
+    if isinstance(old, dict) and isinstance(value, Mapping) and value:
+        _follow(old, value)
+    elif isinstance(old, list) and isinstance(value, list) and len(old) == len(value):
+        for number, item in enumerate(value):
+            if old[number] != item:
+                _set(old, number, item)
+    else:
+        tree[key] = value
 
 
 def _rename(tree: Any, key: object, name: object) -> None:
@@ -67,37 +84,3 @@ def _rename(tree: Any, key: object, name: object) -> None:
     tree.insert(at, name, value)
     if comment is not None:
         tree.ca.items[name] = comment
-
-
-def _with_comments(old: str, new: str) -> str:
-    """The new text with the comments of lines that are gone, each on a line of its own in their place."""
-    was, now = old.splitlines(), new.splitlines()
-    made: list[str] = []
-    for tag, first, last, start, end in difflib.SequenceMatcher(None, was, now, autojunk=False).get_opcodes():
-        fresh = now[start:end]
-        if tag not in ("delete", "replace"):
-            made += fresh
-            continue
-        before, after = _lost(was[first:last], "\n".join(fresh))
-        follower = next((line for line in (*fresh, *now[end:]) if line.strip()), was[first])
-        made += [_indent(follower) + text for text in before]
-        made += fresh
-        follower = next((line for line in now[end:] if line.strip()), was[first])
-        made += [_indent(follower) + text for text in after]
-    return "\n".join(made) + "\n"
-
-
-def _lost(gone: Sequence[str], fresh: str) -> tuple[list[str], list[str]]:
-    """Comments that the new lines do not have: those of the lines themselves, and those of what follows."""
-    texts = [(line, found[0].strip()) for line in gone if (found := _COMMENT.search(line))]
-    lost = [(line, text) for line, text in texts if text not in fresh]
-    tail = 0
-    while tail < len(gone) and (not gone[-1 - tail].strip() or gone[-1 - tail].lstrip().startswith("#")):
-        tail += 1
-    of_next = set(gone[len(gone) - tail :])
-    own = [text for line, text in lost if line not in of_next]
-    return own, [text for line, text in lost if line in of_next]
-
-
-def _indent(line: str) -> str:
-    return line[: len(line) - len(line.lstrip())]

@@ -7,16 +7,17 @@ from typing import Any
 
 from llmbench.config.model import Config
 from llmbench.errors import ParamError
-from llmbench.migration.before import MEDIA, Before, Question
+from llmbench.migration.before import Before, Question
 from llmbench.migration.tasks import canonical_options
 from llmbench.migration.values import Asked, section
 from llmbench.routing.params import merge
 from llmbench.routing.resolve import Wanted, option_layers, task_rules
 
-Sent = dict[str, Any]
+#: What is sent along, by name.
+Settings = dict[str, Any]
 
 
-def sent_before(before: Before, task: str, question: Question) -> dict[Asked, Sent]:
+def sent_before(before: Before, task: str, question: Question) -> dict[Asked, Settings]:
     """By candidate, as the older folder has it.
 
     Later wins: defaults of the tier, of the model, and what the files say of the task, the winner last.
@@ -37,13 +38,13 @@ def sent_before(before: Before, task: str, question: Question) -> dict[Asked, Se
 
 def sent_after(
     config: Config, task: str, question: Question, tier: str, keys: tuple[str, ...]
-) -> dict[Asked, Sent]:
+) -> dict[Asked, Settings]:
     """By candidate, as the new folder has it."""
     wanted = Wanted(task, channel=question.channel, env=question.env)
     rules = task_rules(config, wanted)
     timeouts = [rule.timeout_s or rule.options.get("timeout") for rule in rules]
     prompts = [rule.system_prompt for rule in rules]
-    found: dict[Asked, Sent] = {}
+    found: dict[Asked, Settings] = {}
     for key in keys:
         spec = config.models[key]
         try:
@@ -54,33 +55,28 @@ def sent_after(
     return found
 
 
-def media_before(before: Before, task: str) -> Sent:
+def media_before(before: Before, task: str) -> Settings:
     """What a file of images or speech says of a task besides its models."""
-    rules = (before.media_tasks(name).get(task) for name in MEDIA)
-    rule = next((section(rule) for rule in rules if rule is not None), section(None))
-    return {**_media(rule), "allow_fallback": rule.get("allow_fallback") is True}
+    media = before.media(task)
+    said = {} if media is None else media.options(task)
+    return {**said, **_seconds(said.get("timeout"))}
 
 
-def media_after(config: Config, task: str) -> Sent:
+def media_after(config: Config, task: str) -> Settings:
     """The same in the new folder."""
     rule = next((media.tasks[task] for media in config.media.values() if task in media.tasks), None)
     if rule is None:
         return {}
-    given = {"options": rule.options, "timeout": rule.timeout_s}
-    return {**_media(given), "allow_fallback": rule.allow_fallback is True}
+    return {**rule.options, **_seconds(rule.timeout_s), "allow_fallback": rule.allow_fallback is True}
 
 
-def _media(rule: Mapping[Any, Any]) -> Sent:
-    return {**section(rule.get("options")), **_seconds(rule.get("timeout"))}
-
-
-def _seconds(value: object) -> Sent:
+def _seconds(value: object) -> Settings:
     is_number = isinstance(value, (int, float))
     return {} if value is None else {"timeout": float(value) if is_number else value}  # type: ignore[arg-type]
 
 
-def _sent(layers: list[Mapping[str, Any]], timeouts: list[Any], prompts: list[Any]) -> Sent:
-    made: Sent = {}
+def _sent(layers: list[Mapping[str, Any]], timeouts: list[Any], prompts: list[Any]) -> Settings:
+    made: Settings = {}
     for layer in layers:
         made |= canonical_options(layer)
     made = {name: value for name, value in made.items() if value is not None and name != "timeout"}

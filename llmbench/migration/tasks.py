@@ -6,6 +6,7 @@ the router's file, `llm_registry.json`, and last a pipeline's `default_model`.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple
@@ -19,6 +20,8 @@ REGISTRY, TASKS = "llm_registry.json", "llm_tasks.yaml"
 OVERRIDES, ROUTER = "llm_task_overrides.yaml", "llm_router.yaml"
 #: Overrides the `default_model` of the pipeline's files.
 DEFAULT_VARIABLE: Final = "SCRIPT_PIPELINE_DEFAULT_MODEL"
+#: Parameters that are whole numbers.
+_WHOLE: Final = frozenset({"max_tokens", "top_k", "seed"})
 _MODEL_KEYS: Final = ("model", "model_name", "model_key", "deployment")
 _OPTION_SECTIONS: Final = ("defaults", "params", "options")
 _BODY: Final = frozenset(TaskShape.model_fields) - {"tier", "models", "defaults", "options"}
@@ -27,6 +30,7 @@ _OWN: Final = frozenset({"provider", "tier", "models", "fallback_model", "system
 _STAGE_KEYS: Final = frozenset(
     {*_MODEL_KEYS, *_OWN, *_OPTION_SECTIONS, *PARAMETERS, *PARAMETER_ALIASES, "extra_body", "system_prompt"}
 ) - {"timeout"}
+_NOT_A_TASK: Final = "said to be no task"
 _NESTED: Final = ("stages", "templates", "steps", "tasks")
 
 
@@ -69,7 +73,10 @@ def read_tasks(legacy: Legacy) -> dict[str, list[Entry]]:
         *_registry(legacy),
         *defaults,
     ):
-        found.setdefault(entry.task, []).append(entry)
+        if entry.task in legacy.not_tasks and entry.file not in (OVERRIDES, ROUTER):
+            legacy.lost(entry.file, entry.path, "", _NOT_A_TASK)
+        else:
+            found.setdefault(entry.task, []).append(entry)
     return found
 
 
@@ -96,7 +103,7 @@ def canonical_options(given: Mapping[str, Any]) -> dict[str, Any]:
     for name, value in given.items():
         target = PARAMETER_ALIASES.get(name, name)
         if target not in options or name == target:
-            options[target] = value.lower() if target == "reasoning" and isinstance(value, str) else value
+            options[target] = option_value(target, value)
     extra = options.get("extra_body")
     level = _level(extra.get("reasoning")) if isinstance(extra, Mapping) else None
     if isinstance(extra, Mapping) and level is not None and "reasoning" not in options:
@@ -104,6 +111,16 @@ def canonical_options(given: Mapping[str, Any]) -> dict[str, Any]:
         options = {name: value for name, value in options.items() if name != "extra_body"}
         options |= {"reasoning": level, **({"extra_body": rest} if rest else {})}
     return options
+
+
+def option_value(name: str, value: Any) -> Any:
+    """A parameter's value as llmbench has it: a level by its own word, a whole number that was text."""
+    if not isinstance(value, str):
+        return value
+    if name == "reasoning":
+        return value.lower().removeprefix("thinking_level_")
+    is_whole = name in _WHOLE and re.fullmatch(r"[0-9]{1,9}", value.strip())
+    return int(value) if is_whole else value
 
 
 def read_task(legacy: Legacy, file: str, path: Keys, task: str, entry: object) -> Entry:
@@ -205,10 +222,21 @@ def _sub_tasks(legacy: Legacy, file: str, entries: Mapping[Any, Any], path: Keys
     """Sub-tasks, also in groups: a mapping that names no model holds further ones."""
     for key, entry in entries.items():
         own = {*_MODEL_KEYS, "models", "provider", "tier"}
-        if isinstance(entry, Mapping) and not own & set(entry):
+        if str(key) in legacy.not_tasks:
+            legacy.lost(file, (*path, key), "", _NOT_A_TASK)
+        elif isinstance(entry, str) and not _may_be_model(legacy, entry):
+            legacy.lost(file, (*path, key), entry, "no name of a model, so that it is read as no task")
+        elif isinstance(entry, Mapping) and not own & set(entry):
             yield from _sub_tasks(legacy, file, entry, (*path, key))
         else:
             yield read_task(legacy, file, (*path, key), str(key), entry)
+
+
+def _may_be_model(legacy: Legacy, text: str) -> bool:
+    """Whether a text is a key or code, or has the form of a model's id."""
+    files = (ROUTER, "models"), ("llm_model_registry.yaml", "models"), ("llm_model_codes.yaml", "codes")
+    known = any(text in section(section(legacy.data.get(file)).get(part)) for file, part in files)
+    return known or re.fullmatch(r"[\w.:/@+~-]+", text, re.ASCII) is not None
 
 
 def _stages(legacy: Legacy) -> tuple[list[Entry], list[Entry]]:

@@ -19,8 +19,9 @@ from llmbench.config.model import FILES
 from llmbench.config.yaml_source import parse_yaml
 from llmbench.errors import ConfigError
 from llmbench.migration.catalogue import Files
+from llmbench.migration.comments import comments
 from llmbench.migration.reading import Legacy
-from llmbench.migration.rewriting import comments, rewritten
+from llmbench.migration.rewriting import rewritten
 from llmbench.migration.values import holds_key
 
 _HEADS: Final[Mapping[str, str]] = {
@@ -46,9 +47,9 @@ def file_texts(legacy: Legacy, files: Files) -> dict[str, str]:
     texts = {name: _text(legacy, name, data) for name, data in files.items()}
     for name in (name for name in FILES if name in legacy.texts and name not in texts):
         if not legacy.sources[name].data and not holds_key(legacy.texts[name]):
-            texts[name] = legacy.texts[name]  # comments alone
+            texts[name] = legacy.hidden(legacy.texts[name])  # comments alone
     for name, old in legacy.texts.items():
-        if name not in texts and not name.endswith(".json") and (left := comments(old)):
+        if name not in texts and not name.endswith(".json") and (left := _comments(legacy, old)):
             reason = "comments stay in the older file; what they stand beside is in other files now"
             legacy.losses.add(legacy.files[name], ("comments",), f"{len(left)}: {' '.join(left)}", reason)
     return texts
@@ -58,14 +59,29 @@ def _text(legacy: Legacy, name: str, data: Mapping[str, Any]) -> str:
     old = legacy.texts.get(name)
     if old is not None and not legacy.files[name].endswith(".json"):
         kept = old if parse_yaml(old, name).data == data else rewritten(old, name, data)
-        if kept is not None and not holds_key(kept):
-            return kept
-        if left := comments(old):
-            why = "one holds a key" if holds_key(old) else "the file has anchors or another layout"
+        if kept is not None and not holds_key(kept) and (clean := _clean(legacy, name, kept, data)):
+            return clean
+        if left := _comments(legacy, old):
+            has_key = holds_key(old) or legacy.hidden(old) != old
+            why = "one holds a key" if has_key else "the file has anchors or another layout"
             reason = f"comments are not carried: {why}"
             legacy.losses.add(legacy.files[name], ("comments",), f"{len(left)}: {' '.join(left)}", reason)
     head = f"# {_HEADS[name]}\n" if name in _HEADS else ""
     return head + _plain(data)
+
+
+def _comments(legacy: Legacy, text: str) -> list[str]:
+    """The comments of an older text, without keys."""
+    return [legacy.hidden(comment) for comment in comments(text)]
+
+
+def _clean(legacy: Legacy, name: str, text: str, data: Mapping[str, Any]) -> str | None:
+    """The text without keys that its comments repeat; None where that would change the data."""
+    clean = legacy.hidden(text)
+    try:
+        return clean if clean == text or parse_yaml(clean, name).data == data else None
+    except ConfigError:
+        return None
 
 
 def _plain(data: Mapping[str, Any]) -> str:
