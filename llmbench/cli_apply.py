@@ -44,8 +44,12 @@ def apply(
         bool,
         typer.Option("--accept-uncalibrated", help="Also move tasks scored by a judge that nobody checked."),
     ] = False,
+    accept_unproved: Annotated[
+        bool,
+        typer.Option("--accept-unproved", help="Also apply a recommendation.json without its run beside it."),
+    ] = False,
     max_age_days: Annotated[
-        float, typer.Option(min=0, help="Most days since the newest call of the run.")
+        float, typer.Option(min=0, help="Most days since the oldest call of the moved tasks.")
     ] = 30.0,
     project: Annotated[Path, typer.Option("--project", help="Folder with configs/ and reports/.")] = Path(),
     as_json: Json = False,
@@ -71,6 +75,7 @@ def apply(
             where,
             task or (),
             accept_uncalibrated=accept_uncalibrated,
+            accept_unproved=accept_unproved or dry_run,
             max_age_days=max_age_days,
             check=check_folder,
         )
@@ -85,7 +90,7 @@ def apply(
         if as_json:
             print_json(prepared.shown.to_dict())
         raise ApplyError("nothing was written: there is nobody to ask here; give --yes to write it")
-    if not yes and not typer.confirm("Write this change?", err=True):
+    if not yes and not typer.confirm(_question(prepared), err=True):
         raise ApplyError("nothing was written")
     _write(prepared, by, reason, is_json=as_json)
 
@@ -106,6 +111,13 @@ def _check_usage(
         raise typer.BadParameter("--log only shows the decision log: give it alone")
     if undo and tasks:
         raise typer.BadParameter("--undo takes a whole apply back: leave --task out")
+
+
+def _question(prepared: Prepared) -> str:
+    doubt = (
+        "" if prepared.is_proved else "Its run does not lie beside it: nothing shows that it was measured. "
+    )
+    return f"{doubt}Write this change?"
 
 
 def _write(prepared: Prepared, by: str | None, reason: str, *, is_json: bool) -> None:
@@ -132,10 +144,14 @@ def _end(shown: Applied, *, is_json: bool) -> None:
 
 
 def _show_log(project: Project, *, is_json: bool) -> None:
-    from llmbench.bench.decision_log import HEAD, read_log, table
+    from llmbench.bench.decision_log import HEAD, read_decisions, table
+    from llmbench.bench.prepared import clear_leftovers
 
-    entries = read_log(project.configs)
+    clear_leftovers(project)
+    log = read_decisions(project.configs)
+    for doubt in log.doubts():
+        err.print(f"note: {escape(visible(doubt))}")
     if is_json:
-        print_json([entry.facts() for entry in entries])
+        print_json([entry.facts() for entry in log.entries])
         return
-    print_table(list(HEAD), table(entries))
+    print_table(list(HEAD), table(log.entries))

@@ -48,6 +48,12 @@ ErrorKind = Literal[
 ERROR_KINDS: Final[tuple[ErrorKind, ...]] = get_args(ErrorKind)
 
 
+#: Why a candidate was not asked: what the call needs and it lacks, or that it cannot be called from here.
+#: `context`: the prompt and the output limit do not fit; `ability`: no images, no tools; `config`: no such
+#: model, one of another kind, or the tier's own condition; `unreachable`: no key, no address, not installed.
+ExclusionCause = Literal["context", "ability", "config", "unreachable"]
+
+
 class LLMBenchError(Exception):
     """Base of every error raised on purpose. Its text is one line that says what, where and what to do.
 
@@ -85,11 +91,30 @@ class RouteError(LLMBenchError):
 
     Attributes:
         excluded: (model key, reason) of every candidate that was removed.
+        causes: what kind of reason each of them is.
     """
 
-    def __init__(self, message: str, excluded: Sequence[tuple[str, str]] = ()) -> None:
+    def __init__(
+        self,
+        message: str,
+        excluded: Sequence[tuple[str, str]] = (),
+        causes: Sequence[ExclusionCause] = (),
+    ) -> None:
         super().__init__(message)
         self.excluded = tuple(excluded)
+        self.causes = tuple(causes)
+
+    @property
+    def kind(self) -> ErrorKind:
+        """What the call asked too much of the candidates that can be called here.
+
+        `context_length` where it fits none of them, `unsupported_param` where they also lack an ability, else
+        `model_not_found`.
+        """
+        asked = set(self.causes) - {"config", "unreachable"}
+        if not asked:
+            return "model_not_found"
+        return "context_length" if asked == {"context"} else "unsupported_param"
 
 
 class ParamError(LLMBenchError):

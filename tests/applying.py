@@ -11,7 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from llmbench import ImageClient, LLMClient, SpeechClient
+from llmbench.bench.asked import asked_facts, measured_models
 from llmbench.bench.chain import Project
+from llmbench.bench.route_proof import view_of
 from llmbench.bench.run_decisions import recommendation
 from llmbench.config import load_config
 from tests.tables import losing, right
@@ -135,6 +137,13 @@ def make_project(
     return project
 
 
+def asked_now(project: Applying, plan: Mapping[str, Any]) -> dict[str, Any]:
+    """What a sweep on the present files would record of how each task asks its models."""
+    kind = plan.get("modality", "text")
+    view = view_of(load_config(project.configs), None if kind == "text" else kind)
+    return asked_facts(view, {task: measured_models(plan, task) for task in plan["tasks"]}, kind)
+
+
 def write_run(
     project: Applying, table: list[dict[str, Any]], task_facts: Mapping[str, Any], **plan: Any
 ) -> None:
@@ -145,6 +154,7 @@ def write_run(
     facts |= {"batch": 80} | plan
     for entry in facts["tasks"].values():
         entry.update(task_facts)
+    facts.setdefault("asked", asked_now(project, facts))
     project.run_dir.mkdir(parents=True, exist_ok=True)
     (project.run_dir / "plan.json").write_text(json.dumps(facts), encoding="utf-8")
     lines = "".join(json.dumps(row) + "\n" for row in table)

@@ -197,13 +197,39 @@ def test_evidence_over_the_limit_of_age_is_refused(project):
     applied(project, max_age_days=1e300, now=NOW + timedelta(days=40))
 
 
+def with_times(project, times):
+    """The run's rows with times of their own, by their place; decided again."""
+    results = project.run_dir / "results.jsonl"
+    lines = [json.loads(line) for line in results.read_text(encoding="utf-8").splitlines()]
+    for at, time in times.items():
+        lines[at]["timestamp"] = time
+    results.write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
+    project.decide()
+
+
+def test_one_old_call_among_new_ones_makes_the_evidence_old(project):
+    with_times(project, {0: "2025-10-01T00:00:00.000Z"})
+    facts = project.facts()
+    assert (facts["evidence_from"], facts["evidence_at"][:10]) == ("2025-10-01T00:00:00.000Z", "2026-11-26")
+    assert "its oldest call is 424 days old (2025-10-01)" in refused(project)
+    assert "its oldest call is 424 days old" in refused(project, project.alone(), accept_unproved=True)
+    applied(project, tasks=["caption"])  # the old call is one of the other task's
+
+
+@pytest.mark.parametrize("time", [None, "soon", "2026-11-26T12:00:00"], ids=str)
+def test_a_call_that_does_not_say_when_it_was_made_leaves_the_age_unknown(project, time):
+    with_times(project, {0: time})
+    assert "the age of its evidence is not known" in refused(project)
+
+
 def test_an_uncalibrated_judge_needs_a_word(project):
     facts = project.facts()
     facts["judge"] = {"judged_tasks": ["extract"], "uncalibrated_tasks": ["extract"]}
     project.write(facts)
     sent = project.alone()
-    assert "extract: scored by a judge that no person checked" in refused(project, sent)
-    assert applied(project, sent, accept_uncalibrated=True).is_written
+    said = refused(project, sent, accept_unproved=True)
+    assert "extract: scored by a judge that no person checked" in said
+    assert applied(project, sent, accept_uncalibrated=True, accept_unproved=True).is_written
 
 
 def test_results_that_are_not_the_ones_it_was_made_from_are_refused(project):
@@ -301,7 +327,7 @@ def test_a_config_file_that_changed_since_the_evidence_is_named(project, name):
 
 def test_a_recommendation_of_an_earlier_version_is_held_to_its_diff_and_config_hash(project):
     facts = project.facts()
-    del facts["configs"], facts["evidence_at"]
+    del facts["configs"], facts["evidence_at"], facts["evidence_from"], facts["asked"]
     project.write(facts)
     mapping = project.configs / "llm_tier_mapping.yaml"
     mapping.write_text(MAPPING.replace("# 抽出", "# other words"), encoding="utf-8")  # the same hash
@@ -309,7 +335,8 @@ def test_a_recommendation_of_an_earlier_version_is_held_to_its_diff_and_config_h
     mapping.write_text(MAPPING.replace("greet: cheap", "greet: standard"), encoding="utf-8")
     assert "the configs changed since the run was planned" in refused(project)
     mapping.write_text(MAPPING, encoding="utf-8")
-    assert "age of its evidence is not known" in refused(project, project.alone())
+    alone = refused(project, project.alone(), accept_unproved=True)
+    assert "age of its evidence is not known" in alone
     assert applied(project).is_written
 
 

@@ -29,7 +29,9 @@ def project(template, tmp_path):
 
 
 def applied(project, given, **options):
-    return apply_recommendation(given, project=project.root, **{"now": NOW} | options)
+    return apply_recommendation(
+        given, project=project.root, **{"now": NOW, "accept_unproved": True} | options
+    )
 
 
 def refused(project, facts, **options):
@@ -60,6 +62,52 @@ def test_a_lone_recommendation_is_applied_by_its_diff_and_taken_back(project):
         applied(project, project.alone())
     undo_apply(project=project.root)
     assert project.texts() == before
+
+
+def test_without_its_run_it_needs_a_word_unless_it_is_only_shown(project):
+    facts = project.facts()
+    assert "nothing shows that its figures were ever measured" in refused(
+        project, facts, accept_unproved=False
+    )
+    assert not applied(project, project.alone(), accept_unproved=False, dry_run=True).is_written
+    other = project.root / "reports" / "r2"
+    other.mkdir()
+    (other / "recommendation.json").write_text(json.dumps(facts), encoding="utf-8")
+    with pytest.raises(ApplyError, match="or give --accept-unproved"):
+        applied(project, "r2", accept_unproved=False)
+
+
+@pytest.mark.parametrize("key", ["llm_model_registry.yaml", "llm_tier_mapping.yaml"])
+def test_a_file_that_it_does_not_name_as_its_ground_is_a_changed_one(project, key):
+    facts = project.facts()
+    del facts["configs"][key]
+    assert f"{key} changed since the evidence" in refused(project, facts)
+    assert "llm_model_registry.yaml" in refused(project, facts | {"configs": {}})
+
+
+def test_its_models_are_compared_with_those_that_it_says_were_measured(project):
+    overlay = project.configs / "llm_model_registry.local.yaml"
+    overlay.write_text("models: {small: {model_name: m-other}}\n")
+    said = refused(project, project.facts())
+    assert "small is not asked for caption as it was measured: its entry in the registry changed" in said
+    overlay.unlink()
+    assert any(
+        "could not be compared" in note for note in applied(project, sent_without_asked(project)).notes
+    )
+
+
+def sent_without_asked(project):
+    """A lone file of an earlier version, planned on another state of the files than it was decided on."""
+    facts = project.facts() | {"config_hash": "c"}
+    del facts["asked"]
+    sent = project.root / "sent.json"
+    sent.write_text(json.dumps(facts), encoding="utf-8")
+    return sent
+
+
+@pytest.mark.parametrize("asked", [7, {"extract": 7}, {"extract": {"small": 7}}], ids=str)
+def test_a_record_of_how_it_asked_that_is_of_another_shape_is_refused(project, asked):
+    assert "lacks what a recommendation holds" in refused(project, project.facts() | {"asked": asked})
 
 
 def test_a_part_of_a_lone_recommendation_cannot_be_worked_out(project):

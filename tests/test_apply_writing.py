@@ -18,9 +18,9 @@ from llmbench.bench.apply import prepare
 from llmbench.bench.chain import Project
 from llmbench.bench.config_store import JOURNAL_FILE
 from llmbench.bench.decision_log import LOG_FILE, read_log
-from llmbench.bench.prepared import commit, finish_interrupted
+from llmbench.bench.prepared import clear_leftovers, commit, finish_interrupted
 from llmbench.bench.undo import prepare_undo
-from tests.applying import CHANNELS, FILES, NOW, Applying, make_project
+from tests.applying import CHANNELS, NOW, Applying, make_project
 
 #: The steps of a commit that a kill may come before: the journal, two files, the log, two removals.
 STEPS = 6
@@ -81,6 +81,24 @@ def killed_before(step, folder, work):
     return in_child(child)
 
 
+def killed_at_fsync(count, work):
+    """Do something in a process that is killed in place of one of its waits for the disk, from 1."""
+
+    def child():
+        left = count
+
+        def fsync(_):
+            nonlocal left
+            left -= 1
+            if left == 0:
+                os.kill(os.getpid(), signal.SIGKILL)
+
+        os.fsync = fsync
+        work()
+
+    return in_child(child)
+
+
 def named(folder):
     return {path.name for path in folder.iterdir() if path.name != LOG_FILE}
 
@@ -116,6 +134,31 @@ def test_a_kill_in_an_undo_is_finished_by_the_next_too(project, step):
     finish_interrupted(Project(project.root))
     assert project.texts() == (after if step == 0 else before)
     assert [entry.undoes for entry in read_log(project.configs)] == [None, *([done.id] if step else [])]
+
+
+@pytest.mark.parametrize("clears", ["apply", "undo", "log"])
+def test_a_file_left_half_written_by_a_kill_is_cleared_by_the_next(project, prepared, clears):
+    before = project.texts()
+    assert killed_at_fsync(1, lambda: commit(prepared, now=NOW)) == -signal.SIGKILL
+    assert ".llm_apply.partial" in named(project.configs)
+    if clears == "apply":
+        assert applied(project).is_written
+    elif clears == "undo":
+        with pytest.raises(ApplyError, match="nothing to take back"):
+            undo_apply(project=project.root)
+    else:
+        clear_leftovers(Project(project.root))
+    assert named(project.configs) == {*before}
+
+
+def test_a_half_written_file_beside_what_a_link_leads_to_is_cleared_too(project, prepared, tmp_path):
+    target = tmp_path / "elsewhere" / "mapping.yaml"
+    target.parent.mkdir()
+    shutil.move(project.configs / "llm_tier_mapping.yaml", target)
+    (project.configs / "llm_tier_mapping.yaml").symlink_to(target)
+    (target.parent / ".llm_apply.partial").write_text("half")
+    clear_leftovers(Project(project.root))
+    assert [path.name for path in target.parent.iterdir()] == ["mapping.yaml"]
 
 
 def test_a_dry_run_finishes_nothing_and_says_what_does(project, prepared):
@@ -211,114 +254,3 @@ def test_a_folder_that_cannot_be_written_says_so_and_keeps_its_files(project, pr
     monkeypatch.undo()
     assert project.texts() == before
     assert applied(project).is_written
-
-
-# --- taken back ---------------------------------------------------------------------------------------------
-
-
-def test_the_last_apply_is_taken_back_to_the_byte_and_can_be_made_again(project):
-    before = project.texts()
-    done = applied(project)
-    back = undo_apply(project=project.root, by="Mika", reason="too early", now=NOW)
-    assert project.texts() == before
-    assert project.first("extract") == "ref"
-    first, second = read_log(project.configs)
-    assert (first.id, second.undoes, second.by, second.reason) == (done.id, done.id, "Mika", "too early")
-    assert [str(move) for move in back.moves] == [
-        f"{task}: small (standard) → ref (standard)" for task in ("caption", "extract")
-    ]
-    with pytest.raises(ApplyError, match="nothing to take back"):
-        undo_apply(project=project.root)
-    assert applied(project).id != done.id
-
-
-def test_a_file_that_was_made_is_removed_again(tmp_path):
-    files = {name: text for name, text in FILES.items() if name != "llm_task_overrides.yaml"}
-    project = make_project(tmp_path / "project", files=files, lost={"extract": 1, "caption": 40})
-    done = applied(project)
-    assert done.files == ("llm_task_overrides.yaml",)
-    assert project.first("extract") == "small"
-    back = undo_apply(project=project.root)
-    assert "deleted file mode" in back.diff
-    assert "llm_task_overrides.yaml" not in project.texts()
-
-
-def test_an_earlier_apply_on_which_a_later_one_rests_is_not_taken_back(project):
-    first = applied(project, tasks=["extract"])
-    applied(project, tasks=["caption"])  # its channel stands under the one of the first
-    before = project.texts()
-    with pytest.raises(ApplyError, match="something that was changed later rests on it"):
-        undo_apply(first.id, project=project.root)
-    assert project.texts() == before
-
-
-def test_an_earlier_apply_is_taken_back_by_its_id_and_the_later_one_stays(tmp_path):
-    mapping = FILES["llm_tier_mapping.yaml"] + "  other: standard\n"  # not measured: the tier stays
-    project = make_project(tmp_path / "project", files={**FILES, "llm_tier_mapping.yaml": mapping})
-    first = applied(project, tasks=["extract"])
-    second = applied(project, tasks=["caption"])
-    tiers = project.configs / "llm_task_overrides.yaml"
-    tiers.write_text("# ours\n" + tiers.read_text(encoding="utf-8"), encoding="utf-8")
-    shown = undo_apply(first.id, project=project.root)
-    assert any("only the lines of" in note for note in shown.notes)
-    assert [project.first(task) for task in ("extract", "caption")] == ["ref", "small"]
-    with pytest.raises(ApplyError, match="is undone"):
-        undo_apply(first.id, project=project.root)
-    with pytest.raises(ApplyError, match="not in the decision log"):
-        undo_apply("nope", project=project.root)
-    undo_apply(second.id, project=project.root)
-    assert [project.first(task) for task in ("extract", "caption")] == ["ref", "ref"]
-
-
-def test_an_undo_after_which_a_later_apply_still_serves_the_task_is_refused(tmp_path):
-    project = make_project(tmp_path / "project")
-    first = applied(project, tasks=["extract"])
-    applied(project, tasks=["caption"])  # the last task of the tier: the tier itself gets the model
-    with pytest.raises(ApplyError, match="extract would be served by small > ref > big and not by ref again"):
-        undo_apply(first.id, project=project.root)
-
-
-def test_lines_that_a_person_added_elsewhere_stay(project):
-    applied(project)
-    mapping = project.configs / "llm_tier_mapping.yaml"
-    mapping.write_text("# ours\n" + mapping.read_text(encoding="utf-8"), encoding="utf-8")
-    undo_apply(project=project.root)
-    assert mapping.read_text(encoding="utf-8") == "# ours\n" + FILES["llm_tier_mapping.yaml"]
-    assert project.first("extract") == "ref"
-
-
-def test_lines_of_the_apply_that_a_person_changed_are_named_and_nothing_is_written(project):
-    applied(project)
-    tiers = project.configs / "llm_tier_candidates.yaml"
-    tiers.write_text(tiers.read_text(encoding="utf-8").replace("[small, ref", "[small, tiny, ref"))
-    before = project.texts()
-    with pytest.raises(ApplyError, match=r"llm_tier_candidates.yaml changed since \w+ was applied on"):
-        undo_apply(project=project.root)
-    assert project.texts() == before
-
-
-def test_an_undo_that_would_move_another_task_is_refused(project):
-    applied(project)
-    mapping = project.configs / "llm_tier_mapping.yaml"
-    mapping.write_text(mapping.read_text(encoding="utf-8").replace("greet: cheap", "greet: standard"))
-    with pytest.raises(ApplyError, match="greet: small > ref > big → ref > big"):
-        undo_apply(project=project.root)
-
-
-def test_a_torn_or_foreign_line_of_the_log_is_passed_over(project):
-    done = applied(project)
-    log = project.configs / LOG_FILE
-    log.write_text('{"schema": 9}\n' + log.read_text(encoding="utf-8") + '{"schema": 1, "id": "x"\n[]\n')
-    assert [entry.id for entry in read_log(project.configs)] == [done.id]
-    undo_apply(project=project.root)
-    assert [entry.action for entry in read_log(project.configs)] == ["apply", "undo"]
-
-
-def test_a_line_of_the_log_that_names_a_foreign_file_takes_nothing_back(project):
-    applied(project)
-    log = project.configs / LOG_FILE
-    log.write_text(
-        log.read_text(encoding="utf-8").replace("configs/llm_tier_mapping.yaml", "configs/../own.yaml")
-    )
-    with pytest.raises(ApplyError, match="which no proposal may change"):
-        undo_apply(project=project.root)

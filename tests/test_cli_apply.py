@@ -173,6 +173,23 @@ def test_at_a_terminal_it_shows_colours_and_asks(project, answer, code):
     assert ("nothing was written" in shown) == (code == 1)
 
 
+def test_a_file_without_its_run_needs_a_word_and_the_question_says_so(project):
+    sent = str(project.alone())
+    refused = invoke(project, sent, "--yes")
+    assert (refused.exit_code, "or give --accept-unproved" in refused.stderr) == (1, True)
+    ended, shown = at_a_terminal(project, b"\r", sent, "--accept-unproved")
+    assert ended == 1
+    assert "nothing shows that it was measured. Write this change?" in " ".join(shown.split())
+    assert invoke(project, sent, "--yes", "--accept-unproved").exit_code == 0
+
+
+def test_a_line_of_the_log_that_cannot_be_used_is_said_beside_the_table(project):
+    (project.configs / "llm_decisions.jsonl").write_text("torn\n")
+    shown = invoke(project, "--log", "--json")
+    assert json.loads(shown.stdout) == []
+    assert "note: llm_decisions.jsonl, line 1: cannot be used" in " ".join(shown.stderr.split())
+
+
 # --- docs/applying.md ---------------------------------------------------------------------------------------
 
 

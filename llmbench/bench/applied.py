@@ -51,16 +51,16 @@ class Applied:
             return "not written"
         who = f"{visible(self.entry.by)} on {self.entry.when}"
         if self.entry.undoes is not None:
-            return f"undone: {self.entry.undoes} was taken back by {who}"
+            return visible(f"undone: {self.entry.undoes} was taken back by {who}")
         way_back = f"llmbench apply --undo {self.entry.id}"
-        return f"applied as {self.entry.id} by {who}; take it back with: {way_back}"
+        return visible(f"applied as {self.entry.id} by {who}; take it back with: {way_back}")
 
     def __str__(self) -> str:
         lines = []
         for move in self.moves:
             lines.append(visible(str(move)))
             lines += [f"  {visible(move.sentence)}"] if move.sentence else []
-        lines.append(f"files: {', '.join(self.files)}")
+        lines.append(visible(f"files: {', '.join(self.files)}"))
         lines += [f"note: {visible(note)}" for note in self.notes]
         return "\n".join([*lines, self.state])
 

@@ -13,9 +13,9 @@ from typing import Final
 from llmbench.bench.applied import Applied
 from llmbench.bench.chain import Project
 from llmbench.bench.config_store import sha256_of
-from llmbench.bench.decision_log import Entry, read_log, standing
+from llmbench.bench.decision_log import Entry, read_decisions, standing
 from llmbench.bench.edit import unified_diff
-from llmbench.bench.patch import FilePatch, apply_patch, apply_where_found, read_patch, reverse_patch
+from llmbench.bench.patch import read_patch, take_back
 from llmbench.bench.prepared import (
     Check,
     Prepared,
@@ -29,7 +29,12 @@ from llmbench.bench.prepared import (
 )
 from llmbench.bench.proposed import Change, proposed_change
 from llmbench.bench.route_proof import load_texts, prove_moves, prove_others_stay, unnamed_moves
-from llmbench.bench.vetting import choose_tasks, find_recommendation, refuse_uncalibrated
+from llmbench.bench.vetting import (
+    choose_tasks,
+    find_recommendation,
+    refuse_uncalibrated,
+    refuse_unproved,
+)
 from llmbench.errors import ApplyError
 from llmbench.visible import visible
 
@@ -45,6 +50,7 @@ def apply_recommendation(
     by: str | None = None,
     reason: str = "",
     accept_uncalibrated: bool = False,
+    accept_unproved: bool = False,
     max_age_days: float = MAX_AGE_DAYS,
     dry_run: bool = False,
     check: Check = loader_errors,
@@ -59,7 +65,8 @@ def apply_recommendation(
         by: who applies it; the login name by default.
         reason: why, in a person's words.
         accept_uncalibrated: also move tasks that only a judge scored whom no person checked.
-        max_age_days: the most days since the newest call of the run.
+        accept_unproved: also apply a recommendation.json whose run does not lie beside it; a dry run does.
+        max_age_days: the most days since the oldest call that the moved tasks rest on.
         dry_run: only say what would be done.
         check: what is wrong with a config folder; new errors refuse the change.
         now: the present time; the clock's by default.
@@ -80,6 +87,7 @@ def apply_recommendation(
         where,
         tasks,
         accept_uncalibrated=accept_uncalibrated,
+        accept_unproved=accept_unproved or dry_run,
         max_age_days=max_age_days,
         check=check,
         now=now,
@@ -93,6 +101,7 @@ def prepare(
     tasks: Sequence[str] = (),
     *,
     accept_uncalibrated: bool = False,
+    accept_unproved: bool = False,
     max_age_days: float = MAX_AGE_DAYS,
     check: Check = loader_errors,
     now: datetime | None = None,
@@ -104,7 +113,9 @@ def prepare(
     """
     texts = settled(project.configs)
     found = find_recommendation(recommendation, project)
-    own = [each for each in standing(read_log(project.configs)) if each.recommendation_sha256 == found.sha256]
+    refuse_unproved(found, is_accepted=accept_unproved)
+    log = read_decisions(project.configs)
+    own = [each for each in standing(log.entries) if each.recommendation_sha256 == found.sha256]
     chosen = _not_yet_applied(choose_tasks(found, tasks), own, has_choice=bool(tasks))
     refuse_uncalibrated(found, chosen, is_accepted=accept_uncalibrated)
     base = _without(texts, own)
@@ -131,9 +142,8 @@ def prepare(
         files=tuple((each.name, sha256_of(each.before), sha256_of(each.after)) for each in files),
         diff=unified_diff(texts, change.texts),
     )
-    return Prepared(
-        project.configs, texts, files, Applied(entry, notes=_notes(change, own, unnamed_moves(before, after)))
-    )
+    notes = (*_notes(change, own, unnamed_moves(before, after)), *log.doubts())
+    return Prepared(project.configs, texts, files, Applied(entry, notes=notes), found.run_dir is not None)
 
 
 def _not_yet_applied(chosen: list[str], own: Sequence[Entry], *, has_choice: bool) -> list[str]:
@@ -162,18 +172,11 @@ def _without(texts: Mapping[str, str], own: Sequence[Entry]) -> dict[str, str]:
     """
     base = dict(texts)
     for entry in reversed(own):
-        for patch in map(reverse_patch, read_patch(entry.diff)):
-            text = _reversed(patch, base.pop(patch.name, None))
+        for patch in read_patch(entry.diff):
+            text, _ = take_back(patch, base.pop(patch.name, None))  # what it gives is compared by its hash
             if text is not None:
                 base[patch.name] = text
     return base
-
-
-def _reversed(patch: FilePatch, text: str | None) -> str | None:
-    try:
-        return apply_patch(patch, text)
-    except ApplyError:
-        return apply_where_found(patch, text)  # what was made of it is compared by its hash
 
 
 def _notes(change: Change, own: Sequence[Entry], unnamed: str | None) -> tuple[str, ...]:

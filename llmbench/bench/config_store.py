@@ -154,6 +154,27 @@ def recover(folder: Path) -> dict[str, Any] | None:
     return dict(journal["entry"])
 
 
+def partials(folder: Path) -> list[Path]:
+    """The files that a killed process left half-written, beside the config files or what they link to."""
+    homes = {
+        Path(os.path.realpath(folder / name)).parent for name in CHANGEABLE if (folder / name).is_symlink()
+    }
+    return [path for home in (folder, *sorted(homes)) if (path := home / _PARTIAL).exists()]
+
+
+def clear_partials(folder: Path) -> None:
+    """Remove them; the caller holds the lock, so that nobody is writing one.
+
+    Raises:
+        ApplyError: one cannot be removed.
+    """
+    for path in partials(folder):
+        try:
+            path.unlink(missing_ok=True)
+        except OSError as error:
+            raise ApplyError(f"{path} cannot be removed: {error.strerror}; remove it by hand") from error
+
+
 def _journaled(path: Path, journal: Any) -> list[dict[str, Any]]:
     """The files of a journal, which may have been tampered with: it names no file but a changeable one."""
     is_whole = isinstance(journal, dict) and journal.get("schema") == 1

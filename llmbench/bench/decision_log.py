@@ -7,7 +7,7 @@ and taken back with them. No loader reads it.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from pathlib import Path
 from typing import Any, Final
 
@@ -124,24 +124,56 @@ def append_entry(folder: Path, facts: Mapping[str, Any]) -> None:
         path.chmod(0o644)  # it is for everybody who reads the configs
 
 
+@dataclass(frozen=True, slots=True)
+class DecisionLog:
+    """What a log holds.
+
+    Attributes:
+        entries: every line that can be used, oldest first.
+        lost: the numbers of the lines that cannot, counted from 1: torn, edited, or of another version.
+    """
+
+    entries: tuple[Entry, ...] = ()
+    lost: tuple[int, ...] = ()
+
+    def doubts(self) -> tuple[str, ...]:
+        """A warning of the lines that were passed over; none where there are none."""
+        if not self.lost:
+            return ()
+        lines = "line" if len(self.lost) == 1 else "lines"
+        return (f"{LOG_FILE}, {lines} {', '.join(map(str, self.lost))}: cannot be used and was passed over.",)
+
+
 def has_entry(folder: Path, entry_id: str) -> bool:
     """Whether the log has a line of that id."""
     return any(entry.id == entry_id for entry in read_log(folder))
 
 
 def read_log(folder: Path) -> tuple[Entry, ...]:
-    """Every line that can be used, oldest first; a line that is torn or foreign is left out.
+    """Every line of a log that can be used, oldest first.
+
+    Raises:
+        ApplyError: the file is there and cannot be read.
+    """
+    return read_decisions(folder).entries
+
+
+def read_decisions(folder: Path) -> DecisionLog:
+    """Read the decision log of a config folder; without a file it is empty.
 
     Raises:
         ApplyError: the file is there and cannot be read.
     """
     try:
-        found = [_entry(line.record) for line in read_jsonl(folder / LOG_FILE)]
+        found = [(line.number, _entry(line.record)) for line in read_jsonl(folder / LOG_FILE)]
     except FileNotFoundError:
-        return ()
+        return DecisionLog()
     except OSError as error:
         raise ApplyError(f"{folder / LOG_FILE} cannot be read: {error.strerror}") from error
-    return tuple(entry for entry in found if entry is not None)
+    return DecisionLog(
+        tuple(entry for _, entry in found if entry is not None),
+        tuple(number for number, entry in found if entry is None),
+    )
 
 
 def standing(entries: Iterable[Entry]) -> list[Entry]:
@@ -178,21 +210,8 @@ def _entry(facts: Mapping[str, Any] | None) -> Entry | None:
     maybe = [facts.get(key) for key in ("undoes", "run_id", "evidence_sha256")]
     if not all(isinstance(text, str) for text in texts) or not all(isinstance(t, str | None) for t in maybe):
         return None
-    try:
-        moves = tuple(
-            Moved(
-                str(each["task"]),
-                str(each["from"]["tier"]),
-                str(each["from"]["model"]),
-                str(each["to"]["tier"]),
-                str(each["to"]["model"]),
-            )
-            for each in facts["tasks"]
-        )
-        files = tuple(
-            (str(each["file"]), each["before_sha256"], each["after_sha256"]) for each in facts["files"]
-        )
-    except (KeyError, TypeError):
+    moves, files = _moves(facts.get("tasks")), _files(facts.get("files"))
+    if not moves or not files:
         return None
     return Entry(
         id=facts["id"],
@@ -208,3 +227,38 @@ def _entry(facts: Mapping[str, Any] | None) -> Entry | None:
         files=files,
         diff=facts["diff"],
     )
+
+
+def _moves(listed: Any) -> tuple[Moved, ...] | None:
+    """The moves of a line, None where one is not as `Moved.facts` writes it."""
+    try:
+        moves = tuple(
+            Moved(
+                each["task"],
+                each["from"]["tier"],
+                each["from"]["model"],
+                each["to"]["tier"],
+                each["to"]["model"],
+            )
+            for each in (listed if isinstance(listed, list) else ())
+        )
+    except (KeyError, TypeError):
+        return None
+    return moves if all(isinstance(text, str) for move in moves for text in astuple(move)) else None
+
+
+def _files(listed: Any) -> tuple[tuple[str, str | None, str | None], ...] | None:
+    """The files of a line with their hashes, None where one is not as it is written."""
+    try:
+        files = tuple(
+            (each["file"], each["before_sha256"], each["after_sha256"])
+            for each in (listed if isinstance(listed, list) else ())
+        )
+    except (KeyError, TypeError):
+        return None
+    is_good = all(isinstance(name, str) and _are_texts(hashes) for name, *hashes in files)
+    return files if is_good else None
+
+
+def _are_texts(values: Iterable[Any]) -> bool:
+    return all(isinstance(value, str | None) for value in values)

@@ -60,7 +60,7 @@ def put_before(text: str, path: Path, item: str, before: str | None = None) -> s
         found = data
         for key in path:
             found = found[key]
-        at, target = _places([_name(entry) for entry in found], item, before)
+        at, target = _places([named_model(entry) for entry in found], item, before)
         if at is None or at > target:
             found.insert(target, item if at is None else found.pop(at))
 
@@ -96,12 +96,15 @@ def unified_diff(before: Mapping[str, str], after: Mapping[str, str], folder: st
         parts.extend(["new file mode 100644\n"] if old is None else [])
         parts.extend(
             line if line.endswith("\n") else line + "\n\\ No newline at end of file\n"
-            for line in difflib.unified_diff(_lines(old or ""), _lines(new), source, f"b/{folder}/{name}")
+            for line in difflib.unified_diff(
+                split_lines(old or ""), split_lines(new), source, f"b/{folder}/{name}"
+            )
         )
     return "".join(parts)
 
 
-def _lines(text: str) -> list[str]:
+def split_lines(text: str) -> list[str]:
+    """Lines with their ends, split at line feeds alone, as a diff is."""
     return re.findall(r"[^\n]*\n|[^\n]+", text)
 
 
@@ -287,7 +290,8 @@ def _is_null(node: yaml.Node) -> bool:
     return isinstance(node, yaml.ScalarNode) and node.tag == "tag:yaml.org,2002:null"
 
 
-def _name(entry: Any) -> Any:
+def named_model(entry: Any) -> Any:
+    """The model that an entry of a list names: itself, or the `model` of a mapping."""
     return entry.get("model") if isinstance(entry, dict) else entry
 
 

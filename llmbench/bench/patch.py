@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Final
 
+from llmbench.bench.edit import split_lines
 from llmbench.bench.propose import CANDIDATES, MAPPING, OVERRIDES, ROUTER
 from llmbench.config.model import MEDIA_FILES
 from llmbench.errors import ApplyError
@@ -111,9 +112,17 @@ def reverse_patch(patch: FilePatch) -> FilePatch:
     return replace(patch, hunks=hunks, is_new=patch.is_end, is_end=patch.is_new)
 
 
-def split_lines(text: str) -> list[str]:
-    """Lines with their ends, split at line feeds alone, as a diff is."""
-    return re.findall(r"[^\n]*\n|[^\n]+", text)
+def take_back(patch: FilePatch, text: str | None) -> tuple[str | None, bool]:
+    """The text before a patch, and whether every line of it stands where the patch put it.
+
+    Raises:
+        ApplyError: the lines of the patch no longer stand there, or at several places.
+    """
+    back = reverse_patch(patch)
+    try:
+        return apply_patch(back, text), True
+    except ApplyError:
+        return apply_where_found(back, text), False
 
 
 def _check_presence(patch: FilePatch, text: str | None) -> None:

@@ -137,7 +137,7 @@ class Plan:
     `unreachable` are the registry's models that cannot be called here, or are not by this plan. `variants`
     says how each candidate is called. `budget`, `deadline_s` (seconds of one run) and `limits` (by provider)
     hold while it runs: they are no part of what a verdict rests on, so they may change between two runs.
-    `modality` is what all answers are.
+    `modality` is what all answers are, `asked` how each task asks its models (`asked.asked_facts`).
     """
 
     name: str
@@ -162,6 +162,7 @@ class Plan:
     unreachable: tuple[str, ...] = ()
     hash: str = field(default="")
     modality: Modality = "text"
+    asked: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def run_id(self) -> str:
@@ -249,6 +250,7 @@ class Plan:
             "notices": list(self.notices),
             "unreachable": list(self.unreachable),
             "config_hash": self.config_hash,
+            "asked": dict(self.asked),
             "budget": {"usd": self.budget.usd, "calls": self.budget.calls},
             "deadline_s": self.deadline_s,
         }

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from llmbench.bench.asked import asked_facts
 from llmbench.bench.constraints import Constraints
 from llmbench.bench.dataset import Dataset, load_dataset
 from llmbench.bench.judging.plan import JudgePlan, check_independent
@@ -104,7 +105,13 @@ def make_plan(
         unreachable=tuple(key for key, spec in client.config.models.items() if not file.asks(spec, client)),
         hash=hashlib.sha256(canonical_json(header).encode()).hexdigest(),
         modality=modality_of(client),
+        asked=_asked(plans, variants, client),
     )
+
+
+def _asked(plans: Iterable[TaskPlan], variants: Mapping[str, Variant], client: LLMClient) -> dict[str, Any]:
+    measured = {plan.task: [variants[key].base for key in plan.candidates] for plan in plans}
+    return asked_facts(client.config, measured, modality_of(client))
 
 
 def _check_modality(file: PlanFile, client: LLMClient) -> None:

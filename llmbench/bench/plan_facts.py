@@ -48,6 +48,7 @@ class _PlanFacts(_Facts):
     models: dict[str, dict[str, Any] | None] | None = None
     resets: _Names = []
     unreachable: _Names = []
+    asked: dict[str, dict[str, dict[str, str]]] = {}
 
 
 def check_plan(plan: object, path: Path) -> dict[str, Any]:

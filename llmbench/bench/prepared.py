@@ -11,7 +11,16 @@ from pathlib import Path
 
 from llmbench.bench.applied import Applied
 from llmbench.bench.chain import Project
-from llmbench.bench.config_store import FileChange, has_journal, locked, read_configs, recover, write_all
+from llmbench.bench.config_store import (
+    FileChange,
+    clear_partials,
+    has_journal,
+    locked,
+    partials,
+    read_configs,
+    recover,
+    write_all,
+)
 from llmbench.bench.route_proof import folder_of
 from llmbench.config import inspect_config
 from llmbench.config.model import Finding
@@ -30,12 +39,14 @@ class Prepared:
         seen: every file's text as it was when the change was proved.
         files: what would change.
         shown: what is shown of it.
+        is_proved: whether the run that it rests on was looked at.
     """
 
     folder: Path
     seen: Mapping[str, str]
     files: tuple[FileChange, ...]
     shown: Applied
+    is_proved: bool = True
 
 
 def loader_errors(folder: Path) -> Sequence[Finding]:
@@ -103,18 +114,30 @@ def commit(
 
 
 def finish_interrupted(project: Project) -> str | None:
-    """Finish what a killed process began; says what that was, None where nothing was.
+    """Finish what a killed process began and clear what it left; says what it was, None where nothing was.
 
     Raises:
         ApplyError: it cannot be finished; the text says what to do.
     """
-    if not has_journal(project.configs):
+    if not has_journal(project.configs) and not partials(project.configs):
         return None
     with locked(project.configs):
         entry = recover(project.configs)
-    if entry is None:  # another process was faster
+        clear_partials(project.configs)
+    if entry is None:  # nothing was changed yet, or another process was faster
         return None
     return f"{entry.get('action')} {entry['id']} had been broken off and was finished now"
+
+
+def clear_leftovers(project: Project) -> None:
+    """Clear what a killed process left half-written, and finish nothing.
+
+    Raises:
+        ApplyError: a file cannot be removed, or another apply is at work.
+    """
+    if partials(project.configs):
+        with locked(project.configs):
+            clear_partials(project.configs)
 
 
 def new_id() -> str:

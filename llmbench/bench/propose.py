@@ -14,7 +14,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
-from llmbench.bench.edit import Value, put_before, read_mapping, set_value, unified_diff
+from llmbench.bench.edit import Value, named_model, put_before, read_mapping, set_value, unified_diff
 from llmbench.bench.terms import arm_name
 from llmbench.bench.tiers import Move, settle
 from llmbench.errors import ConfigError
@@ -181,17 +181,13 @@ def _option_edits(files: Mapping[str, str], move: Move) -> list[Edit]:
 def _channel_edits(files: Mapping[str, str], move: Move, tiers: Mapping[str, Sequence[str]]) -> list[Edit]:
     """Keep the present models for channels that may not use a provider of the new one."""
     own = _own_list(files, move.task)
-    listed = [_name(each) for each in _task_entry(files, own, move.task)["models"]] if own else []
+    listed = [str(named_model(each)) for each in _task_entry(files, own, move.task)["models"]] if own else []
     present = listed or list(tiers.get(move.tier, (move.reference,)))
     edits = []
     for channel, refused in move.closed_channels.items():
         kept = [model for model in present if model not in refused] or [move.reference]
         edits.append(Edit(MAPPING, ("overrides", "channels", channel, "tasks", move.task, "models"), kept))
     return edits
-
-
-def _name(entry: Any) -> str:
-    return str(entry.get("model") if isinstance(entry, dict) else entry)
 
 
 def apply_edits(files: Mapping[str, str], edits: Sequence[Edit]) -> tuple[dict[str, str], list[str]]:

@@ -8,12 +8,13 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, Final
 
+from llmbench.bench.asked import measured_models
 from llmbench.bench.chain import Project
 from llmbench.bench.decision_log import Moved
 from llmbench.bench.patch import apply_patch, read_patch
 from llmbench.bench.propose import Proposal
 from llmbench.bench.recommend import decide_tasks, moves_of, proposal_of
-from llmbench.bench.route_proof import Expected, folder_of, load_texts
+from llmbench.bench.route_proof import Expected, folder_of, load_texts, view_of
 from llmbench.bench.run_decisions import Run, read_run, recommend_run, routing_of
 from llmbench.bench.tiers import Move
 from llmbench.bench.vetting import (
@@ -22,14 +23,15 @@ from llmbench.bench.vetting import (
     refuse_changed_configs,
     refuse_old,
     refuse_other_evidence,
+    refuse_other_models,
     refuse_what_does_not_follow,
 )
-from llmbench.config import Config, load_config, read_environment
-from llmbench.config.media_view import media_config
+from llmbench.config import Config, load_config
 from llmbench.config.model import MEDIA_FILES, MediaModality
 from llmbench.errors import ApplyError
 
 _NOT_DONE: Final = "Not in the diff:"
+_UNPROVED: Final = "Its run does not lie beside it: nothing was worked out again, its diff is taken as it is."
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,10 +104,13 @@ def _by_its_run(
     decisions = decide_tasks(run.rows, run.plan)
     with folder_of(base) as root:
         config = load_config(root / "configs")
-        refuse_changed_configs(found, base, config.hash)
+        kind = _kind(run)
+        measured = {task: measured_models(run.plan, task) for task in tasks}
+        notes = refuse_other_models(found, run.plan, view_of(config, kind), measured, kind)
+        refuse_changed_configs(found, base, config.hash, kind)
         routing = routing_of(Project(root), config, run.plan)
     right = recommend_run(run, routing, decisions)
-    refuse_old(found, right["evidence_at"], most_days, now)
+    refuse_old(found, run.oldest(tasks), run.evidence_at, most_days, now)
     if "configs" not in found.facts:
         _patched(found, base)
     refuse_what_does_not_follow(found, right)
@@ -113,7 +118,12 @@ def _by_its_run(
         routing = routing_of(Project(root), load_config(root / "configs"), run.plan)
     moves = [move for move in moves_of(decisions, run.plan, routing) if move.task in tasks]
     proposal = proposal_of(moves, list(decisions), run.plan, routing)
-    return _worked_out(moves, proposal, right, run, texts)
+    return _worked_out(moves, proposal, right, run, texts, notes)
+
+
+def _kind(run: Run) -> MediaModality | None:
+    kind = run.plan.get("modality", "text")
+    return None if kind == "text" else kind
 
 
 def kind_of(names: Iterable[str]) -> MediaModality | None:
@@ -128,6 +138,7 @@ def _worked_out(
     right: Mapping[str, Any],
     run: Run,
     texts: Mapping[str, str],
+    notes: Sequence[str],
 ) -> Change:
     undone = [note for note in proposal.notes if note.startswith(_NOT_DONE)]
     if undone:
@@ -142,14 +153,13 @@ def _worked_out(
         expected.append(
             Expected(move.task, tier, (move.reference,), move.chain, move.params, move.closed_channels)
         )
-    kind = run.plan.get("modality", "text")
     return Change(
         texts={**texts, **proposal.edited},
         moves=tuple(moved),
         expected=tuple(expected),
         uncalled=frozenset(run.plan.get("unreachable", ())),
-        kind=None if kind == "text" else kind,
-        notes=tuple(proposal.notes),
+        kind=_kind(run),
+        notes=(*notes, *proposal.notes),
     )
 
 
@@ -171,11 +181,15 @@ def _as_written(
             f"{found.path} lies alone: a part of it can be worked out only beside its plan.json and "
             "results.jsonl"
         )
-    refuse_old(found, found.facts.get("evidence_at"), most_days, now)
+    newest = found.facts.get("evidence_at")
+    refuse_old(found, found.facts.get("evidence_from", newest), newest, most_days, now)
     config = load_texts(base)
-    refuse_changed_configs(found, base, config.hash)
-    after = _patched(found, texts)
     kind = kind_of(patch.name for patch in read_patch(found.facts["diff"]))
+    expected = tuple(_expected(task) for task in found.moving)
+    measured = {each.task: [*each.reference, *each.chain] for each in expected}
+    told = refuse_other_models(found, found.facts, view_of(config, kind), measured, kind)
+    refuse_changed_configs(found, base, config.hash, kind)
+    after = _patched(found, texts)
     moves = [
         Moved(
             task["task"],
@@ -190,10 +204,10 @@ def _as_written(
     return Change(
         texts=after,
         moves=tuple(moves),
-        expected=tuple(_expected(task) for task in found.moving),
+        expected=expected,
         uncalled=frozenset(_ahead(found, config, kind)),
         kind=kind,
-        notes=("Its run does not lie beside it: nothing was worked out again, its diff is taken as it is.",),
+        notes=(_UNPROVED, *told),
     )
 
 
@@ -225,7 +239,7 @@ def _expected(task: Mapping[str, Any]) -> Expected:
 
 def _ahead(found: Found, config: Config, kind: MediaModality | None) -> list[str]:
     """The models before the one that the recommendation calls a tier's first: they were not measured."""
-    view = config if kind is None else media_config(config, kind, read_environment())
+    view = view_of(config, kind)
     tiers = view.all_tiers()
     ahead: list[str] = []
     for row in found.facts["tiers"]:

@@ -51,6 +51,7 @@ def recommend(
     *,
     results_sha256: str | None = None,
     evidence_at: str | None = None,
+    evidence_from: str | None = None,
     decisions: Mapping[str, Decision] | None = None,
 ) -> dict[str, Any]:
     """Decide every task of a run and propose the config change that follows.
@@ -60,7 +61,8 @@ def recommend(
         plan: plan.json.
         routing: how tasks are routed today.
         results_sha256: hash of results.jsonl, recorded as the evidence's.
-        evidence_at: when the newest call of the run was made (UTC, ISO 8601), recorded as the evidence's age.
+        evidence_at: when the newest call of the run was made (UTC, ISO 8601).
+        evidence_from: when the oldest was: that is the evidence's age.
         decisions: what `decide_tasks` gave for the same rows and plan, where that is known already.
 
     Returns:
@@ -84,6 +86,7 @@ def recommend(
         "config_hash": plan.get("config_hash"),
         "evidence_sha256": results_sha256,
         "evidence_at": evidence_at,
+        "evidence_from": evidence_from,
         "configs": config_hashes(routing.configs or {}),
         "header": _header(plan),
         "judge": _judge(decisions),
@@ -91,7 +94,7 @@ def recommend(
         "tiers": proposal.tiers,
         "diff": proposal.diff,
         "notes": [*wording.notes(list(decisions.values())), *proposal.notes],
-    }
+    } | ({"asked": plan["asked"]} if plan.get("asked") else {})
 
 
 def routed_tiers(plan: Mapping[str, Any], routing: Routing) -> dict[str, str]:

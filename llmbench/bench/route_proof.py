@@ -124,9 +124,9 @@ def prove_moves(
     Raises:
         ApplyError: it names the task, what would answer it, and why where that can be told.
     """
-    environment = read_environment() if kind else Environment()
-    old, new = (_view(config, kind, environment) for config in (before, after))
-    for each in expected:
+    moves = list(expected)
+    old, new = (view_of(config, kind) for config in (before, after))
+    for each in moves:
         wanted = Wanted(task=each.task, modality=kind or "text")
         today = _callable(old, wanted, uncalled)
         if today[: len(each.reference)] != each.reference:
@@ -154,6 +154,34 @@ def prove_moves(
                 f"{each.task}: the change touches more than its models, tier and proved parameters; "
                 "decide the run again"
             )
+    _prove_everywhere(before, after, moves, uncalled, kind)
+
+
+def _prove_everywhere(
+    before: Config,
+    after: Config,
+    moves: Iterable[Expected],
+    uncalled: Collection[str],
+    kind: MediaModality | None,
+) -> None:
+    """Refuse a change after which a moved task has, somewhere, a model first that was not proved for it.
+
+    In each channel, environment, slot and profile it is answered first by the proved models, or by the very
+    models that answer it there today.
+    """
+    by_task = {each.task: each for each in moves}
+    for name, environment, old, new in _views(before, after, kind):
+        for place, wanted in _wanted(old, new, sorted(by_task), kind):
+            chain = by_task[wanted.task].chain
+            was, will = (_callable(config, wanted, uncalled, environment) for config in (old, new))
+            is_proved = bool(will) and will[: len(chain)] == chain[: len(will)]  # a slot may allow one alone
+            if will != was and not is_proved:
+                where = " and ".join(part for part in (*place, name) if part) or "no channel"
+                raise ApplyError(
+                    f"{wanted.task} in {where} would be served by {' > '.join(will) or 'nothing'} instead of "
+                    f"{' > '.join(was) or 'nothing'}, and {' > '.join(chain)} was proved for it: apply "
+                    "single tasks with --task, or keep its present models there by an override, by hand"
+                )
 
 
 def prove_back(after: Config, ways: Iterable[tuple[str, str, str]], kind: MediaModality | None) -> None:
@@ -167,7 +195,7 @@ def prove_back(after: Config, ways: Iterable[tuple[str, str, str]], kind: MediaM
     Raises:
         ApplyError: it names the task and what would serve it.
     """
-    view = _view(after, kind, read_environment() if kind else Environment())
+    view = view_of(after, kind)
     for task, left, back in ways:
         served = _callable(view, Wanted(task=task, modality=kind or "text"), ())
         order = {model: at for at, model in reversed(list(enumerate(served)))}
@@ -189,8 +217,9 @@ def unnamed_moves(before: Config, after: Config) -> str | None:
     )
 
 
-def _view(config: Config, kind: MediaModality | None, environment: Environment) -> Config:
-    return config if kind is None else media_config(config, kind, environment)
+def view_of(config: Config, kind: MediaModality | None, environment: Environment | None = None) -> Config:
+    """A config as calls of one kind see it; the process's own environment where none is given."""
+    return config if kind is None else media_config(config, kind, environment or read_environment())
 
 
 def _views(
@@ -205,7 +234,7 @@ def _views(
     profiles = before.media[kind].profiles
     for profile in ("", *profiles):
         environment = read_environment({f"{kind.upper()}_CLIENT_PROFILE": profile})
-        old, new = (_view(config, kind, environment) for config in (before, after))
+        old, new = (view_of(config, kind, environment) for config in (before, after))
         yield (f"profile {profile}" if profile else ""), Environment(), old, new
 
 
@@ -235,11 +264,16 @@ def _models(served: tuple[Any, ...]) -> str:
     return " > ".join(served[0])
 
 
-def _callable(config: Config, wanted: Wanted, uncalled: Collection[str]) -> tuple[str, ...]:
+def _callable(
+    config: Config, wanted: Wanted, uncalled: Collection[str], environment: Environment | None = None
+) -> tuple[str, ...]:
     """The models that serve a task where those cannot be called."""
     try:
         route = resolve(
-            config, Environment(), wanted, lambda spec: "not measured" if spec.key in uncalled else None
+            config,
+            environment or Environment(),
+            wanted,
+            lambda spec: "not measured" if spec.key in uncalled else None,
         )
     except RouteError:
         return ()

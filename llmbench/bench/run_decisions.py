@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
@@ -45,6 +45,13 @@ class Run:
     rows: pd.DataFrame
     results_sha256: str
     evidence_at: str | None = None
+
+    def oldest(self, tasks: Collection[str]) -> str | None:
+        """When the oldest call of some tasks was made; None where a row does not say it (UTC, ISO 8601)."""
+        if "timestamp" not in self.rows.columns:
+            return None
+        times = list(self.rows.loc[self.rows["task"].isin(list(tasks)), "timestamp"])
+        return min(times) if times and all(isinstance(text, str) for text in times) else None
 
 
 def read_run(run_dir: Path) -> Run:
@@ -120,6 +127,7 @@ def recommend_run(
         routing,
         results_sha256=run.results_sha256,
         evidence_at=run.evidence_at,
+        evidence_from=run.oldest(run.plan["tasks"]),
         decisions=decisions,
     )
     return Recommendation(facts)

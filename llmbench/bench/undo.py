@@ -10,9 +10,9 @@ from pathlib import Path
 from llmbench.bench.applied import Applied
 from llmbench.bench.chain import Project
 from llmbench.bench.config_store import FileChange, sha256_of
-from llmbench.bench.decision_log import Entry, read_log, standing
+from llmbench.bench.decision_log import DecisionLog, Entry, read_decisions, standing
 from llmbench.bench.edit import unified_diff
-from llmbench.bench.patch import FilePatch, apply_patch, apply_where_found, read_patch, reverse_patch
+from llmbench.bench.patch import FilePatch, read_patch, take_back
 from llmbench.bench.prepared import (
     Check,
     Prepared,
@@ -60,9 +60,10 @@ def prepare_undo(project: Project, entry_id: str | None = None, *, check: Check 
         ApplyError, ConfigError: as in `undo_apply`.
     """
     texts = settled(project.configs)
-    entry = _to_undo(read_log(project.configs), entry_id)
-    after, notes = dict(texts), []
-    for patch in map(reverse_patch, read_patch(entry.diff)):
+    log = read_decisions(project.configs)
+    entry = _to_undo(log, entry_id)
+    after, notes = dict(texts), [*log.doubts()]
+    for patch in read_patch(entry.diff):
         text, is_exact = _taken_back(patch, texts.get(patch.name), entry)
         if not is_exact:
             notes.append(f"{patch.name} changed since: only the lines of {entry.id} are taken back.")
@@ -70,6 +71,8 @@ def prepare_undo(project: Project, entry_id: str | None = None, *, check: Check 
         if text is not None:
             after[patch.name] = text
     files = changed_files(texts, after)
+    if not files:
+        raise ApplyError(f"{entry.id}: its diff changes no file, so there is nothing to take back")
     moves = tuple(move.reversed() for move in entry.moves)
     kind = kind_of(each.name for each in files)
     before, loaded = load_texts(texts), _loaded(after, entry)
@@ -91,14 +94,20 @@ def prepare_undo(project: Project, entry_id: str | None = None, *, check: Check 
     return Prepared(project.configs, texts, files, Applied(undoing, notes=tuple(notes)))
 
 
-def _to_undo(entries: Sequence[Entry], entry_id: str | None) -> Entry:
+def _to_undo(log: DecisionLog, entry_id: str | None) -> Entry:
     """The apply to take back.
 
     Raises:
-        ApplyError: there is none.
+        ApplyError: there is none, or a line that cannot be read may be the last one.
     """
-    left = standing(entries)
+    entries, left = log.entries, standing(log.entries)
     if entry_id is None:
+        if log.lost:
+            listed = ", ".join(entry.id for entry in left) or "none"
+            raise ApplyError(
+                f"{log.doubts()[0]} It may be the last apply: repair the line (from git, or a backup), or "
+                f"name the apply to take back; of those that can be read these stand: {listed}"
+            )
         if not left:
             raise ApplyError("the decision log has no apply that is not undone: nothing to take back")
         return left[-1]
@@ -119,16 +128,27 @@ def _taken_back(patch: FilePatch, text: str | None, entry: Entry) -> tuple[str |
     hashes = {name: (before, after) for name, before, after in entry.files}
     before, after = hashes.get(patch.name, (None, None))
     try:
-        if sha256_of(text) == after:
-            restored = apply_patch(patch, text)
-            if sha256_of(restored) == before:
-                return restored, True
-        return apply_where_found(patch, text), False
+        restored, _ = take_back(patch, text)
     except ApplyError as error:
         raise ApplyError(
             f"{patch.name} changed since {entry.id} was applied on {entry.when}, and its lines no longer "
-            "stand there as they did: take it back by hand, by the diff in the decision log"
+            f"stand there as they did: {_what_to_do(text, after)}"
         ) from error
+    return restored, sha256_of(text) == after and sha256_of(restored) == before
+
+
+def _what_to_do(text: str | None, after: str | None) -> str:
+    """How a file that cannot be taken back is taken back all the same."""
+    plain = (text or "").replace("\r\n", "\n")
+    if after in (sha256_of(plain), sha256_of(plain.replace("\n", "\r\n"))):
+        return (
+            "only its line ends were converted (an editor, or git's core.autocrlf): convert them back and "
+            "undo again"
+        )
+    return (
+        "take it back by hand: in `llmbench apply --log --json` its `diff` shows the lines to remove (+) and "
+        "those to put back (-)"
+    )
 
 
 def _first(model: str) -> str:

@@ -14,24 +14,31 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, Final
 
+from llmbench.bench.asked import other_meaning, renamed_model
 from llmbench.bench.chain import Project
 from llmbench.bench.plan import checked_run_id
-from llmbench.bench.recommend import SCHEMA, config_hashes
+from llmbench.bench.recommend import DECIDING, SCHEMA, config_hashes
 from llmbench.bounded import MAX_DOCUMENT_BYTES, parse_json, read_bytes
+from llmbench.config import Config
+from llmbench.config.model import MEDIA_FILES, MediaModality
 from llmbench.errors import ApplyError
 from llmbench.visible import visible
 
 RECOMMENDATION_FILE: Final = "recommendation.json"
 _MOVES: Final = frozenset({"promote", "demote"})
 _TEXTS: Final = ("task", "tier", "reference", "proposed_tier", "proposed_model", "outcome", "sentence")
-_MAYBE: Final = ("run_id", "plan_hash", "config_hash", "evidence_sha256", "evidence_at")
+_MAYBE: Final = ("run_id", "plan_hash", "config_hash", "evidence_sha256", "evidence_at", "evidence_from")
 #: Prose and figures that a newer version may word or round otherwise; they are shown as worked out anew.
 _PROSE: Final = frozenset({"sentence", "paragraph", "reason", "notes"})
 #: Fields that recommendations of earlier versions lack.
-_LATER: Final = ("evidence_at", "configs")
+_LATER: Final = ("evidence_at", "evidence_from", "configs", "asked")
 _DAY_S: Final = 86_400.0
 #: A clock may be set wrong by so much.
 _AHEAD: Final = timedelta(days=1)
+_NOT_COMPARED: Final = (
+    "The plan is of an earlier version: hosts and options were not recorded with it and could not be "
+    "compared with those of now."
+)
 AGAIN: Final = "decide it again with `llmbench report RUN --decide`"
 
 
@@ -90,7 +97,7 @@ def _check_shape(path: Path, facts: Any) -> None:
         raise ApplyError(f"{path} is not a recommendation of schema {SCHEMA}; {AGAIN}")
     judge = facts.get("judge")
     maybe = [facts.get(key) for key in _MAYBE]
-    configs = facts.get("configs", {})
+    configs, asked = facts.get("configs", {}), facts.get("asked", {})
     is_good = (
         isinstance(facts.get("diff"), str)
         and all(isinstance(text, str | None) for text in maybe)
@@ -100,6 +107,9 @@ def _check_shape(path: Path, facts: Any) -> None:
         and _is_list(judge.get("uncalibrated_tasks"), str)
         and isinstance(configs, dict)
         and all(isinstance(text, str) for text in configs.values())
+        and isinstance(asked, dict)
+        and _is_list(list(asked.values()), dict)
+        and _is_list([facts for models in asked.values() for facts in models.values()], dict)
         and all(isinstance(task.get(key), str) for task in facts["tasks"] for key in _TEXTS)
     )
     if not is_good:
@@ -151,12 +161,27 @@ def refuse_uncalibrated(found: Found, tasks: Collection[str], *, is_accepted: bo
         )
 
 
-def refuse_old(found: Found, evidence_at: str | None, most_days: float, now: datetime) -> None:
-    """Refuse evidence over an age, or of no known age.
+def refuse_unproved(found: Found, *, is_accepted: bool) -> None:
+    """Refuse a recommendation whose run nobody can look at.
+
+    Raises:
+        ApplyError: its run does not lie beside it, and that was not accepted.
+    """
+    if found.run_dir is None and not is_accepted:
+        raise ApplyError(
+            f"{found.path} lies without its run: nothing shows that its figures were ever measured, and a "
+            "file written by hand would look the same; ask for its run folder (plan.json, results.jsonl), "
+            "or give --accept-unproved"
+        )
+
+
+def refuse_old(found: Found, oldest: str | None, newest: str | None, most_days: float, now: datetime) -> None:
+    """Refuse evidence over an age, or of no known age. One old call among new ones makes all of it old.
 
     Args:
         found: the recommendation.
-        evidence_at: when the newest call was made, as the file or the run's rows say it.
+        oldest: when the first of the calls was made, as the file or the rows say it.
+        newest: when the last was.
         most_days: the limit, in days.
         now: the present time, with its zone.
 
@@ -164,26 +189,31 @@ def refuse_old(found: Found, evidence_at: str | None, most_days: float, now: dat
         ApplyError: it is too old, its age is not known, or it is of the future.
     """
     try:
-        made = datetime.fromisoformat(evidence_at or "")
-        age = now - made
+        made, last = (datetime.fromisoformat(text or "") for text in (oldest, newest))
+        age, ahead = now - made, max(made, last) - now
     except (ValueError, TypeError) as error:  # no text of a time, or one without a zone
         raise ApplyError(f"{found.path}: the age of its evidence is not known; {AGAIN}") from error
     if not age.total_seconds() <= most_days * _DAY_S:  # a limit that is no number holds nothing
         raise ApplyError(
-            f"{found.path}: its evidence is {age.days} days old ({made:%Y-%m-%d}), over the limit of "
+            f"{found.path}: its oldest call is {age.days} days old ({made:%Y-%m-%d}), over the limit of "
             f"{most_days:g}: models and prices change; sweep again, or give --max-age-days"
         )
-    if age < -_AHEAD:
-        raise ApplyError(f"{found.path}: its evidence is of {made:%Y-%m-%d}, which is yet to come; {AGAIN}")
+    if ahead > _AHEAD:
+        raise ApplyError(
+            f"{found.path}: its evidence is of {now + ahead:%Y-%m-%d}, which is yet to come; {AGAIN}"
+        )
 
 
-def refuse_changed_configs(found: Found, texts: Mapping[str, str], config_hash: str) -> None:
-    """Refuse a recommendation whose config files are not as they were.
+def refuse_changed_configs(
+    found: Found, texts: Mapping[str, str], config_hash: str, kind: MediaModality | None
+) -> None:
+    """Refuse a recommendation whose config files are not as they were; it names each that it rests on.
 
     Args:
         found: the recommendation.
         texts: file name -> text of the files now, without what this recommendation itself changed.
         config_hash: hash of the config that they make.
+        kind: the media kind that it is about; None for text.
 
     Raises:
         ApplyError: it names the files.
@@ -196,12 +226,49 @@ def refuse_changed_configs(found: Found, texts: Mapping[str, str], config_hash: 
                 f"{config_hash}), and {found.path} does not say which files it was made from; {AGAIN}"
             )
         return
-    now = config_hashes(texts)
-    changed = [name for name, sha256 in made_from.items() if now.get(name) != sha256]
+    own = DECIDING - set(MEDIA_FILES.values()) if kind is None else {MEDIA_FILES[kind]}
+    now = {name: sha256 for name, sha256 in config_hashes(texts).items() if name in own}
+    changed = sorted(name for name in {*now, *made_from} if now.get(name) != made_from.get(name))
     if changed:
         raise ApplyError(
             f"{', '.join(changed)} changed since the evidence: the proposal is about another text; {AGAIN}"
         )
+
+
+def refuse_other_models(
+    found: Found,
+    plan: Mapping[str, Any],
+    config: Config,
+    measured: Mapping[str, Collection[str]],
+    kind: MediaModality | None,
+) -> tuple[str, ...]:
+    """Refuse to move tasks to or from models that are others than were measured, or are asked otherwise.
+
+    Args:
+        found: the recommendation.
+        plan: what was recorded before the first call: plan.json, or where there is none the recommendation.
+        config: the config now, or the view of its kind.
+        measured: the tasks to move, and the registry's keys of the models that were measured for each.
+        kind: the media kind; None for text.
+
+    Returns:
+        What a person should know: what could not be compared.
+
+    Raises:
+        ApplyError: it names the model, the task and what changed.
+    """
+    asked = plan.get("asked")
+    if asked:
+        said = other_meaning(asked, config, measured, kind or "text")
+    else:
+        keys = {key for each in measured.values() for key in each}
+        said = renamed_model(plan.get("models") or {}, config, keys)
+    if said:
+        raise ApplyError(
+            f"{found.path}: {said} since the sweep. Deciding again does not make it evidence: set it back, "
+            "or sweep again with the present configs"
+        )
+    return () if asked or plan.get("config_hash") == config.hash else (_NOT_COMPARED,)
 
 
 def refuse_other_evidence(found: Found, results_sha256: str) -> None:
