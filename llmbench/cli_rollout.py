@@ -6,7 +6,7 @@ import getpass
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
@@ -37,16 +37,31 @@ Alpha = Annotated[
 Together = Annotated[
     float, typer.Option("--together", min=0, help="Seconds in which a routing key's calls count as one.")
 ]
+Settle = Annotated[
+    float | None,
+    typer.Option(
+        min=0, help="Seconds in which every call ends, 0: all have; the files' longest deadline if none."
+    ),
+]
 Name = Annotated[str, typer.Argument(help="Name of the rollout in llm_rollouts.yaml.")]
 
 _CALLS: Final = """
-select called_at, is_failure, latency_ms, routing_key
+select called_at, is_failure, latency_ms, routing_key, coalesce(call_id, '') as call_id, is_cut
 from stg_rollout_calls
-where rollout = $name and mode = $mode and arm = 'challenger' and is_counted
-    and epoch(called_at) >= $since
-order by called_at, call_id
+where rollout = $name and mode = $mode and arm = 'challenger' and (is_counted or is_cut)
+    and len(challengers) > 0 and list_has_all($models, challengers)
+    and epoch(started_at) >= $since
 """
 _ARMS: Final = "select * from mart_rollouts order by rollout, mode, arm desc"
+
+
+@dataclass(frozen=True, slots=True)
+class _How:
+    """How a look judges, see `rollout_watch.judge`; without `settle_s` by the longest deadline."""
+
+    alpha: float
+    together_s: float
+    settle_s: float | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +72,7 @@ class _Standing:
     entry: Mapping[str, Any]
     claims: tuple[Claim, ...]
     arms: Sequence[Mapping[str, Any]]
+    settle_s: float
 
     @property
     def state(self) -> str:
@@ -75,6 +91,7 @@ class _Standing:
             "since": self.entry.get("since"),
             "by": self.entry.get("by"),
             "reason": self.entry.get("reason"),
+            "settle_s": self.settle_s,
             "limits": [claim.as_dict() for claim in self.claims],
             "arms": [dict(arm) for arm in self.arms],
         }
@@ -86,12 +103,14 @@ def status(
     store: Store = None,
     alpha: Alpha = 0.05,
     together: Together = 60.0,
+    settle: Settle = None,
     project: Project = Path(),
     as_json: Json = False,
 ) -> None:
     """Show each rollout's arms: calls, failures, latency, cost, and the evidence against its limits."""
     config = _config(project)
-    found = _standings(config, project, log, store, alpha=alpha, together_s=together)
+    how = _How(alpha, together, settle)
+    found = _standings(config, project, log, store, how)
     if as_json:
         print_json([one.as_dict() for one in found])
         return
@@ -100,8 +119,14 @@ def status(
     for one in found:
         for claim in one.claims:
             out.print(escape(f"{visible(one.rollout.name)}: {claim}"), highlight=False)
+        if one.claims and one.settle_s > 0:
+            said = (
+                f"{visible(one.rollout.name)}: calls begun in the last {one.settle_s:g} s are not judged yet"
+            )
+            out.print(escape(said), highlight=False)
         if one.state == "stopped":
-            said = f"{visible(one.rollout.name)} is stopped since {one.entry['since']}: {one.entry['reason']}"
+            since, reason = (one.entry.get(key) or "unknown" for key in ("since", "reason"))
+            said = f"{visible(one.rollout.name)} is stopped since {since}: {reason}"
             out.print(escape(visible(said)), highlight=False)
     if not found:
         out.print("llm_rollouts.yaml has no rollout")
@@ -115,6 +140,7 @@ def watch(
     store: Store = None,
     alpha: Alpha = 0.05,
     together: Together = 60.0,
+    settle: Settle = None,
     project: Project = Path(),
     as_json: Json = False,
 ) -> None:
@@ -124,7 +150,7 @@ def watch(
     """
     while True:
         try:
-            _look(project, log, store, alpha, together, is_json=as_json)
+            _look(project, log, store, _How(alpha, together, settle), is_json=as_json)
         except (LLMBenchError, OSError) as error:
             if once:
                 raise
@@ -138,15 +164,14 @@ def _look(
     project: Path,
     log: Sequence[str] | None,
     store: Path | None,
-    alpha: float,
-    together_s: float,
+    how: _How,
     *,
     is_json: bool,
 ) -> None:
     """Load what is new, stop what is proved to break a limit, and say how all stand."""
     config = _config(project)
-    found = _standings(config, project, log, store, alpha=alpha, together_s=together_s)
-    stopped = [one.rollout.name for one in found if _stop_if_broken(config, project, one, alpha)]
+    found = _standings(config, project, log, store, how)
+    stopped = [one.rollout.name for one in found if _stop_if_broken(config, one, how.alpha)]
     if is_json:
         print_json({"looked_at": [one.as_dict() for one in found], "stopped": stopped})
     else:
@@ -176,12 +201,13 @@ def resume(
 def _write(project: Path, name: str, state: Any, reason: str) -> None:
     from llmbench.bench.rollout_stops import write_state
     from llmbench.config.places import near
+    from llmbench.config.rollouts import stop_path
 
     config = _config(project)
     if name not in config.rollouts:
         known = near(name, config.rollouts)
         raise ConfigError(f"no rollout {visible(name)!r}; {known}", path="llm_rollouts.yaml")
-    path = project / config.stop_file
+    path = stop_path(config)
     write_state(path, name, state, now=datetime.now(UTC), by=_who(), reason=reason)
     out.print(escape(visible(f"{name}: {state} ({path})")), highlight=False)
 
@@ -204,26 +230,29 @@ def _standings(
     project: Path,
     logs: Sequence[str] | None,
     store: Path | None,
-    *,
-    alpha: float,
-    together_s: float,
+    how: _How,
 ) -> list[_Standing]:
     """Load what is new, and say how each rollout of the config stands."""
     from llmbench.analytics.warehouse import open_warehouse
     from llmbench.bench.rollout_stops import NO_ENTRY, entries
     from llmbench.bench.rollout_watch import Seen, judge
+    from llmbench.config.rollouts import longest_deadline_s, stop_path
 
-    states = entries(project / config.stop_file)
+    states = entries(stop_path(config))
     found: list[_Standing] = []
+    looked = datetime.now(UTC)  # before the logs are read: what began long enough before is all in them
     with open_warehouse(store=_loaded(config, project, logs, store)) as warehouse:
         arms = warehouse.rows(_ARMS)
         for name, rollout in config.rollouts.items():
             entry = states.get(name, NO_ENTRY)
-            asked = {"name": name, "mode": rollout.mode, "since": _began(entry)}
+            models = [config.model_key(model) for model in rollout.challengers]
+            asked = {"name": name, "mode": rollout.mode, "models": models, "since": _began(entry)}
             calls = [Seen(*row.values()) for row in warehouse.rows(_CALLS, asked)]
-            claims = judge(rollout, calls, alpha=alpha, together_s=together_s)
+            settle_s = longest_deadline_s(config, rollout) if how.settle_s is None else how.settle_s
+            until = looked - timedelta(seconds=settle_s) if settle_s > 0 else None
+            claims = judge(rollout, calls, alpha=how.alpha, together_s=how.together_s, until=until)
             own = [arm for arm in arms if (arm["rollout"], arm["mode"]) == (name, rollout.mode)]
-            found.append(_Standing(rollout, entry, claims, own))
+            found.append(_Standing(rollout, entry, claims, own, settle_s))
     return found
 
 
@@ -252,17 +281,18 @@ def _loaded(config: Config, project: Path, logs: Sequence[str] | None, store: Pa
     return where if where.exists() else None
 
 
-def _stop_if_broken(config: Config, project: Path, one: _Standing, alpha: float) -> bool:
+def _stop_if_broken(config: Config, one: _Standing, alpha: float) -> bool:
     """Stop a running rollout that is proved to break a limit; whether that was done now."""
     from llmbench.bench.rollout_stops import write_state
     from llmbench.bench.rollout_watch import reason_of
+    from llmbench.config.rollouts import stop_path
 
     reason = reason_of(one.claims)
     if reason is None or one.entry["state"] == "stopped":
         return False
     figures = {"alpha": alpha, "limits": [claim.as_dict() for claim in one.claims]}
     return write_state(
-        project / config.stop_file,
+        stop_path(config),
         one.rollout.name,
         "stopped",
         now=datetime.now(UTC),

@@ -11,84 +11,19 @@ import time
 from pathlib import Path
 
 import pytest
-import yaml
 from typer.testing import CliRunner
 
-from llmbench import LLMClient, cli
+from llmbench import cli
 from llmbench.analytics.telemetry_store import DEFAULT_STORE, load_store
 from llmbench.analytics.traffic import open_traffic
 from llmbench.analytics.usage import usage_report
 from llmbench.analytics.warehouse import open_warehouse
 from llmbench.bench.datasets.from_log import LogDraw, draft_from_log
-from llmbench.cli_rollout import rollout_app
 from llmbench.errors import ConfigError, LLMBenchError, SweepError
 from llmbench.routing.rollout import LOOK_S
 from llmbench.telemetry import DEFAULT_LOG_PATH
-from tests.conftest import CANARY, models, provider
-from tests.servers.chat_server import ChatServer, Step, completion
-
-LIMITS = {"failure_rate": 0.05, "p95_ms": 4000}
-SPLIT = {"task": "caption", "mode": "split", "challenger": "d", "share": 0.5, "limits": LIMITS}
-SHADOW = SPLIT | {"mode": "shadow", "share": 1.0, "budget": {"calls": 1000, "in_flight": 100}}
-
-
-def run(*words: object, code: int = 0) -> str:
-    result = CliRunner().invoke(rollout_app, [str(word) for word in words])
-    if result.exception is not None and not isinstance(result.exception, SystemExit):
-        raise result.exception
-    assert result.exit_code == code, result.output
-    return result.stdout
-
-
-@pytest.fixture
-def other() -> ChatServer:
-    """The host of the challenger."""
-    with ChatServer() as running:
-        yield running
-
-
-@pytest.fixture
-def project(tmp_path: Path, server: ChatServer, other: ChatServer):
-    """A project with models a and b on one host and the challenger d on another."""
-
-    def write(*, content: bool = False, **rollouts) -> Path:
-        root = tmp_path / "project"
-        folder = root / "configs"
-        folder.mkdir(parents=True, exist_ok=True)
-        registry = models("a", "b", price={"input": 1.0, "output": 2.0})
-        registry |= {
-            n: m | {"provider": "other"} for n, m in models("d", price={"input": 1, "output": 1}).items()
-        }
-        files = {
-            "llm_router": {
-                "providers": {"stub": provider(server.url), "other": provider(other.url)},
-                "defaults": {"log_content": content},
-            },
-            "llm_model_registry": {"models": registry},
-            "llm_tier_candidates": {"tiers": {"cheap": ["a", "b"], "standard": ["b"]}},
-            "llm_tier_mapping": {"tasks": {"caption": "cheap"}},
-            "llm_fallback_policy": {"backoff_sec": 0, "breaker": {"failures": 0}},
-            "llm_rollouts": {"stop_file": str(root / "workspaces" / "rollouts.json"), "rollouts": rollouts},
-        }
-        for name, data in files.items():
-            (folder / f"{name}.yaml").write_text(yaml.safe_dump(data), encoding="utf-8")
-        return root
-
-    return write
-
-
-def open_client(root: Path) -> LLMClient:
-    return LLMClient(root / "configs", variables={"STUB_KEY": CANARY}, log_path=root / DEFAULT_LOG_PATH)
-
-
-@pytest.fixture(autouse=True)
-def _the_projects_log(monkeypatch):
-    monkeypatch.delenv("LLM_ROUTER_LOG_PATH")
-
-
-def status(root: Path, *words: object) -> list[dict]:
-    return json.loads(run("status", "--project", root, "--json", *words))
-
+from tests.rolling import SHADOW, SPLIT, look, open_client, other, project, run, status, the_projects_log  # noqa: F401 (fixtures)
+from tests.servers.chat_server import Step, completion
 
 # ---- end to end ----------------------------------------------------------------------------------------
 
@@ -98,11 +33,11 @@ def test_a_challenger_whose_host_dies_costs_no_call_and_is_stopped(project, othe
     with open_client(root) as client:
         answers = [client.call("caption", "hi", routing_key=f"u{at}").model for at in range(20)]
         assert set(answers) == {"d"}
-        assert "small: running: 0 of 20 calls failed" in run("watch", "--once", "--project", root)
+        assert "small: running: 0 of 20 calls failed" in look(root)
         other.close()
         answers = [client.call("caption", "hi", routing_key=f"v{at}").model for at in range(20)]
         assert set(answers) == {"a"}
-        said = run("watch", "--once", "--project", root)
+        said = look(root)
         assert "small: stopped now: 20 of 40 calls failed (allowed 5 %" in said
         time.sleep(LOOK_S + 0.1)
         response = client.call("caption", "hi", routing_key="v1")
@@ -117,7 +52,7 @@ def test_a_challenger_whose_host_dies_costs_no_call_and_is_stopped(project, othe
         0.05,
     )
     assert entry["figures"]["limits"][0]["broken"] == 20
-    assert "small: stopped: " in run("watch", "--once", "--project", root)
+    assert "small: stopped: " in look(root)
 
 
 @pytest.mark.slow
@@ -125,6 +60,7 @@ def test_a_watch_goes_on_by_itself_and_stops_a_slow_shadow(project, other):
     other.answer = lambda _: Step(completion(), delay_s=0.06)
     root = project(slow=SHADOW | {"limits": {"p95_ms": 50}})
     verb = [sys.executable, "-c", "from llmbench.cli import main; main()", "rollout", "watch", "--every", "1"]
+    verb += ["--settle", "0"]
     watching = subprocess.Popen([*verb, "--project", root], stdout=subprocess.PIPE, text=True)
     try:
         assert watching.stdout is not None
@@ -143,7 +79,7 @@ def test_a_watch_goes_on_by_itself_and_stops_a_slow_shadow(project, other):
         watching.send_signal(signal.SIGINT)
         watching.communicate(timeout=20)
     assert watching.returncode == 130
-    assert "slow: stopped: 10 of 10 calls took longer than 50 ms" in run("watch", "--once", "--project", root)
+    assert "slow: stopped: 10 of 10 calls took longer than 50 ms" in look(root)
 
 
 def test_a_person_stops_and_resumes_and_the_evidence_begins_anew(project, other):
@@ -152,10 +88,10 @@ def test_a_person_stops_and_resumes_and_the_evidence_begins_anew(project, other)
     with open_client(root) as client:
         for at in range(10):
             client.call("caption", "hi", routing_key=f"u{at}")
-        run("watch", "--once", "--project", root)
+        look(root)
         assert status(root)[0]["state"] == "stopped"
         assert "small: running" in run("resume", "small", "--project", root, "--reason", "host is back")
-        run("watch", "--once", "--project", root)
+        look(root)
         (found,) = status(root)
         assert (found["state"], found["reason"], found["limits"][0]["units"]) == (
             "running",

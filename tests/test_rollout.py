@@ -12,9 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from llmbench.config import inspect_config
-from llmbench.config.model import FILES
-from llmbench.errors import ConfigError
+from llmbench import LLMClient
 from llmbench.routing.rollout import LOOK_S, StopFile, place_of
 from tests.conftest import models
 from tests.servers.chat_server import failure
@@ -290,6 +288,30 @@ def test_a_stop_file_that_cannot_be_read_stops_every_rollout(tmp_path):
         assert StopFile(path).stopped("any") is not None
 
 
+def test_a_stop_file_that_is_a_pipe_keeps_no_caller_waiting(client_with, stop_file):
+    os.mkfifo(stop_file)
+    client = client_with(small={"share": 1.0})
+    with pytest.warns(RuntimeWarning, match="it is no regular file"):
+        assert client.call("caption", "hi", routing_key="u").model == "a"
+
+
+def test_the_stop_file_is_the_projects_wherever_the_process_works(client_with, tmp_path, monkeypatch):
+    client = client_with(small={"share": 1.0})
+    folder = client.router.setup().config.folder
+    assert client.router.setup().rollouts.stops.path == tmp_path / "rollouts.json"
+    rollouts = folder / "llm_rollouts.yaml"
+    rollouts.write_text(rollouts.read_text(encoding="utf-8").replace(str(tmp_path) + "/", ""), "utf-8")
+    linked = tmp_path / "elsewhere" / "linked"
+    linked.parent.mkdir()
+    linked.symlink_to(folder)
+    monkeypatch.chdir(folder.parent)
+    for cwd, named in ((folder.parent, folder.name), (tmp_path / "elsewhere", "linked"), (tmp_path, folder)):
+        monkeypatch.chdir(cwd)
+        write_stop(folder.parent / "rollouts.json", small="stopped")
+        with LLMClient(named, variables={"STUB_KEY": "k"}, log_path=tmp_path / "other.jsonl") as other:
+            assert "it is stopped" in other.explain("caption", routing_key="u").reasons[-1], cwd
+
+
 def test_without_a_stop_file_rollouts_run(tmp_path):
     assert StopFile(tmp_path / "none.json").stopped("any") is None
 
@@ -307,89 +329,3 @@ def test_the_stop_file_is_looked_at_once_a_second_and_read_when_it_changed(tmp_p
     os.utime(path, ns=(1, 1))
     clock[0] += 2
     assert stops.stopped("small") is None
-
-
-# ---- the config file -----------------------------------------------------------------------------------
-
-
-def findings(three_models, rollouts, **files):
-    folder = three_models(**(FOUR | {"llm_rollouts": {"rollouts": rollouts}} | files))
-    return [str(finding) for finding in inspect_config(folder)[1]]
-
-
-@pytest.mark.parametrize(
-    ("change", "said"),
-    [
-        ({"task": "captoin"}, "names task 'captoin', which no file has; did you mean 'caption'?"),
-        ({"task": None, "tier": "chaep"}, "names tier 'chaep', which no file has; did you mean 'cheap'?"),
-        ({"challenger": ["d", "aa"]}, "names model 'aa', which no registry has"),
-        ({"share": 1.5}, "share: must be a number from 0 to 1, such as 0.1 for a tenth: 1.5"),
-        ({"share": True}, "share: must be a number from 0 to 1"),
-        ({"mode": "shadow"}, "give budget with usd or calls"),
-        ({"mode": "shadow", "budget": {"in_flight": 2}}, "give budget with usd or calls"),
-        ({"tier": "cheap"}, "give exactly one of task, tasks and tier"),
-        ({"task": None}, "give exactly one of task, tasks and tier"),
-        ({"until": "soon"}, "must be a day such as 2026-12-31"),
-        ({"until": "2020-01-01"}, "warning: rollout 'small' ended after 2020-01-01"),
-        ({"limits": {}}, "warning: rollout 'small' has no limits"),
-        ({"limits": {"failure_rate": 0}}, "give one between"),
-        ({"challenger": []}, "challenger names no model"),
-        ({"mode": "splitt"}, "mode: input should be 'split' or 'shadow'"),
-        ({"chalenger": "d"}, "did you mean 'challenger'?"),
-    ],
-)
-def test_what_is_wrong_with_a_rollout_is_said_with_its_line(three_models, change, said):
-    section = {key: value for key, value in (SPLIT | change).items() if value is not None}
-    listed = findings(three_models, {"small": section})
-    assert any(said in finding for finding in listed), listed
-    assert all(finding.startswith("llm_rollouts.yaml:") for finding in listed)
-
-
-@pytest.mark.parametrize(
-    "other",
-    [{"task": "caption"}, {"task": None, "tasks": ["ocr", "caption"]}, {"task": None, "tier": "cheap"}],
-)
-def test_two_rollouts_for_one_task_are_an_error(three_models, other):
-    section = {key: value for key, value in (SPLIT | other).items() if value is not None}
-    mapping = {"llm_tier_mapping": {"tasks": {"caption": "cheap", "ocr": "standard"}}}
-    listed = findings(three_models, {"small": SPLIT, "second": section}, **mapping)
-    assert any("a call is in one rollout" in finding for finding in listed), listed
-
-
-def test_a_media_task_is_refused(three_models):
-    media = {
-        "providers": {"stub": {"base_url": "http://127.0.0.1:1/v1"}},
-        "models": {"p": {"provider": "stub"}},
-        "tiers": {"image": ["p"]},
-        "tasks": {"poster": {"tier": "image"}},
-    }
-    listed = findings(three_models, {"small": SPLIT | {"task": "poster"}}, image_models=media)
-    assert any("rollouts are for text tasks" in finding for finding in listed), listed
-
-
-def test_shadows_that_could_take_every_place_of_a_provider_are_warned_of(three_models, server):
-    router = {"providers": {"stub": {"base_url": server.url, "limits": {"concurrency": 2}}}}
-    shadow = SPLIT | {"mode": "shadow", "budget": {"calls": 9}}
-    listed = findings(three_models, {"small": shadow}, llm_router=router)
-    assert any("calls would wait for them" in finding for finding in listed), listed
-
-
-def test_an_overlay_turns_a_rollout_off(three_models):
-    folder = three_models(**FOUR, llm_rollouts={"rollouts": {"small": SPLIT}})
-    (folder / "llm_rollouts.local.yaml").write_text("rollouts: {small: {share: 0}}\n", encoding="utf-8")
-    config, listed = inspect_config(folder)
-    assert (config.rollouts["small"].share, listed) == (0.0, ())
-
-
-def test_a_folder_without_rollouts_hashes_as_ever(three_models):
-    without = inspect_config(three_models(**FOUR))[0].hash
-    assert inspect_config(three_models(**FOUR, llm_rollouts="# nothing yet\n"))[0].hash == without
-    assert inspect_config(three_models(**FOUR, llm_rollouts={"rollouts": {"s": SPLIT}}))[0].hash != without
-    assert "llm_rollouts.yaml" in FILES
-
-
-def test_a_wrong_rollout_is_no_config(three_models):
-    from llmbench.config import load_config
-
-    with pytest.raises(ConfigError, match="did you mean 'caption'"):
-        load_config(three_models(**FOUR, llm_rollouts={"rollouts": {"s": SPLIT | {"task": "captoin"}}}))

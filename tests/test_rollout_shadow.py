@@ -25,7 +25,7 @@ SHADOW = {
     "mode": "shadow",
     "challenger": "d",
     "share": 1.0,
-    "budget": {"calls": 1000},
+    "budget": {"calls": 1000, "in_flight": 100},
     "limits": {"failure_rate": 0.05},
 }
 
@@ -153,7 +153,7 @@ def test_a_failed_call_fails_as_ever_and_its_shadow_is_its_own(client_with, serv
 
 
 def test_the_share_of_calls_is_by_key_or_else_by_call(client_with, log):
-    client = client_with(share=0.5)
+    client = client_with(share=0.5, budget={"calls": 1000, "in_flight": 100})
     keys = [f"user-{number}" for number in range(40)]
     for key in keys:
         client.call("caption", "hi", routing_key=key)
@@ -287,17 +287,26 @@ def test_a_new_day_has_a_new_budget(client_with, server):
     assert shadows.dropped("small") == {"calls": 1}
 
 
-def test_the_next_line_tells_what_was_dropped_before_it(client_with, server, log):
-    server.script["m-d"] = [Step(completion(), delay_s=0.3)]
+def test_a_callers_own_line_tells_that_its_shadow_was_dropped(client_with, server, log):
+    server.script["m-d"] = [Step(fault="hang")]
     client = client_with(budget={"calls": 100, "in_flight": 1})
-    for _ in range(3):
+    for _ in range(4):
         client.call("caption", "hi")
-    wait_for(lambda: len(log()) == 4)
-    time.sleep(0.1)
-    client.call("caption", "hi")
+    assert [line["rollout"].get("dropped_before", 0) for line in log()] == [0, 1, 1, 1]
     client.close()
-    _, shadows = arms(log())
-    assert [line["rollout"].get("dropped_before", 0) for line in shadows] == [0, 2]
+    _, (shadow,) = arms(log())
+    assert "dropped_before" not in shadow["rollout"]
+
+
+def test_a_shadow_that_is_dropped_later_is_told_by_the_next_callers_line(client_with, server, log):
+    client = client_with(budget={"usd": 5.0})
+    client.call("caption", "hi")  # no max_tokens: nobody knows the worst case
+    wait_for(lambda: client.router.shadows.dropped("small") == {"budget": 1})
+    client.call("caption", "hi", max_tokens=5)
+    client.close()
+    own, shadows = arms(log())
+    assert [line["rollout"].get("dropped_before", 0) for line in own] == [0, 1]
+    assert len(shadows) == 1
 
 
 # ---- ends and beginnings -------------------------------------------------------------------------------

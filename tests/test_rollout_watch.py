@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import threading
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import numpy as np
@@ -26,10 +28,16 @@ def rollout(failure_rate=0.05, p95_ms=None):
     return Rollout("r", "split", ("d",), 0.5, "r", max_failure_rate=failure_rate, max_p95_ms=p95_ms)
 
 
+def began(start_s, bad, took_s, key=None, call_id="", late_s=0.0):
+    """A call by its beginning, which decides; `late_s` makes the log a little wrong about its end."""
+    at = START + timedelta(seconds=start_s + took_s + late_s)
+    return Seen(at, bool(bad), 1000.0 * took_s, key, call_id)
+
+
 def calls(failed, latency=None, key=None, step_s=1.0):
     latency = [100.0] * len(failed) if latency is None else latency
     return [
-        Seen(START + timedelta(seconds=step_s * at), bool(bad), float(ms), key and key.format(at))
+        began(step_s * at, bad, float(ms) / 1000.0, key and key.format(at))
         for at, (bad, ms) in enumerate(zip(failed, latency, strict=True))
     ]
 
@@ -116,7 +124,7 @@ def test_what_was_proved_stays_proved_whatever_comes_later(failed, cut):
 
 def test_of_a_burst_of_one_key_the_first_call_counts():
     burst = calls([True] + [False] * 9, key="same")
-    assert [unit.at for unit in spaced(burst)] == [START]
+    assert spaced(burst) == burst[:1]
     assert len(spaced(burst, 0.0)) == 10
     minutes = calls([True] * 5, key="same", step_s=60.0)
     assert len(spaced(minutes)) == 5
@@ -136,6 +144,103 @@ def test_units_do_not_depend_on_the_order_of_loading(times, random):
     made = [Seen(START + timedelta(seconds=at), False, 1.0, key) for at, key in times]
     shuffled = random.sample(made, len(made))
     assert sorted(map(repr, spaced(made))) == sorted(map(repr, spaced(shuffled)))
+
+
+def test_of_calls_at_once_the_one_that_began_first_counts_and_not_the_one_that_ended_first():
+    slow, quick = began(0.0, False, 30.0, "k"), began(1.0, True, 0.1, "k")
+    assert spaced([quick, slow]) == [slow]
+    assert spaced([quick, slow], until=START) == []
+
+
+def test_of_calls_in_one_moment_the_id_decides_and_no_millisecond_of_the_log():
+    burst = [began(0.0, at > 4, 1.0, "k", f"c{at}", -0.001 * at) for at in range(8)]
+    assert spaced(burst) == burst[:1]
+    assert (
+        spaced([began(0.0, at > 4, 1.0, None, f"c{at}", -0.001 * at) for at in range(8)])[0].call_id == "c0"
+    )
+
+
+@given(
+    st.lists(
+        st.tuples(st.floats(0, 400), st.booleans(), st.floats(0.05, 60), st.sampled_from(["a", "b", None])),
+        max_size=40,
+    ),
+    st.floats(0, 500),
+)
+@settings(max_examples=100)
+def test_a_later_look_only_adds_units_behind_those_of_an_earlier_one(drawn, look_s):
+    made = [began(start, bad, took, key, f"c{at}") for at, (start, bad, took, key) in enumerate(drawn)]
+    look = START + timedelta(seconds=look_s)
+    ended = [call for call in made if call.at <= look]
+    early = spaced(ended, until=look - timedelta(seconds=60.05))
+    assert spaced(made)[: len(early)] == early
+
+
+# ---- calls whose ends hang together with their outcomes ------------------------------------------------
+
+
+def back_to_back(draw, rate, count=1200, keys=1, bad_s=30.0, good_s=1.0):
+    """Each key's next call begins when its last one has ended."""
+    made = []
+    for key in range(keys):
+        start = float(draw.uniform(0, 60))
+        for bad in draw.random(count) < rate:
+            took = bad_s if bad else good_s * float(draw.lognormal(0, 0.3))
+            made.append(began(start, bad, took, f"k{key}", draw.bytes(4).hex()))
+            start += took
+    return made
+
+
+def bursts(draw, rate, keys=3, size=12, count=50, bad_s=0.2, good_s=3.0):
+    """Every two minutes each key sends many calls at once; what is quick also looks as if it began sooner."""
+    made = []
+    for at in range(count):
+        for key in range(keys):
+            for place, bad in enumerate(draw.random(size) < rate):
+                took = bad_s if bad else good_s * float(draw.lognormal(0, 0.4))
+                start = 120.0 * at + 0.0002 * place
+                made.append(began(start, bad, took, f"k{key}", draw.bytes(4).hex(), -0.001 * bad))
+    return made
+
+
+TRAFFIC = {
+    "one key, slow failures": back_to_back,
+    "one key, quick failures": lambda draw, rate: back_to_back(draw, rate, 3000, bad_s=0.1),
+    "five keys, slow failures": lambda draw, rate: back_to_back(draw, rate, 400, keys=5),
+    "bursts, quick failures": bursts,
+    "bursts, slow failures": lambda draw, rate: bursts(draw, rate, bad_s=30.0),
+}
+
+
+@pytest.mark.parametrize("traffic", TRAFFIC)
+def test_a_challenger_at_its_limit_runs_on_whenever_its_failures_end(traffic):
+    draw, runs = np.random.default_rng(5), 30
+    claims = [judge(rollout(0.1), TRAFFIC[traffic](draw, 0.1))[0] for _ in range(runs)]
+    assert sum(claim.is_broken for claim in claims) <= binom.ppf(0.999, runs, ALPHA)
+    units, broken = (sum(getattr(claim, name) for claim in claims) for name in ("units", "broken"))
+    assert binom.ppf(0.0005, units, 0.1) <= broken <= binom.ppf(0.9995, units, 0.1)
+
+
+@pytest.mark.parametrize("traffic", TRAFFIC)
+def test_a_challenger_that_fails_three_in_ten_is_stopped_whenever_its_failures_end(traffic):
+    draw = np.random.default_rng(6)
+    claims = [judge(rollout(0.05), TRAFFIC[traffic](draw, 0.3))[0] for _ in range(8)]
+    assert sum(claim.is_broken for claim in claims) >= 7, [str(claim) for claim in claims]
+
+
+def test_calls_that_are_slow_beside_quick_ones_of_their_key_are_seen():
+    draw, limit = np.random.default_rng(7), rollout(None, 20_000.0)
+    for rate, is_broken in ((0.3, True), (0.04, False)):
+        made = bursts(draw, rate, size=8, bad_s=30.0, good_s=2.0)
+        assert judge(limit, made)[0].is_broken is is_broken
+
+
+def test_a_cancelled_call_that_already_broke_the_time_limit_is_slow_and_no_failure():
+    cut = [replace(began(at, True, 5.0), is_cut=True) for at in range(10)]
+    failure, p95 = judge(rollout(0.05, 4000), cut)
+    assert (failure.units, p95.units, p95.broken, p95.is_broken) == (0, 10, 10, True)
+    failure, p95 = judge(rollout(0.05, 6000), cut)
+    assert (failure.units, p95.units) == (0, 0)
 
 
 # ---- the stop file -------------------------------------------------------------------------------------
@@ -184,6 +289,18 @@ def test_writers_at_once_lose_nothing_and_a_reader_never_sees_half_a_file(tmp_pa
 
 
 FACTS = {"now": START, "by": "t", "reason": "r"}
+
+
+def test_pipes_in_the_place_of_the_stop_file_and_its_lock_keep_nobody_waiting(tmp_path):
+    path = tmp_path / "rollouts.json"
+    os.mkfifo(path.with_name("rollouts.json.lock"))
+    assert write_state(path, "r", "stopped", **FACTS)
+    path.unlink()
+    os.mkfifo(path)
+    with pytest.raises(SweepError, match="it is no regular file; the router stops every rollout"):
+        write_state(path, "r", "stopped", **FACTS)
+    with pytest.raises(ValueError, match="no regular file"):
+        read_stops(path)
 
 
 def test_a_file_that_is_no_stop_file_is_never_overwritten(tmp_path):

@@ -9,10 +9,18 @@ A model may do well for weeks and then break. So half of alpha goes to the bet o
 that begin anew at later units, each for a part of it.
 
 The chance that a rollout which keeps both limits is ever stopped is alpha at most: the claims share it
-(Bonferroni). Each call is one unit in the order of time. Calls of one routing key are alike, and a burst of
-them says little more than its first: of a key's calls within `TOGETHER_S` only the first is a unit. That
-choice looks at no outcome, so it costs power and no validity. What a key does in different minutes counts as
-separate.
+(Bonferroni). That holds for units whose outcomes nothing has sorted, so which calls are units, and their
+order, is fixed by when they began and never by how they ended:
+
+* Units stand in the order in which they began. A look leaves out what began too lately to have ended surely
+  (`until`): of calls that are on their way together, quick failures end before the answers.
+* The calls of one routing key are alike, and a burst of them says little more than one. Time is cut into
+  windows of `TOGETHER_S`; in each, a key's first call to begin is a unit. Not the first to end, which would
+  be a quick one, and not a mean of the window, in which a slow call leaves less room for others.
+* A beginning is computed as end - latency, which is a little wrong, by an amount that may hang together with
+  the outcome. What began within `_SAME_S` is one moment, and within it the call's id decides.
+
+What a key does in different windows counts as separate.
 """
 
 from __future__ import annotations
@@ -31,8 +39,10 @@ from llmbench.errors import SweepError
 ALPHA: Final = 0.05
 #: The share of calls that may be slower than the limit of the 95th percentile.
 SLOW: Final = 0.05
-#: Seconds in which the calls of one routing key are one unit.
+#: Seconds of a window in which the calls of one routing key are one unit.
 TOGETHER_S: Final = 60.0
+#: Seconds in which calls began together: more than their beginnings are wrong by, less than a call takes.
+_SAME_S: Final = 0.02
 #: Units that the bets plan for, one after the other: a rollout has no end that is known before.
 _PLANS: Final = (100, 1_000, 10_000, 100_000, 1_000_000)
 #: Tests that begin later: one at every so many units, over so many units, read in so many at a time.
@@ -44,12 +54,22 @@ Measure = Literal["failure_rate", "p95_ms"]
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """One call of the challenger's arm: when it ended, whether it failed, and how long the caller waited."""
+    """One call of the challenger's arm: when it ended, whether it failed, and how long the caller waited.
+
+    One that `is_cut` was cancelled: it would have taken longer than it did, and may have failed or not.
+    """
 
     at: datetime
     is_failure: bool
     latency_ms: float | None = None
     routing_key: str | None = None
+    call_id: str = ""
+    is_cut: bool = False
+
+    @property
+    def moment(self) -> int:
+        """When it began, in units of `_SAME_S` since 1970."""
+        return round((self.at.timestamp() - (self.latency_ms or 0.0) / 1000.0) / _SAME_S)
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,25 +113,39 @@ class Claim:
         return f"{seen} (allowed {100 * self.allowed:g} %; evidence {self.evidence:.3g} of {self.needed:g})"
 
 
-def spaced(calls: Iterable[Seen], together_s: float = TOGETHER_S) -> list[Seen]:
-    """The calls that count as units, in the order of time: of a burst of one routing key the first.
+def spaced(
+    calls: Iterable[Seen], together_s: float = TOGETHER_S, until: datetime | None = None
+) -> list[Seen]:
+    """The calls that count as units, as they began: of a key's calls in a window the first.
 
-    A burst begins with a call that lies `together_s` seconds or more after the beginning of the one before.
+    Args:
+        calls: in any order.
+        together_s: seconds of a window; 0 makes every call a unit.
+        until: calls that began then or later are left out; None leaves out none.
     """
-    began: dict[str, datetime] = {}
+    end = None if until is None else Seen(until, is_failure=False).moment
+    taken: set[tuple[str, int]] = set()
     units: list[Seen] = []
-    for call in sorted(calls, key=lambda call: call.at):
-        if call.routing_key is not None:
-            first = began.get(call.routing_key)
-            if first is not None and (call.at - first).total_seconds() < together_s:
+    for call in sorted(calls, key=lambda call: (call.moment, call.call_id)):
+        moment = call.moment
+        if end is not None and moment >= end:
+            break
+        if call.routing_key is not None and together_s > 0.0:
+            place = call.routing_key, int(moment * _SAME_S // together_s)
+            if place in taken:
                 continue
-            began[call.routing_key] = call.at
+            taken.add(place)
         units.append(call)
     return units
 
 
 def judge(
-    rollout: Rollout, calls: Iterable[Seen], *, alpha: float = ALPHA, together_s: float = TOGETHER_S
+    rollout: Rollout,
+    calls: Sequence[Seen],
+    *,
+    alpha: float = ALPHA,
+    together_s: float = TOGETHER_S,
+    until: datetime | None = None,
 ) -> tuple[Claim, ...]:
     """What the calls of a challenger say of each limit of its rollout; nothing where it has no limits.
 
@@ -119,7 +153,8 @@ def judge(
         rollout: its limits.
         calls: every call of the challenger's arm since the rollout began to run.
         alpha: chance of stopping a challenger that keeps its limits, over all looks and both limits.
-        together_s: seconds in which the calls of one routing key are one unit.
+        together_s: seconds of a window in which the calls of one routing key are one unit.
+        until: when a call must have begun before, so that it has surely ended by now; None takes all calls.
 
     Raises:
         SweepError: alpha is outside (0, 1).
@@ -130,17 +165,23 @@ def judge(
         raise SweepError(f"alpha is {alpha}; give a chance between 0 and 1, 0.05 is usual")
     if count == 0:
         return ()
-    units = spaced(calls, together_s)
     claims: list[Claim] = []
     if limits[0] is not None:
+        units = spaced((call for call in calls if not call.is_cut), together_s, until)
         broken = [call.is_failure for call in units]
         claims.append(_claim("failure_rate", limits[0], limits[0], broken, alpha / count))
     if limits[1] is not None:
-        times = [call.latency_ms for call in units if call.latency_ms is not None]
+        units = spaced((call for call in calls if _is_timed(call, limits[1])), together_s, until)
+        times = [call.latency_ms or 0.0 for call in units]
         slow = [time > limits[1] for time in times]
         p95_ms = float(np.quantile(times, 0.95)) if times else None
         claims.append(_claim("p95_ms", limits[1], SLOW, slow, alpha / count, p95_ms))
     return tuple(claims)
+
+
+def _is_timed(call: Seen, limit_ms: float) -> bool:
+    """Whether a call's latency is known well enough: of one that was cut only that it broke the limit."""
+    return call.latency_ms is not None and (not call.is_cut or call.latency_ms > limit_ms)
 
 
 def _claim(

@@ -6,14 +6,14 @@ from collections.abc import Collection, Iterator, Mapping
 from itertools import chain
 from typing import Any, Final
 
-from llmbench.catalog import PARAMETER_ALIASES, PARAMETERS, REASONING_LEVELS
+from llmbench.catalog import PARAMETER_ALIASES, PARAMETER_RANGES, PARAMETERS, REASONING_LEVELS
 from llmbench.config.candidates import unusable_candidates
 from llmbench.config.model import MEDIA_FILES, Config, Finding
 from llmbench.config.places import Place, Problem, home, located, near, task_rules, tier_lists
 from llmbench.config.yaml_source import YamlSource
+from llmbench.structuring import is_number
 
 _WHOLE: Final = frozenset({"max_tokens", "top_k", "seed"})
-_NUMBERS: Final = frozenset({"temperature", "top_p", "presence_penalty", "frequency_penalty", "timeout"})
 #: What the wires call the two parameters whose field a model may name.
 _LIMIT_FIELDS: Final = ("max_tokens", "max_completion_tokens", "max_output_tokens", "maxOutputTokens")
 _REASONING_FIELDS: Final = ("reasoning", "reasoning_effort", "thinkingLevel", "thinkingBudget")
@@ -215,18 +215,21 @@ def _options(config: Config, sources: Mapping[str, YamlSource]) -> Iterator[Prob
 
 
 def _wrong_value(name: str, value: object, levels: Collection[str]) -> str | None:
-    """What is wrong with a parameter's value, by its type alone; None for nothing. No value means unset."""
+    """What is wrong with a parameter's value, whatever the model; None for nothing. No value means unset."""
     target = PARAMETER_ALIASES.get(name, name)
-    is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
     if value is None:
         return None
     if target in _WHOLE and not (_is_whole(value)):
         return f"{name} must be a whole number: {value!r:.80}"
-    if target in _NUMBERS and not is_number:
+    if target == "timeout" and not is_number(value):
         return f"{name} must be a number: {value!r:.80}"
+    if target in PARAMETER_RANGES:
+        least, most = PARAMETER_RANGES[target]
+        is_right = isinstance(value, int | float) and is_number(value) and least <= value <= most
+        return None if is_right else f"{name} must be a number from {least:g} to {most:g}: {value!r:.80}"
     if target == "response_format" and not isinstance(value, Mapping):
         return f"response_format must be a mapping, a JSON Schema or type: text: {value!r:.80}"
-    if target != "reasoning" or is_number or isinstance(value, Mapping):
+    if target != "reasoning" or is_number(value) or isinstance(value, Mapping):
         return None
     if isinstance(value, str):
         return None if value.lower() in levels else f"reasoning {value!r} is no level; " + near(value, levels)

@@ -102,6 +102,7 @@ class RolloutsFile(Shape):
 
     stop_file: StrictStr = Field(
         default=DEFAULT_STOP_FILE,
-        description="The lab writes here which rollouts are stopped; the router reads it.",
+        description="The lab writes here which rollouts are stopped; the router reads it. A path from the "
+        "folder that the config folder is in.",
     )
     rollouts: dict[StrictStr, RolloutShape] = Field(default_factory=dict, description="Name -> rollout.")

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING
 
+from llmbench.catalog import Endpoint, ModelSpec
 from llmbench.config.model import MEDIA_FILES, ROLLOUTS_FILE, Config, Finding, Rollout, RolloutBudget
 from llmbench.config.places import Problem, located, near
+from llmbench.messages import Usage
+from llmbench.pricing import cost_of
 
 if TYPE_CHECKING:
     from llmbench.config.rollout_shapes import RolloutShape
@@ -37,6 +41,33 @@ def is_over(rollout: Rollout, now: datetime) -> bool:
     return rollout.until is not None and now.astimezone(UTC).date().isoformat() > rollout.until
 
 
+def stop_path(config: Config) -> Path:
+    """Where the stop file is, from the folder that the config folder lies in: the same for every process."""
+    return config.folder.resolve().parent / config.stop_file
+
+
+def longest_deadline_s(config: Config, rollout: Rollout) -> float:
+    """Seconds in which a rollout's calls end, by the files: a call's own `timeout` may be longer."""
+    named = [
+        config.router_tasks,
+        config.task_overrides,
+        *(override.tasks for _, override in config.overrides()),
+    ]
+    rules = [
+        rule
+        for tasks in named
+        for task, rule in tasks.items()
+        if rollout.tier is not None or task in rollout.tasks
+    ]
+    said = [(rule.timeout_s, rule.options.get("timeout"), rule.policy.get("deadline_s")) for rule in rules]
+    return max([config.policy.deadline_s, *(float(each) for one in said for each in one if each is not None)])
+
+
+def has_price(spec: ModelSpec, endpoint: Endpoint) -> bool:
+    """Whether the cost of a request can be known before it is sent."""
+    return cost_of(spec, endpoint, Usage(1, 1), cpu_s=1.0)[0] is not None
+
+
 def lint_rollouts(config: Config, sources: Mapping[str, YamlSource]) -> list[Finding]:
     """Names that lead nowhere, tasks with two rollouts, rollouts that do nothing or that nothing stops."""
     problems = [problem for one in config.rollouts.values() for problem in _problems(config, one)]
@@ -54,6 +85,7 @@ def _problems(config: Config, rollout: Rollout) -> Iterator[Problem]:
             yield "error", place, message + near(model, config.models)
         elif rollout.mode == "shadow":
             yield from _crowded(config, rollout, model)
+            yield from _unpaid(config, rollout, model)
     if is_over(rollout, datetime.now(UTC)):
         message = f"rollout {name!r} ended after {rollout.until}: its calls go the usual way; remove it"
         yield "warning", (ROLLOUTS_FILE, (*path, "until")), message
@@ -104,6 +136,20 @@ def _crowded(config: Config, rollout: Rollout, model: str) -> Iterator[Problem]:
             f"{model!r} has {places} places: calls would wait for them; lower budget.in_flight"
         )
         yield "warning", (ROLLOUTS_FILE, ("rollouts", rollout.name, "budget", "in_flight")), message
+
+
+def _unpaid(config: Config, rollout: Rollout, model: str) -> Iterator[Problem]:
+    """Shadows that a budget of money would hold back for ever."""
+    key = config.model_key(model)
+    endpoint = config.endpoints.get(config.models[key].provider) if key else None
+    if rollout.budget.usd is None or key is None or endpoint is None:
+        return
+    if not has_price(config.models[key], endpoint):
+        message = (
+            f"rollout {rollout.name!r} has a usd budget, which needs a price: {model!r} has none, so "
+            "it would never be asked; give the model its price, or the budget calls alone"
+        )
+        yield "error", (ROLLOUTS_FILE, ("rollouts", rollout.name, "budget", "usd")), message
 
 
 def _doubles(config: Config) -> Iterator[Problem]:

@@ -11,6 +11,8 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import os
+import stat
 import time
 import warnings
 from collections.abc import Callable, Collection, Mapping
@@ -22,7 +24,7 @@ from typing import Any, Final, Literal
 from llmbench.catalog import ModelSpec
 from llmbench.config.environment import Environment
 from llmbench.config.model import Config, Rollout
-from llmbench.config.rollouts import is_over
+from llmbench.config.rollouts import has_price, is_over, stop_path
 from llmbench.errors import RouteError
 from llmbench.messages import Request, Route
 from llmbench.routing.resolve import Wanted
@@ -40,8 +42,8 @@ class Arm:
     """A call's place in a rollout, as its telemetry line tells it.
 
     `models` are the keys of the challengers: the line's model is one of them where they answered. `of` is the
-    id of the caller's call, which a shadow belongs to; `dropped_before` counts the shadows of the rollout
-    that were not sent since its last one.
+    id of the caller's call, which a shadow belongs to. `dropped_before`, on the lines of callers, counts the
+    shadows of the rollout that this process did not send and has not told of, this call's among them.
     """
 
     name: str
@@ -142,7 +144,9 @@ def read_entries(path: Path) -> dict[str, dict[str, Any]]:
         OSError: the file cannot be read.
         ValueError: it is no stop file.
     """
-    with path.open("rb") as file:
+    with open(path, "rb", opener=_opened) as file:
+        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+            raise ValueError("it is no regular file")
         raw = file.read(_LONGEST_FILE + 1)
     if len(raw) > _LONGEST_FILE:
         raise ValueError("it is too long for a stop file")
@@ -157,6 +161,11 @@ def read_entries(path: Path) -> dict[str, dict[str, Any]]:
         if not isinstance(entry, dict) or entry.get("state") not in ("running", "stopped"):
             raise ValueError(f"its entry {name!r:.60} has no state running or stopped")
     return entries
+
+
+def _opened(path: str, flags: int) -> int:
+    """Open without waiting: for a pipe's other end a call would wait for ever."""
+    return os.open(path, flags | os.O_NONBLOCK)
 
 
 class Rollouts:
@@ -230,7 +239,15 @@ class Rollouts:
             models = [key for key in models if self._reasons(key)]
         if not models:
             raise RouteError("none of the challengers can reason (capabilities.reasoning)")
+        if rollout.mode == "shadow" and rollout.budget.usd is not None:
+            models = [key for key in models if self._has_price(key)]
+        if not models:
+            raise RouteError("its budget is in USD, and no challenger has a price")
         return tuple(models)
+
+    def _has_price(self, key: str) -> bool:
+        spec: ModelSpec = self._config.models[key]
+        return spec.price is not None or has_price(spec, self._config.endpoints[spec.provider])
 
     def _reasons(self, key: str) -> bool:
         spec: ModelSpec = self._config.models[key]
@@ -243,7 +260,7 @@ def _joined(
     """The route of a call that is in the rollout, with its reason."""
     names = " > ".join(models)
     if rollout.mode == "shadow":
-        said = f"{names} is asked too, off the caller's path"
+        said = f"{names} is asked too, off the caller's path, if its budget has room"
         return _because(route, rollout, said), Arm(rollout.name, "shadow", "control", models)
     if not is_in:
         said = "its routing key is outside of the share: control"
@@ -269,6 +286,6 @@ def open_rollouts(
     """The rollouts of a config, or None where it has none. A reload keeps what is known of the stop file."""
     if not config.rollouts:
         return None
-    path = Path(config.stop_file)
+    path = stop_path(config)
     known = before.stops if before is not None and before.stops.path == path else StopFile(path)
     return Rollouts(config, environment, known)

@@ -100,12 +100,17 @@ class Shadows:
         with self._held():
             account = self._account(rollout)
             reason = "log is off" if call.log.path is None else _full(rollout, account, day)
-            if reason is not None:
+            if reason is None:
+                account.in_flight += 1
+                account.calls += 1
+            else:
                 account.dropped[reason] += 1
                 account.untold += 1
-                return
-            account.in_flight += 1
-            account.calls += 1
+            untold, account.untold = account.untold, 0
+        if untold:  # by the caller's line: the next shadow may be long in coming
+            call.arm = replace(arm, dropped_before=untold)
+        if reason is not None:
+            return
         shadow = _shadow_of(call, arm, account, day)
         try:
             self._loop.spawn(self._to_its_end(shadow, account))
@@ -124,7 +129,6 @@ class Shadows:
         reason: str | None = None
         try:
             shadow.resolve()
-            self._tell(shadow, account)
             await self._run(shadow)
         except BudgetExceeded:
             reason = "budget"  # nothing was sent
@@ -132,13 +136,6 @@ class Shadows:
             reason = None if shadow.is_logged else "no route"
         finally:
             self._over(account, reason)
-
-    def _tell(self, shadow: ShadowCall, account: _Account) -> None:
-        """Let the shadow's line tell what was dropped before it."""
-        with self._held():
-            untold, account.untold = account.untold, 0
-        if untold and shadow.arm is not None:
-            shadow.arm = replace(shadow.arm, dropped_before=untold)
 
     def _over(self, account: _Account, reason: str | None) -> None:
         with self._held():

@@ -13,7 +13,7 @@
 --   p95_ms: latency of 95 % of the counted calls, milliseconds
 --   shadows: lines that are shadows
 --   cost_usd: sum of known costs, failed attempts included, US dollars; null where none is known
---   dropped: shadows that were not sent, as far as lines tell it
+--   dropped: shadows that were not sent, as far as lines tell it; the lines of the control arm do
 --   first_at: first call, UTC
 --   last_at: last call, UTC
 with final as (

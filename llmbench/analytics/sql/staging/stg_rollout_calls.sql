@@ -4,6 +4,7 @@
 -- columns:
 --   call_id: the call
 --   called_at: when it ended, UTC
+--   started_at: when it began, UTC: called_at less latency_ms
 --   rollout: name of the rollout
 --   mode: split or shadow
 --   arm: control or challenger
@@ -14,10 +15,11 @@
 --   model: model key that answered, null on failure
 --   is_failure: true where nobody answered; in the challenger's arm, where no challenger did
 --   is_counted: false for a call that says nothing of its arm: cancelled, or the challenger got no request
+--   is_cut: true for a cancelled call that the arm may have had: it would have taken longer than latency_ms
 --   latency_ms: whole call, what a caller waited, milliseconds
 --   cost_usd: US dollars of the answering attempt
 --   wasted_cost_usd: US dollars of attempts that failed
---   dropped_before: shadows of the rollout that were not sent, since the last one of this process
+--   dropped_before: shadows of the rollout that were not sent, since the last line of this process that told of any
 with lines as (
     select
         *,
@@ -31,10 +33,18 @@ with lines as (
     from every_line
     where rollout."name" is not null and rollout.arm is not null
 ),
+judged as (
+    select
+        *,
+        coalesce(error_kind, '') = 'cancelled' as is_cancelled,
+        not is_challenger or is_answer or len(sent) > 0 or len(coalesce(attempts, [])) = 0 as is_asked
+    from lines
+),
 final as (
     select
         call_id,
         called_at,
+        called_at - to_microseconds(cast(coalesce(latency_ms, 0) * 1000 as bigint)) as started_at,
         rollout."name" as rollout,
         rollout."mode" as mode,
         rollout.arm as arm,
@@ -44,12 +54,12 @@ final as (
         rollout.models as challengers,
         model,
         if(is_challenger, not is_answer, status = 'fail') as is_failure,
-        coalesce(error_kind, '') <> 'cancelled'
-            and (not is_challenger or is_answer or len(sent) > 0 or len(coalesce(attempts, [])) = 0) as is_counted,
+        is_asked and not is_cancelled as is_counted,
+        is_asked and is_cancelled as is_cut,
         latency_ms,
         cost_usd,
         wasted_cost_usd,
         rollout.dropped_before as dropped_before
-    from lines
+    from judged
 )
 select * from final
