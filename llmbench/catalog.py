@@ -40,6 +40,15 @@ PARAMETER_ALIASES: Final[Mapping[str, str]] = {
     "thinkingLevel": "reasoning",
 }
 
+#: The least and the most of parameters that every wire documents so; a host that takes more gets it by
+#: `extra_body`. Source: the references of Chat Completions, Responses and Gemini's generateContent.
+PARAMETER_RANGES: Final[Mapping[str, tuple[float, float]]] = {
+    "temperature": (0, 2),
+    "top_p": (0, 1),
+    "presence_penalty": (-2, 2),
+    "frequency_penalty": (-2, 2),
+}
+
 #: Words for how much a model thinks, the least first. A model may have words of its own besides.
 REASONING_LEVELS: Final = ("none", "minimal", "low", "medium", "high", "xhigh", "max")
 

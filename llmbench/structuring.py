@@ -128,6 +128,22 @@ def _finite(text: str) -> float:
     return number
 
 
+def is_number(value: object) -> bool:
+    """Whether a value is a number that a double can hold: no boolean, no NaN, no infinity, not 10**400."""
+    try:
+        return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    except OverflowError:
+        return False
+
+
+def brief(value: object, most: int = 80) -> str:
+    """The beginning of a value as an error shows it."""
+    try:
+        return repr(value)[:most]
+    except ValueError:  # Python writes no whole number of over 4300 digits
+        return f"{type(value).__name__} that is too long to show"
+
+
 #: Made once: a decoder takes longer to make than most replies take to read.
 _STRICT: Final = json.JSONDecoder(parse_constant=_refuse_constant, parse_float=_finite)
 
@@ -166,6 +182,9 @@ def _own_check(model: object) -> Callable[[Any], object] | None:
     return None if validate is None else lambda data: validate(json.dumps(data))
 
 
+_SCHEMA_TYPES: Final = ("object", "array", "string", "number", "integer", "boolean", "null")
+
+
 def _from_mapping(value: Mapping[str, Any]) -> OutputSchema | None:
     kind = value.get("type")
     if kind == "text":
@@ -180,6 +199,11 @@ def _from_mapping(value: Mapping[str, Any]) -> OutputSchema | None:
         if not isinstance(schema, Mapping):
             raise ParamError('response_format: type "json_schema" needs json_schema.schema')
         return OutputSchema(dict(schema), name=str(inner.get("name", "reply")), strict=inner.get("strict"))
+    if isinstance(kind, str) and kind not in _SCHEMA_TYPES:
+        raise ParamError(
+            f"response_format: the type {kind!r:.40} is none of text, json_object and json_schema, and none "
+            f"of a JSON Schema: {', '.join(_SCHEMA_TYPES)}"
+        )
     if kind is None and not ({"properties", "anyOf", "oneOf", "allOf", "$ref", "enum", "const"} & set(value)):
         raise ParamError("response_format: the mapping is no JSON Schema (no type, properties or $ref)")
     return OutputSchema(dict(value))

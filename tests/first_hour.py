@@ -95,7 +95,7 @@ def first_hour(hour: FirstHour) -> None:
         Failed: a step did not do what it says.
     """
     with hour.step("clone"):
-        hour.run("git", "clone", "--quiet", "--no-hardlinks", str(ROOT), str(hour.project), cwd=hour.folder)
+        clone(hour)
     with hour.step("make sweep (with the installation)"):
         said = hour.run("make", "sweep", f"PLAN=default --run-id {RUN}")
         print("\n".join(said.splitlines()[-2:]))
@@ -106,6 +106,7 @@ def first_hour(hour: FirstHour) -> None:
         look_at(hour, hour.project / "reports" / RUN / "report.html")
     run_dir, moves = choose(hour)
     task = moves[0]["task"]
+    before = configs_of(hour)
     with hour.step("calls before the change"):
         hour.traffic(task, 0, 30)
     with hour.step("apply"):
@@ -126,9 +127,28 @@ def first_hour(hour: FirstHour) -> None:
         print(page)
     with hour.step("undo"):
         hour.llmbench("apply", "--undo", "--yes", "--by", "first hour")
-        changed = hour.run("git", "status", "--porcelain", "--untracked-files=no")
-        if changed:
-            raise Failed(f"undo left changes:\n{changed}")
+        after = configs_of(hour)
+        if after != before:
+            changed = [name for name in before if after.get(name) != before[name]]
+            raise Failed(f"undo left changes in {changed}")
+
+
+def clone(hour: FirstHour) -> None:
+    """A clean clone of HEAD; where git refuses (no repository, another owner) a copy without what was built."""
+    try:
+        hour.run("git", "clone", "--quiet", "--no-hardlinks", str(ROOT), str(hour.project), cwd=hour.folder)
+    except (Failed, FileNotFoundError):
+        print("no clone to be had: a copy of the working tree")
+        shutil.rmtree(hour.project, ignore_errors=True)
+        built = shutil.ignore_patterns(
+            ".venv*", ".git", ".*_cache", "workspaces", "__pycache__", ".hypothesis"
+        )
+        shutil.copytree(ROOT, hour.project, ignore=built)
+
+
+def configs_of(hour: FirstHour) -> dict[str, bytes]:
+    """The config files and what is in them."""
+    return {path.name: path.read_bytes() for path in sorted((hour.project / "configs").glob("*.yaml"))}
 
 
 def look_at(hour: FirstHour, page: Path) -> None:

@@ -85,6 +85,7 @@ def folder_of(
     can = {"capabilities": {"tools": True, "vision": True}, "price": {"input": 1.0, "output": 2.0}}
     registry = models("a", "b", **can) | {"s": {"provider": "slow", "model_name": "m-s", **can}}
     registry |= {"keyless": {"provider": "elsewhere", "model_name": "m-k"}}
+    registry |= models("small", capabilities={"context_tokens": 100})
     return write_folder(
         root,
         llm_router={

@@ -68,8 +68,11 @@ def test_epochs_are_repeats(tmp_path):
     ("fields", "status", "kind"),
     [
         ({"error": "boom"}, "error", None),
-        ({"error": "llmbench rate_limit: no candidate answered"}, "error", "rate_limit"),
-        ({"error": "ProviderError('llmbench quota: no candidate answered')"}, "error", "quota"),
+        ({"error": "llmbench server_error: no candidate answered"}, "error", "server_error"),
+        ({"error": "ProviderError('llmbench connect: no candidate answered')"}, "error", "connect"),
+        ({"error": "llmbench rate_limit: no candidate answered"}, "harness", "rate_limit"),
+        ({"error": "llmbench auth: no candidate answered"}, "harness", "auth"),
+        ({"error": "RouteError('llmbench not_sent: no candidate for task …')"}, "harness", None),
         ({"error": "llmbench timeout: no candidate answered"}, "timeout", "timeout"),
         ({"error": "llmbench circuit_open: no candidate answered"}, "harness", "circuit_open"),
         ({"error": "llmbench budget: used up"}, "harness", None),
@@ -113,13 +116,30 @@ def test_what_our_own_provider_wrote_is_used(tmp_path):
 def test_a_tier_that_fell_back_is_measured_as_one(tmp_path):
     def answered(number, version):
         output = ModelOutput.from_content("x", "yes")
-        output.metadata = {"llmbench": {"call_id": f"c{number}", "model_version": version}}
+        output.metadata = {
+            "llmbench": {"call_id": f"c{number}", "model": f"m{version}", "model_version": version}
+        }
         return sample(number, output=output)
 
     log = write_log(tmp_path / "a.eval", [answered(1, "v1"), answered(2, "v2")], model="llmbench/cheap")
     (done,) = import_results([log], tmp_path / "table.jsonl")
     assert [line.record["model_version"] for line in read_jsonl(tmp_path / "table.jsonl")] == [None, None]
     assert done.notes["answered by 2 models of the tier, measured as one"] == 2
+
+
+def test_an_answer_without_a_version_leaves_the_version_of_the_others(tmp_path):
+    """One that was cut off is an attempt of the same model whose version nobody told."""
+
+    def answered(number, **version):
+        output = ModelOutput.from_content("c", "yes")
+        output.metadata = {"llmbench": {"call_id": f"c{number}", "model": "c", **version}}
+        return sample(number, output=output)
+
+    both = [answered(1, model_version="v1"), answered(2)]
+    log = write_log(tmp_path / "a.eval", both, model="llmbench/c")
+    (done,) = import_results([log], tmp_path / "table.jsonl")
+    assert [line.record["model_version"] for line in read_jsonl(tmp_path / "table.jsonl")] == ["v1", None]
+    assert not any(note.startswith("answered by") for note in done.notes)
 
 
 def test_a_cost_that_nobody_knows_is_empty_and_said(tmp_path):

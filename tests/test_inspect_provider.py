@@ -17,6 +17,7 @@ import anyio
 from inspect_ai._util.error import PrerequisiteError
 from inspect_ai.log import read_eval_log
 from inspect_ai.model import (
+    ChatMessageUser,
     GenerateConfig,
     ResponseSchema,
     get_model,
@@ -24,7 +25,7 @@ from inspect_ai.model import (
 from inspect_ai.util import JSONSchema
 
 from llmbench import load_config
-from llmbench.errors import BudgetExceeded, ConfigError, ParamError, ProviderError
+from llmbench.errors import BudgetExceeded, ConfigError, ParamError, ProviderError, RouteError
 from llmbench.interop.inspect_model import Place, place_of
 from llmbench.jsonl import read_jsonl
 from tests.conftest import models, provider
@@ -125,6 +126,25 @@ def test_an_answer_says_what_it_cost_and_which_model_gave_it(tier, server):
 def test_finish_reasons_are_inspects_stop_reasons(tier, server, finish, expected):
     server.script["m-a"] = [Step(completion("some", finish_reason=finish))]
     assert ask(tier("a")).stop_reason == expected
+
+
+def test_a_prompt_that_fits_no_candidate_is_an_output_to_be_scored_too(tier, server):
+    small = {**models("b", "c"), **models("a", capabilities={"context_tokens": 100})}
+    output = ask(tier("a", {"llm_model_registry": {"models": small}}), ChatMessageUser(content="word " * 200))
+    assert (output.stop_reason, output.completion, facts(output)["error_kind"]) == (
+        "model_length",
+        "",
+        "context_length",
+    )
+    assert "do not fit its context of 100" in output.error
+    assert server.models() == []
+
+
+def test_a_missing_key_is_an_error_that_says_that_nothing_was_sent(tier, monkeypatch):
+    monkeypatch.delenv("STUB_KEY")
+    model = tier("a")
+    with pytest.raises(RouteError, match=r"^llmbench not_sent: no candidate for task .*set STUB_KEY"):
+        ask(model)
 
 
 @pytest.mark.parametrize(

@@ -33,7 +33,7 @@ WRONG = [
     ("{max_completion_tokens: 1.5}", "max_completion_tokens must be a whole number: 1.5"),
     ("{top_k: true}", "top_k must be a whole number"),
     ("{seed: .inf}", "seed must be a whole number"),
-    ("{temperature: warm}", "temperature must be a number: 'warm'"),
+    ("{temperature: warm}", "temperature must be a number from 0 to 2: 'warm'"),
     ("{top_p: [1]}", "top_p must be a number"),
     ("{presence_penalty: yes}", "presence_penalty must be a number"),
     ('{frequency_penalty: "0"}', "frequency_penalty must be a number"),

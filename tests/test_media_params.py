@@ -101,6 +101,8 @@ def test_another_spelling_is_renamed_and_told(kind, given_name, value, name):
         ("image", {"timeout": float("nan")}, "timeout must be"),
         ("speech", {"timeout": float("inf")}, "timeout must be"),
         ("speech", {"speed": 0}, "speed must be"),
+        ("speech", {"speed": 10**400}, "speed must be"),
+        ("image", {"seed": 10**400}, "seed must be"),
         ("speech", {"speed": "fast"}, "speed must be"),
         ("speech", {"speakers": {}}, "speakers must be a mapping"),
         ("speech", {"speakers": {"Joe": ""}}, "speakers must be a mapping"),

@@ -23,7 +23,8 @@ SCHEMA = {
 }
 TOOLS = [{"type": "function", "function": {"name": "f", "parameters": {"type": "object"}}}]
 LEVELS = ["none", "minimal", "low", "medium", "high", "xhigh", "max"]
-numbers = st.floats(-2, 2) | st.integers(0, 3)
+numbers = st.floats(0, 1) | st.integers(0, 1)
+penalties = st.floats(-2, 2) | st.integers(-2, 2)
 values = {
     "max_tokens": st.integers(1, 10_000),
     "reasoning": st.sampled_from(LEVELS),
@@ -32,8 +33,8 @@ values = {
     "top_k": st.integers(0, 100),
     "stop": st.text(min_size=1) | st.lists(st.text(min_size=1), min_size=1, max_size=3),
     "seed": st.integers(),
-    "presence_penalty": numbers,
-    "frequency_penalty": numbers,
+    "presence_penalty": penalties,
+    "frequency_penalty": penalties,
     "tools": st.just(TOOLS),
     "tool_choice": st.sampled_from(["auto", "none"]),
     "verbosity": st.sampled_from(["low", "high"]),
@@ -153,6 +154,12 @@ def test_an_alias_is_recorded_and_only_that_of_the_layer_that_won():
         ({"top_k": -1}, "of at least 0"),
         ({"temperature": "hot"}, "must be a number"),
         ({"temperature": math.nan}, "must be a number"),
+        *(({name: 10**400}, "must be a") for name in ("temperature", "top_p", "timeout", "seed")),
+        ({"max_tokens": 10**5000}, "int that is too long to show"),
+        ({"temperature": -0.1}, "temperature must be a number from 0 to 2: -0.1"),
+        ({"temperature": 2.1}, "temperature must be a number from 0 to 2: 2.1"),
+        ({"top_p": 1.1}, "top_p must be a number from 0 to 1"),
+        ({"presence_penalty": -3}, "from -2 to 2"),
         ({"timeout": 0}, "number over 0"),
         ({"stop": ""}, "text or a list of texts"),
         ({"stop": 5}, "text or a list of texts"),

@@ -241,6 +241,41 @@ def test_an_empty_result_lists_every_exclusion():
     assert all(name in str(caught.value) for name in ("a: no key", "ghost: no model", "b: no key"))
 
 
+@pytest.mark.parametrize(
+    ("models", "wanted", "kind", "causes"),
+    [
+        ("short", {"input_tokens": 90}, "context_length", ("context",)),
+        ("short keyless", {"input_tokens": 90}, "context_length", ("context", "unreachable")),
+        ("short keyless", {"needs_tools": True}, "unsupported_param", ("ability", "ability")),
+        (
+            "short seeing",
+            {"needs_vision": True, "input_tokens": 90},
+            "unsupported_param",
+            (
+                "ability",
+                "context",
+            ),
+        ),
+        ("keyless ghost", {}, "model_not_found", ("unreachable", "config")),
+    ],
+)
+def test_an_empty_result_says_what_the_call_asked_too_much(models, wanted, kind, causes):
+    known = {
+        "short": spec("short", context_tokens=50),
+        "seeing": spec("seeing", context_tokens=50, vision=True),
+        "keyless": spec("keyless"),
+    }
+    settings = config(models=known, tiers={"standard": listed(*models.split())})
+    with pytest.raises(RouteError) as caught:
+        resolve(
+            settings,
+            Environment(),
+            Wanted(TASK, **wanted),
+            lambda one: "no key" if one.key == "keyless" else None,
+        )
+    assert (caught.value.kind, caught.value.causes) == (kind, causes)
+
+
 def test_a_tier_that_no_file_has_is_an_error():
     with pytest.raises(RouteError, match="tier 'luxury' of task 'caption' is in no file; known: cheap"):
         routed(config(tiers={"cheap": listed("a")}), Wanted(TASK, tier="luxury"))

@@ -121,7 +121,7 @@ def test_hostile_texts_pass_through_as_texts_and_open_nothing(http, running):
     before, sent = len(running.lines()), 0
     for start in range(0, len(HOSTILE), 12):
         texts = HOSTILE[start : start + 12]
-        named = [text for text in texts if text.strip()]
+        named = [text for text in texts if text.strip() and len(text) <= reading.MOST_NAME]
         own = dict(zip(("run_id", "channel", "env", "routing_key"), named, strict=False))
         said = "- " + "\n".join(texts)
         body = {"model": "caption", "messages": [{"role": "user", "content": said}], "llmbench": own}
@@ -251,6 +251,10 @@ def test_a_slip_is_told_what_was_meant(http):
         {"llmbench": []}, {"llmbench": {"strict": 1}}, {"llmbench": {"deadline_s": -1}},
         {"llmbench": {"budget_usd": True}}, {"llmbench": {"models": [5]}}, {"llmbench": {"extra_body": 5}},
         {"llmbench": {"extra_body": {"model": "other"}}}, {"llmbench": {"extra_body": {"store": True}}},
+        {"temperature": 10**400}, {"top_p": 10**400}, {"max_tokens": 10**400}, {"seed": 10**400},
+        {"temperature": -3}, {"temperature": 1e308}, {"top_p": 1.5}, {"presence_penalty": 3},
+        {"llmbench": {"deadline_s": 10**400}}, {"llmbench": {"budget_usd": 10**400}},
+        {"response_format": {"type": "xml"}},
         {"user": 5}, {"stream": True, "stream_options": 5},
     ],
     ids=lambda more: json.dumps(more)[:60],
@@ -259,6 +263,52 @@ def test_a_wrong_type_is_400_and_costs_nothing(http, running, more):
     before = len(running.text.received)
     error_of(http.post("/chat/completions", json={**GOOD, **more}), 400)
     assert len(running.text.received) == before
+
+
+@pytest.mark.parametrize("name", ["channel", "env", "tier", "models", "run_id", "routing_key"])
+def test_a_name_has_at_most_200_characters(http, name):
+    error = error_of(http.post("/chat/completions", json={**GOOD, "llmbench": {name: "x" * 201}}), 400)
+    assert error["param"] == f"llmbench.{name}"
+    assert len(error["message"]) < 300
+
+
+def test_a_task_and_a_user_are_names_too(http):
+    long = {"model": "x" * 201, "llmbench": {"models": ["a"]}}
+    assert error_of(http.post("/chat/completions", json={**GOOD, **long}), 400)["param"] == "model"
+    error = error_of(http.post("/chat/completions", json={**GOOD, "user": "x" * 201}), 400)
+    assert (error["param"], "at most 200 characters" in error["message"]) == ("user", True)
+    assert http.post("/chat/completions", json={**GOOD, "user": "x" * 200}).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("more", "code", "said"),
+    [
+        (
+            {"messages": [{"role": "user", "content": "word " * 200}]},
+            "context_length",
+            "small: about 250 tokens do not fit its context of 100",
+        ),
+        (
+            {"tools": [{"type": "function", "function": {"name": "f"}}]},
+            "unsupported_param",
+            "small: cannot use tools",
+        ),
+    ],
+    ids=["length", "tools"],
+)
+def test_what_a_call_asks_too_much_is_told_and_not_the_keys_that_are_missing_here(http, more, code, said):
+    body = {**GOOD, **more, "llmbench": {"models": ["small", "keyless"]}}
+    error = error_of(http.post("/chat/completions", json=body), 400)
+    assert error["code"] == code
+    assert said in error["message"]
+    assert "NO_SUCH_KEY" not in error["message"]
+
+
+def test_two_lengths_of_one_body_are_refused(http):
+    headers = {**JSON_HEADER, "content-length": "5", "transfer-encoding": "chunked"}
+    reply = http.post("/chat/completions", content=json.dumps(GOOD), headers=headers)
+    assert "not both" in error_of(reply, 400)["message"]
+    assert reply.headers["connection"] == "close"
 
 
 def test_half_a_surrogate_pair_goes_through_in_both_directions(http):

@@ -72,9 +72,24 @@ def test_a_schema_is_parsed_by_the_library(sdk):
 def test_cut_off_and_refused_answers_are_told(sdk):
     cut = sdk.responses.create(model="caption", input="#long x")
     assert (cut.status, cut.incomplete_details.reason) == ("incomplete", "max_output_tokens")
-    assert cut.output_text == "you said #long x"
+    assert (cut.output_text, cut.output[0].status) == ("you said #long x", "incomplete")
+    *_, done, last = sdk.responses.create(model="caption", input="#long x", stream=True)
+    assert (done.type, done.item.status) == ("response.output_item.done", "incomplete")
+    assert (last.type, last.response.output[0].status) == ("response.incomplete", "incomplete")
     refused = sdk.responses.create(model="caption", input="#refuse")
     assert refused.output[0].content[0].refusal == "I will not."
+
+
+@pytest.mark.parametrize("is_stream", [False, True])
+def test_an_answer_repeats_what_was_asked_of_tools(sdk, is_stream):
+    asked = {"tools": [WEATHER], "tool_choice": "required", "parallel_tool_calls": False}
+    reply = sdk.responses.create(model="caption", input="x", stream=is_stream, **asked)
+    if is_stream:
+        first, *_, last = reply
+        assert first.response.tools == last.response.tools
+        reply = last.response
+    assert (reply.tools[0].name, reply.tool_choice) == ("weather", "required")
+    assert reply.parallel_tool_calls is False
 
 
 def test_a_stream_is_the_events_that_the_library_adds_up(running, sdk):

@@ -19,16 +19,19 @@ from llmbench.config.model import Config
 from llmbench.errors import (
     BudgetExceeded,
     ConfigError,
+    EmbeddedServerError,
     FallbackExhausted,
     LLMBenchError,
     ParamError,
     ProviderError,
+    RouteError,
 )
 from llmbench.interop.inspect_messages import messages_of
-from llmbench.interop.inspect_output import as_answer, as_output
+from llmbench.interop.inspect_output import as_answer, as_output, as_too_long
 from llmbench.interop.inspect_parameters import parameters_of
 from llmbench.messages import Adjustment
 from llmbench.routing.client import LLMClient
+from llmbench.structuring import brief, is_number
 from llmbench.visible import visible
 
 _LOG: Final = logging.getLogger(__name__)
@@ -131,13 +134,28 @@ class TierModel(ModelAPI):
 
         Raises:
             ProviderError: every attempt failed; its text begins with `llmbench <error kind>: `.
-            ParamError: the messages or the config ask for what cannot be sent.
             BudgetExceeded: a budget of the config is used up; its text begins with `llmbench budget: `.
-            RouteError: no candidate is left.
+            ParamError: the messages or the config ask for what cannot be sent.
+            RouteError: no candidate is left, for another reason than the prompt's length.
+            ConfigError, EmbeddedServerError: the config or the local server cannot be used. As with these
+                two before it, nothing was sent, and the text begins with `llmbench not_sent: `.
         """
+        try:
+            return await self._generated(input, tools, tool_choice, config)
+        except BudgetExceeded as error:
+            raise BudgetExceeded(f"llmbench budget: {error}") from error
+        except RouteError as error:
+            raise RouteError(f"llmbench not_sent: {error}", error.excluded, error.causes) from error
+        except (ParamError, ConfigError, EmbeddedServerError) as error:
+            raise type(error)(f"llmbench not_sent: {error}") from error
+
+    async def _generated(
+        self, given: list[ChatMessage], tools: list[ToolInfo], choice: ToolChoice, config: GenerateConfig
+    ) -> ModelOutput:
+        """As `generate`, with errors as the router raises them."""
         _require_asyncio()
-        turns, left_out = messages_of(input)
-        asked = parameters_of(config, tools, tool_choice, deadline_s=self._deadline_s)
+        turns, left_out = messages_of(given)
+        asked = parameters_of(config, tools, choice, deadline_s=self._deadline_s)
         changes = (*asked.adjustments, *left_out)
         self._say(changes)
         async with self._gate:
@@ -151,10 +169,13 @@ class TierModel(ModelAPI):
                     **self._where,
                     **asked.arguments,
                 )
-            except BudgetExceeded as error:
-                raise BudgetExceeded(f"llmbench budget: {error}") from error
             except FallbackExhausted as error:
                 return _answer_or_raise(self.model_name, error, changes)
+            except RouteError as error:
+                output = as_too_long(self.model_name, error, changes)
+                if output is None:
+                    raise
+                return output
         return as_output(response, changes)
 
     def _say(self, changes: tuple[Adjustment, ...]) -> None:
@@ -195,9 +216,8 @@ def _checked(model_args: Mapping[str, Any]) -> dict[str, Any]:
     for name, value in model_args.items():
         if name not in _ARGUMENTS:
             raise ParamError(f"-M {name}: llmbench knows {', '.join(_ARGUMENTS)}")
-        is_number = isinstance(value, int | float) and not isinstance(value, bool)
-        if name == "deadline_s" and not (is_number and value > 0):
-            raise ParamError(f"-M deadline_s={value!r:.80}: give seconds, over 0")
+        if name == "deadline_s" and not (is_number(value) and value > 0):
+            raise ParamError(f"-M deadline_s={brief(value)}: give seconds, over 0")
         if name != "deadline_s" and (isinstance(value, bool) or not isinstance(value, str | int)):
             raise ParamError(f"-M {name}={value!r:.80}: give a text; quote words that YAML reads otherwise")
     return {name: float(value) if name == "deadline_s" else str(value) for name, value in model_args.items()}

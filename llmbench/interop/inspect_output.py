@@ -14,7 +14,7 @@ from inspect_ai.model import (
     StopReason,
 )
 
-from llmbench.errors import ErrorKind, FallbackExhausted
+from llmbench.errors import ErrorKind, FallbackExhausted, RouteError
 from llmbench.interop.inspect_messages import RAW_CALLS, tool_call
 from llmbench.messages import Adjustment, Attempt, FinishReason, Response, Usage
 
@@ -112,6 +112,29 @@ def as_answer(name: str, error: FallbackExhausted, changes: Sequence[Adjustment]
     )
     usage = None if last is None or last.usage is None else _usage(last.usage, last.cost_usd)
     return output.model_copy(update={"usage": usage, "metadata": {METADATA: facts}})
+
+
+def as_too_long(name: str, error: RouteError, changes: Sequence[Adjustment] = ()) -> ModelOutput | None:
+    """A prompt that fits no candidate's context as an output; None where anything else is wrong.
+
+    Nothing was sent: it was counted beforehand.
+
+    Args:
+        name: the model's name at Inspect.
+        error: why no candidate is left.
+        changes: as `as_output`.
+    """
+    if set(error.causes) != {"context"}:
+        return None
+    facts = {
+        "call_id": None,
+        "error_kind": error.kind,
+        "fallback_chain": [],
+        "adjustments": [change.as_dict() for change in changes],
+    }
+    said = f"llmbench {error.kind}: {error}"
+    output = ModelOutput.from_content(name, "", stop_reason=_ANSWERS[error.kind], error=said)
+    return output.model_copy(update={"metadata": {METADATA: facts}})
 
 
 def _adjustments(error: FallbackExhausted) -> list[Adjustment]:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
@@ -16,7 +16,7 @@ from inspect_ai.log import EvalLog
 from llmbench.bench.results import write_rows
 from llmbench.errors import DatasetError
 from llmbench.interop.inspect_files import log_files, read_log
-from llmbench.interop.inspect_rows import NO_SCORE, Terms, missing_row, row_of
+from llmbench.interop.inspect_rows import NO_SCORE, Terms, answering_model, missing_row, row_of
 
 __all__ = ["LogSummary", "Terms", "import_results"]
 
@@ -56,6 +56,7 @@ class _Log:
     header: EvalLog
     rows: dict[_Key, _Row]
     notes: Counter[str]
+    answered: set[str] = field(default_factory=set)
 
 
 def import_results(sources: Sequence[Path], out: Path, terms: Terms | None = None) -> list[LogSummary]:
@@ -93,6 +94,8 @@ def _read_log(path: Path, terms: Terms) -> _Log:
         if key in log.rows:
             raise DatasetError(f"{path}: sample {key[0]!r:.60} stands twice in epoch {key[1]}")
         log.rows[key] = row_of(header, sample, terms, str(path))
+        if (model := answering_model(sample)) is not None:
+            log.answered.add(model)
     log.rows = _as_planned(header, log.rows, terms)
     if not log.rows:
         raise DatasetError(
@@ -120,11 +123,10 @@ def _as_planned(header: EvalLog, rows: dict[_Key, _Row], terms: Terms) -> dict[_
 
 def _forget_versions(log: _Log) -> None:
     """A tier that fell back was answered by several models: it is measured as a whole, without a version."""
-    answered = {row["model_version"] for row in log.rows.values() if row["call_id"] and row["model_version"]}
-    if len(answered) > 1:
+    if len(log.answered) > 1:
         for row in log.rows.values():
             row["model_version"] = None
-        log.notes[f"answered by {len(answered)} models of the tier, measured as one"] += len(log.rows)
+        log.notes[f"answered by {len(log.answered)} models of the tier, measured as one"] += len(log.rows)
 
 
 def _notes(row: _Row) -> list[str]:

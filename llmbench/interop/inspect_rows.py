@@ -31,8 +31,11 @@ _PRICED: Final[Mapping[str, str]] = {
 _OUR_ERROR: Final = re.compile(r"""(?:\w+\(['"])?llmbench (\w+): """)
 #: How Inspect writes that a sample was called off.
 _CALLED_OFF: Final = re.compile(r"(Cancelled|CancelledError)\(")
-#: Kinds that say something of us and nothing of the model: to be run again.
-_OURS: Final = frozenset({"circuit_open", "cancelled", "budget"})
+#: Kinds that say something of us and nothing of the model: to be run again. Those of a sweep, and two words
+#: of our provider's own.
+_OURS: Final = frozenset(
+    {"rate_limit", "circuit_open", "cancelled", "auth", "quota", "model_not_found", "budget", "not_sent"}
+)
 _TIME_LIMITS: Final = frozenset({"time", "working"})
 _LONGEST_ERROR: Final = 300
 NO_SCORE: Final = "no score; score the log: inspect score"
@@ -171,10 +174,19 @@ def _our_facts(sample: EvalSample) -> Mapping[str, Any]:
 
 
 def _version(sample: EvalSample, facts: Mapping[str, Any]) -> str | None:
-    """The model that answered; where none did, Inspect repeats the name that was asked for."""
+    """The version that answered; where none did, Inspect repeats the name that was asked for.
+
+    Our own provider says the version where it knows it; its `output.model` is a key of the config.
+    """
     if sample.error is not None or not sample.output.choices:
         return None
-    return facts.get("model_version") or sample.output.model or None
+    return facts.get("model_version") if facts else sample.output.model or None
+
+
+def answering_model(sample: EvalSample) -> str | None:
+    """The key of the model that our own provider asked last for a sample; None for any other provider."""
+    found = _our_facts(sample).get("model")
+    return found if isinstance(found, str) else None
 
 
 def _latency_ms(sample: EvalSample) -> float | None:

@@ -21,6 +21,7 @@ from typing import Final, Self
 from llmbench.catalog import BudgetLimits
 from llmbench.errors import BudgetExceeded, ConfigError, ErrorKind, ParamError, ProviderError
 from llmbench.messages import Route
+from llmbench.structuring import brief, is_number
 
 #: Money is counted in whole units of 1e-12 USD: sums of floats drift, and a limit is a limit.
 UNITS: Final = 10**12
@@ -87,8 +88,8 @@ class Budgets:
         Raises:
             ParamError: `budget_usd` is no amount of money.
         """
-        if budget_usd is not None and not (math.isfinite(budget_usd) and budget_usd >= 0):
-            raise ParamError(f"budget_usd is {budget_usd!r}; give an amount in USD, 0 or more")
+        if budget_usd is not None and not (is_number(budget_usd) and budget_usd >= 0):
+            raise ParamError(f"budget_usd is {brief(budget_usd)}; give an amount in USD, 0 or more")
         limits = self.limits
         given = [limit for limit in (budget_usd, limits.call_usd) if limit is not None]
         if not given and limits.run_usd is None and limits.routing_key_usd is None:

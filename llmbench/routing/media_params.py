@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import difflib
 import json
-import math
 import re
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final
@@ -12,6 +11,7 @@ from typing import Any, Final
 from llmbench.config.model import MediaModality
 from llmbench.errors import ParamError
 from llmbench.messages import Adjustment
+from llmbench.structuring import brief, is_number
 
 #: The formats that a picture or a narration can be asked for in.
 IMAGE_FORMATS: Final = ("png", "jpeg", "webp")
@@ -71,12 +71,11 @@ Check = Callable[[Any], bool]
 
 
 def _is_whole(value: Any, least: int) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value >= least
+    return isinstance(value, int) and is_number(value) and value >= least
 
 
 def _is_positive(value: Any) -> bool:
-    is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    return is_number and math.isfinite(value) and value > 0
+    return is_number(value) and bool(value > 0)
 
 
 def _is_text(value: Any) -> bool:
@@ -174,5 +173,5 @@ def _checked(kind: MediaModality, name: str, value: Any) -> Any:
         return spelt
     is_right, wanted = _CHECKS.get(name, (_is_text, "a text"))
     if not is_right(value):
-        raise ParamError(f"{name} must be {wanted}: {value!r:.80}")
+        raise ParamError(f"{name} must be {wanted}: {brief(value)}")
     return value

@@ -7,24 +7,22 @@ from __future__ import annotations
 
 import difflib
 import json
-import math
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from numbers import Integral
 from typing import Any, Final
 
-from llmbench.catalog import PARAMETER_ALIASES, PARAMETERS, ModelSpec
+from llmbench.catalog import PARAMETER_ALIASES, PARAMETER_RANGES, PARAMETERS, ModelSpec
 from llmbench.errors import ParamError
 from llmbench.messages import Adjustment, OutputSchema
 from llmbench.routing.thinking import fit_reasoning, require_level
-from llmbench.structuring import meets_strict_rules
+from llmbench.structuring import brief, is_number, meets_strict_rules
 
 CANONICAL: Final = PARAMETERS
 ALIASES: Final = PARAMETER_ALIASES
 #: Keys of a body that are the router's own; `extra_body` must not replace them.
 _RESERVED: Final = ("model", "messages", "stream", "input", "instructions", "contents")
-_NUMERIC: Final = frozenset({"temperature", "top_p", "presence_penalty", "frequency_penalty", "timeout"})
 _WHOLE: Final = frozenset({"max_tokens", "top_k", "seed"})
 #: JSON layout of llguidance's own extension: without it a small model pads with white space until its
 #: limit (measured: 38 tokens instead of 22 for the same record).
@@ -94,8 +92,8 @@ def _checked(name: str, value: Any) -> Any:
     """
     if name in _WHOLE:
         return _whole(name, value)
-    if name in _NUMERIC and (not _is_number(value) or (name == "timeout" and value <= 0)):
-        raise ParamError(f"{name} must be a number{' over 0' * (name == 'timeout')}: {value!r:.80}")
+    if name == "timeout" or name in PARAMETER_RANGES:
+        _require_number(name, value)
     if name == "stop":
         stops = [value] if isinstance(value, str) else value
         if not isinstance(stops, (list, tuple)) or not all(isinstance(s, str) and s for s in stops):
@@ -112,17 +110,23 @@ def _checked(name: str, value: Any) -> Any:
     return value
 
 
-def _is_number(value: Any) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+def _require_number(name: str, value: Any) -> None:
+    if name == "timeout":
+        is_right, wanted = is_number(value) and value > 0, "over 0"
+    else:
+        least, most = PARAMETER_RANGES[name]
+        is_right, wanted = is_number(value) and least <= value <= most, f"from {least:g} to {most:g}"
+    if not is_right:
+        raise ParamError(f"{name} must be a number {wanted}: {brief(value)}")
 
 
 def _whole(name: str, value: Any) -> int:
     lowest = {"max_tokens": 1, "top_k": 0}.get(name)
     is_whole = isinstance(value, Integral) and not isinstance(value, bool)  # NumPy's integers too
-    whole = int(value) if is_whole or (_is_number(value) and value == int(value)) else None
-    if whole is None or (lowest is not None and whole < lowest):
+    whole = int(value) if is_whole or (is_number(value) and value == int(value)) else None
+    if whole is None or not is_number(whole) or (lowest is not None and whole < lowest):
         limit = "" if lowest is None else f" of at least {lowest}"
-        raise ParamError(f"{name} must be a whole number{limit}: {value!r:.80}")
+        raise ParamError(f"{name} must be a whole number{limit}: {brief(value)}")
     return whole
 
 
@@ -198,7 +202,11 @@ def _refusal(spec: ModelSpec, name: str) -> str | None:
     }
     if not forbidden.get(name, False):
         return None
-    field_name = {"reasoning": "reasoning_key", "tools": "tools", "tool_choice": "tools"}.get(name)
+    field_name = {
+        "reasoning": "takes no reasoning level (no reasoning_key)",
+        "tools": "cannot use tools",
+        "tool_choice": "cannot use tools",
+    }.get(name)
     rule = "allow_penalties" if name.endswith("_penalty") else f"allow_{name}"
     return f"{spec.key}: {field_name or rule}"
 

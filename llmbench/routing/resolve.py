@@ -13,7 +13,7 @@ from llmbench.catalog import PARAMETER_ALIASES, Candidate, Condition, Modality, 
 from llmbench.config import Config, Environment, Override, TaskRule
 from llmbench.config.candidates import unmet
 from llmbench.config.model import MEDIA_FILES
-from llmbench.errors import RouteError
+from llmbench.errors import ExclusionCause, RouteError
 from llmbench.messages import Route
 
 DEFAULT_TIER: Final = "standard"
@@ -55,6 +55,12 @@ class _Choice:
     strict: bool = False
     slot: str | None = None
     excluded: list[tuple[str, str]] = field(default_factory=list)
+    causes: list[ExclusionCause] = field(default_factory=list)
+
+    def exclude(self, model: str, cause: ExclusionCause, reason: str) -> None:
+        """A candidate that cannot take the call."""
+        self.excluded.append((model, reason))
+        self.causes.append(cause)
 
 
 def resolve(
@@ -81,13 +87,15 @@ def resolve(
     for candidate in _with_fallback_model(config, choice.candidates):
         key = config.model_key(candidate.model)
         if key is None:
-            choice.excluded.append((candidate.model, _unknown(config, candidate.model)))
+            choice.exclude(candidate.model, "config", _unknown(config, candidate.model))
             continue
         spec = config.models[key]
         need = wanted.input_tokens + output_tokens(config, wanted, tier, spec)
-        reason = _exclusion(spec, candidate.condition, wanted, need) or unreachable(spec)
-        if reason is not None:
-            choice.excluded.append((key, reason))
+        lack = _lack(spec, candidate.condition, wanted, need)
+        if lack is not None:
+            choice.exclude(key, *lack)
+        elif (reason := unreachable(spec)) is not None:
+            choice.exclude(key, "unreachable", reason)
         elif key not in kept:
             kept.append(key)
     if wanted.needs_reasoning:
@@ -97,6 +105,7 @@ def resolve(
         raise RouteError(
             f"no candidate for task {wanted.task!r} in tier {tier!r} ({choice.source}): {listed}",
             choice.excluded,
+            choice.causes,
         )
     reasons = [tier_reason, f"candidates from {choice.source}"]
     if _is_strict(config, environment, wanted, choice):
@@ -284,20 +293,22 @@ def output_tokens(config: Config, wanted: Wanted, tier: str, spec: ModelSpec) ->
     return limit if most is None else min(limit, most)
 
 
-def _exclusion(spec: ModelSpec, condition: Condition, wanted: Wanted, need: int) -> str | None:
+def _lack(
+    spec: ModelSpec, condition: Condition, wanted: Wanted, need: int
+) -> tuple[ExclusionCause, str] | None:
     """Why a candidate cannot take this call of about `need` tokens, or None."""
     can = spec.capabilities
     context = can.context_tokens
-    problems = (
-        (can.mode != wanted.modality, f"its mode is {can.mode}; the call is {wanted.modality}"),
-        (wanted.needs_vision and not can.vision, "cannot see images (capabilities.vision)"),
-        (wanted.needs_tools and not can.tools, "cannot use tools (capabilities.tools)"),
-        (
-            context is not None and need > context,
-            f"about {need} tokens do not fit its context of {context}",
-        ),
-    )
-    return next((reason for applies, reason in problems if applies), None) or unmet(condition, can)
+    if can.mode != wanted.modality:
+        return "config", f"its mode is {can.mode}; the call is {wanted.modality}"
+    if wanted.needs_vision and not can.vision:
+        return "ability", "cannot see images (capabilities.vision)"
+    if wanted.needs_tools and not can.tools:
+        return "ability", "cannot use tools (capabilities.tools)"
+    if context is not None and need > context:
+        return "context", f"about {need} tokens do not fit its context of {context}"
+    broken = unmet(condition, can)
+    return None if broken is None else ("config", broken)
 
 
 def _is_strict(config: Config, environment: Environment, wanted: Wanted, choice: _Choice) -> bool:

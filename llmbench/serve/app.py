@@ -7,6 +7,7 @@ import json
 import time
 from collections.abc import AsyncGenerator, Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Final, Literal
 
 from starlette.applications import Starlette
@@ -84,9 +85,8 @@ class Endpoint:
             return await self._streamed(request, ask, "responses")
         call, created = self._begun("text", ask, ask.prompt), int(time.time())
         reply: Response = await self.calls.answered(request.receive, ask_text(self.doors.text.router, call))
-        return json_response(
-            response_object(reply.call_id, created, reply.model, reply), headers=_named(call)
-        )
+        answer = response_object(reply.call_id, created, reply.model, reply, ask.echo)
+        return json_response(answer, headers=_named(call))
 
     async def images(self, request: Request) -> HttpResponse:
         """`POST /v1/images/generations`."""
@@ -133,9 +133,9 @@ class Endpoint:
             chunks = Chunks(call_id, created, ask.has_usage)
             events, failed = _chunk_events(chunks, call, first, pieces), _chunk_failed
         else:
-            numbered = Events(call_id, created)
+            numbered = Events(call_id, created, ask.echo)
             events = _response_events(numbered, call, first, pieces)
-            failed = lambda problem: [_named_event(event) for event in numbered.failed(problem)]  # noqa: E731
+            failed = partial(_response_failed, numbered)
         return EventStream(self.calls, events, pieces, failed, _named(call))
 
 
@@ -175,6 +175,10 @@ async def _response_events(
             made = numbered.ending(piece) if isinstance(piece, Response) else numbered.piece(piece)
             for event in made:
                 yield _named_event(event)
+
+
+def _response_failed(numbered: Events, problem: Problem) -> list[Event]:
+    return [_named_event(event) for event in numbered.failed(problem)]
 
 
 def _named_event(event: Mapping[str, Any]) -> Event:

@@ -47,7 +47,7 @@ class Calls:
             raise self._full()
         task = asyncio.create_task(work)
         self._tasks.add(task)
-        gone = asyncio.create_task(_left(receive))
+        gone = asyncio.create_task(_client_gone(receive))
         try:
             await asyncio.wait({task, gone}, return_when=asyncio.FIRST_COMPLETED)
             if not task.done():
@@ -75,7 +75,7 @@ async def _ended(task: asyncio.Task[Any]) -> None:
         task.exception()
 
 
-async def _left(receive: Receive) -> None:
+async def _client_gone(receive: Receive) -> None:
     """Wait until the client is gone."""
     while (await receive())["type"] != "http.disconnect":
         pass

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 from llmbench.messages import FinishReason, Response, Usage
@@ -63,13 +63,17 @@ _FINISH: Final[Mapping[FinishReason, str]] = {
 
 @dataclass(frozen=True, slots=True)
 class Ask:
-    """One request: what its `model` is, the conversation, and the router's arguments."""
+    """One request: what its `model` is, the conversation, and the router's arguments.
+
+    `echo` is what the answer repeats of the request.
+    """
 
     model: object
     prompt: Sequence[Mapping[str, Any]]
     arguments: dict[str, Any]
     is_stream: bool = False
     has_usage: bool = False
+    echo: Mapping[str, Any] = field(default_factory=dict)
 
 
 def read_chat(body: Mapping[str, Any]) -> Ask:
@@ -86,7 +90,9 @@ def read_chat(body: Mapping[str, Any]) -> Ask:
     if body.get("tools"):
         arguments["tools"] = read_tools(body["tools"])
     if body.get("tool_choice") is not None:
-        arguments["tool_choice"] = read_choice(body["tool_choice"])
+        choice = body["tool_choice"]
+        function = choice.get("function") if isinstance(choice, dict) else None
+        arguments["tool_choice"] = read_choice(choice, function)
     is_stream = checked(body, {"stream": FLAG}).get("stream", False)
     return Ask(
         model=body.get("model"),

@@ -42,6 +42,10 @@ class Gate:
         if self._is_loopback and not (len(hosts) == 1 and names_this_machine(hosts[0])):
             message = "the Host header must name this machine: ask for 127.0.0.1, [::1] or localhost"
             return Problem(403, "host_refused", message)
+        if _values(scope, b"content-length") and _values(scope, b"transfer-encoding"):
+            # A proxy before us may have believed the other one: its body ends elsewhere (RFC 9112, 6.1).
+            message = "give content-length or transfer-encoding, not both"
+            return Problem(400, "bad_request", message, headers={"connection": "close"})
         if scope["path"] == HEALTH:
             return None
         given = _values(scope, b"authorization")

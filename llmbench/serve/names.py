@@ -12,6 +12,7 @@ from llmbench.config.model import Config
 from llmbench.errors import LLMBenchError
 from llmbench.serve.doors import Doors
 from llmbench.serve.problems import Problem, refused, shown
+from llmbench.serve.reading import MOST_NAME
 
 _PATHS: Final[dict[Modality, str]] = {
     "text": "POST /v1/chat/completions or /v1/responses",
@@ -71,6 +72,8 @@ def find_target(config: Config, name: object, kind: Modality, arguments: dict[st
     """
     if not isinstance(name, str) or not name.strip():
         raise refused("model", "give the name of a task or of a tier; GET /v1/models lists them")
+    if len(name) > MOST_NAME:
+        raise refused("model", f"a name has at most {MOST_NAME} characters, not {len(name):,}")
     found = _named(config, name)
     if found is None:
         if not arguments.keys() & {"tier", "models"} or ":" in name:

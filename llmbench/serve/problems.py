@@ -120,14 +120,27 @@ def problem_of(error: LLMBenchError) -> Problem:
             STATUSES[last.kind], last.kind, shown(error.message), param=last.param, headers=headers
         )
     status, code = _status(error)
-    return Problem(status, code, shown(str(error)), headers=headers)
+    message = _route_message(error) if isinstance(error, RouteError) else str(error)
+    return Problem(status, code, shown(message), headers=headers)
+
+
+def _route_message(error: RouteError) -> str:
+    """Why no candidate is left; where the call asks too much, that alone and not what this server lacks."""
+    if error.kind == "model_not_found":
+        return str(error)
+    reasons = [
+        f"{model}: {reason}"
+        for (model, reason), cause in zip(error.excluded, error.causes, strict=True)
+        if cause in ("context", "ability")
+    ]
+    return "no candidate can take this call: " + "; ".join(reasons)
 
 
 def _status(error: LLMBenchError) -> tuple[int, str]:
     if isinstance(error, ParamError):
         return 400, "bad_request"
     if isinstance(error, RouteError):
-        return 400 if error.excluded else 404, "model_not_found"
+        return 400 if error.excluded else 404, error.kind
     if isinstance(error, BudgetExceeded):
         return 402, "budget_exceeded"
     if isinstance(error, EmbeddedServerError):

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import difflib
-import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Final
 
 from starlette.requests import Request
 
 from llmbench.serve.problems import Problem, refused
-from llmbench.structuring import loads_strictly
+from llmbench.structuring import is_number, loads_strictly
 
 #: Seconds that a client has for sending its body.
 BODY_S: Final = 30.0
@@ -25,30 +24,34 @@ def is_text(value: Any) -> bool:
     return isinstance(value, str) and bool(value.strip())
 
 
-def is_number(value: Any) -> bool:
-    """Whether a value is a finite number."""
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-
-
 TEXT: Final[Check] = (is_text, "a text")
+#: Characters of a name: it stands in every line of telemetry, and a task's also in a header.
+MOST_NAME: Final = 200
+
+
+def _is_name(value: Any) -> bool:
+    return is_text(value) and len(value) <= MOST_NAME
+
+
+NAME: Final[Check] = (_is_name, f"a text of at most {MOST_NAME} characters")
 FLAG: Final[Check] = (lambda value: isinstance(value, bool), "true or false")
 OVER_ZERO: Final[Check] = (lambda value: is_number(value) and value > 0, "a number over 0")
 OBJECT: Final[Check] = (lambda value: isinstance(value, dict), "an object")
 _NAMES: Final[Check] = (
-    lambda value: is_text(value) or (isinstance(value, list) and bool(value) and all(map(is_text, value))),
+    lambda value: _is_name(value) or (isinstance(value, list) and bool(value) and all(map(_is_name, value))),
     "a model key or a list of them",
 )
 #: The fields of the body's `llmbench` object, and the argument of the router that each becomes.
 OWN_FIELDS: Final[Mapping[str, tuple[str, Check]]] = {
-    "channel": ("channel", TEXT),
-    "env": ("env", TEXT),
-    "tier": ("tier", TEXT),
+    "channel": ("channel", NAME),
+    "env": ("env", NAME),
+    "tier": ("tier", NAME),
     "models": ("models", _NAMES),
     "allow_fallback": ("allow_fallback", FLAG),
     "strict": ("strict", FLAG),
     "budget_usd": ("budget_usd", OVER_ZERO),
-    "run_id": ("run_id", TEXT),
-    "routing_key": ("routing_key", TEXT),
+    "run_id": ("run_id", NAME),
+    "routing_key": ("routing_key", NAME),
     "deadline_s": ("timeout", OVER_ZERO),
     "extra_body": ("extra_body", OBJECT),
 }
@@ -175,5 +178,5 @@ def own_arguments(body: Mapping[str, Any]) -> dict[str, Any]:
 
 def with_user(arguments: dict[str, Any], body: Mapping[str, Any]) -> dict[str, Any]:
     """The arguments with OpenAI's `user` as the routing key, unless the `llmbench` object names one."""
-    user = checked(body, {"user": TEXT})
+    user = checked(body, {"user": NAME})
     return arguments if not user else {"routing_key": user["user"], **arguments}

@@ -11,8 +11,10 @@ from llmbench.serve.chat import facts, text_of, tool_calls
 from llmbench.serve.problems import Problem
 
 
-def response_object(call_id: str, created: int, model: str, reply: Response | None) -> dict[str, Any]:
-    """The whole answer; without a reply, the object of a call that is under way."""
+def response_object(
+    call_id: str, created: int, model: str, reply: Response | None, echo: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
+    """The whole answer; without a reply, the object of a call that is under way. `echo` is what was asked."""
     base: dict[str, Any] = {
         "id": f"resp_{call_id}",
         "object": "response",
@@ -27,24 +29,26 @@ def response_object(call_id: str, created: int, model: str, reply: Response | No
         "tools": [],
         "store": False,
         "usage": None,
+        **(echo or {}),
     }
     if reply is None:
         return base
     cut = {"length": "max_output_tokens", "content_filter": "content_filter"}.get(reply.finish_reason)
+    status = "completed" if cut is None else "incomplete"
     return {
         **base,
-        "status": "completed" if cut is None else "incomplete",
+        "status": status,
         "incomplete_details": None if cut is None else {"reason": cut},
-        "output": output_items(call_id, reply),
+        "output": _output_items(call_id, reply, status),
         "usage": _usage(reply.usage),
         "llmbench": facts(reply),
     }
 
 
-def output_items(call_id: str, reply: Response) -> list[dict[str, Any]]:
+def _output_items(call_id: str, reply: Response, status: str) -> list[dict[str, Any]]:
     """The message, where there is one, then the calls of tools."""
-    items = [] if reply.tool_calls and not reply.text else [_message(call_id, _said(reply), "completed")]
-    return items + [_call_item(call, "completed") for call in tool_calls(reply)]
+    items = [] if reply.tool_calls and not reply.text else [_message(call_id, _said(reply), status)]
+    return items + [_call_item(call, status) for call in tool_calls(reply)]
 
 
 def _said(reply: Response) -> dict[str, Any]:
@@ -81,10 +85,14 @@ def _usage(usage: Usage) -> dict[str, Any]:
 
 @dataclass(slots=True)
 class Events:
-    """The events of one streamed answer, numbered in order. `model` is the model that is under way."""
+    """The events of one streamed answer, numbered in order.
+
+    `model` is the model that is under way, `echo` what of the request every response object repeats.
+    """
 
     call_id: str
     created: int
+    echo: Mapping[str, Any]
     model: str = ""
     _number: int = 0
     _texts: list[str] = field(default_factory=list)
@@ -101,10 +109,11 @@ class Events:
         """What comes after the text: the parts as they are in the end, calls of tools, the whole response."""
         self.model = reply.model
         events = list(self._opening())
-        done = response_object(self.call_id, self.created, reply.model, reply)
+        done = response_object(self.call_id, self.created, reply.model, reply, self.echo)
         if self._texts:
-            events += self._closed_message()
-            done["output"] = [self._whole_message(), *_calls_of(done["output"])]
+            whole = _message(self.call_id, _text_part("".join(self._texts)), done["status"])  # as delivered
+            events += self._closed_message(whole)
+            done["output"] = [whole, *_calls_of(done["output"])]
         for index, item in enumerate(done["output"]):
             if index or not self._texts:
                 events += self._whole_item(index, item)
@@ -123,7 +132,7 @@ class Events:
     def _opening(self) -> Iterator[dict[str, Any]]:
         if not self._has_begun:
             self._has_begun = True
-            begun = response_object(self.call_id, self.created, self.model, None)
+            begun = response_object(self.call_id, self.created, self.model, None, self.echo)
             yield self._event("response.created", response=begun)
             yield self._event("response.in_progress", response=begun)
 
@@ -137,12 +146,7 @@ class Events:
             self._event("response.content_part.added", **self._place(), part=_text_part("")),
         ]
 
-    def _whole_message(self) -> dict[str, Any]:
-        """The message as it was delivered: its text is what the pieces were."""
-        return _message(self.call_id, _text_part("".join(self._texts)), "completed")
-
-    def _closed_message(self) -> list[dict[str, Any]]:
-        item = self._whole_message()
+    def _closed_message(self, item: Mapping[str, Any]) -> list[dict[str, Any]]:
         part, place = item["content"][0], self._place()
         return [
             self._event("response.output_text.done", **place, text=part["text"], logprobs=[]),

@@ -8,7 +8,7 @@ from typing import Any, Final
 from llmbench.serve.chat import Ask, with_as_is
 from llmbench.serve.problems import refused
 from llmbench.serve.reading import FLAG, TEXT, checked, own_arguments, require_inert, require_known, with_user
-from llmbench.serve.turns import function_tool, picture, tool_call
+from llmbench.serve.turns import function_tool, picture, read_choice, read_content, tool_call
 
 _PARAMS: Final = ("max_output_tokens", "temperature", "top_p")
 _AS_IS: Final = ("parallel_tool_calls", "prompt_cache_key", "service_tier")
@@ -31,6 +31,8 @@ _KNOWN: Final = (
     *("model", "input", "instructions", "stream", "user", "llmbench", "tools", "tool_choice", "text"),
     *("reasoning", *_PARAMS, *_AS_IS, *_UNSUPPORTED),
 )
+#: What an answer repeats of its request.
+_ECHOED: Final = ("tools", "tool_choice", "parallel_tool_calls")
 _TEXTS: Final = ("input_text", "output_text", "text")
 
 
@@ -50,12 +52,14 @@ def read_response(body: Mapping[str, Any]) -> Ask:
     if body.get("tools"):
         arguments["tools"] = _tools(body["tools"])
     if body.get("tool_choice") is not None:
-        arguments["tool_choice"] = _choice(body["tool_choice"])
+        choice = body["tool_choice"]
+        arguments["tool_choice"] = read_choice(choice, choice)
     return Ask(
         model=body.get("model"),
         prompt=_turns(body.get("input")),
         arguments=with_as_is(arguments, body),
         is_stream=checked(body, {"stream": FLAG}).get("stream", False),
+        echo={name: body[name] for name in _ECHOED if body.get(name) is not None},
     )
 
 
@@ -103,14 +107,6 @@ def _tools(tools: object) -> list[dict[str, Any]]:
             raise refused(where, "tools are functions here: {type: function, name, parameters}")
         found.append(function_tool({key: each for key, each in tool.items() if key != "type"}, where))
     return found
-
-
-def _choice(choice: object) -> str | dict[str, Any]:
-    if choice in ("auto", "none", "required"):
-        return str(choice)
-    if isinstance(choice, dict) and choice.get("type") == "function" and isinstance(choice.get("name"), str):
-        return {"type": "function", "function": {"name": choice["name"]}}
-    raise refused("tool_choice", "must be auto, none, required or one function by its name")
 
 
 # ---- input items
@@ -165,20 +161,16 @@ def _message(item: Mapping[str, Any], where: str) -> dict[str, Any]:
 
 
 def _content(content: object, where: str) -> str | list[dict[str, Any]]:
-    if isinstance(content, str):
-        return content
-    if not isinstance(content, list) or not content:
-        raise refused(where, "must be a text or a list of parts")
-    parts = [_part(part, f"{where}[{index}]") for index, part in enumerate(content)]
+    parts = read_content(content, where, _part)
+    if isinstance(parts, str):
+        return parts
     if all(part["type"] == "text" for part in parts):
         return "".join(part["text"] for part in parts)
     return parts
 
 
-def _part(part: object, where: str) -> dict[str, Any]:
-    kind = part.get("type") if isinstance(part, dict) else None
-    if not isinstance(part, dict) or not isinstance(kind, str):
-        raise refused(where, "a part is an object with a type")
+def _part(part: Mapping[str, Any], where: str) -> dict[str, Any]:
+    kind = part["type"]
     said = part.get("refusal") if kind == "refusal" else part.get("text")
     if kind in (*_TEXTS, "refusal"):
         if not isinstance(said, str):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from llmbench.messages import ROLES
@@ -45,24 +45,35 @@ def _turn(turn: object, where: str) -> dict[str, Any]:
         raise refused(f"{where}.tool_call_id", "a tool's answer names the call that it answers")
     calls = _calls(kept.pop("tool_calls", None), f"{where}.tool_calls")
     said = kept.pop("refusal", None)  # an earlier answer that refused: its words are what was said
-    content = said if kept.get("content") is None else _content(kept["content"], f"{where}.content")
+    content = kept.get("content")
+    content = said if content is None else read_content(content, f"{where}.content", _part)
     if content is None and not calls:
         raise refused(f"{where}.content", "must be a text or a list of parts")
     return {**kept, "content": "" if content is None else content, **({"tool_calls": calls} if calls else {})}
 
 
-def _content(content: object, where: str) -> str | list[dict[str, Any]]:
+def read_content(
+    content: object, where: str, read_part: Callable[[Mapping[str, Any], str], dict[str, Any]]
+) -> str | list[dict[str, Any]]:
+    """The content of a turn: a text, or parts that each dialect reads in its own way.
+
+    Raises:
+        Problem: 400, it is neither, or a part has no type; whatever `read_part` raises.
+    """
     if isinstance(content, str):
         return content
     if not isinstance(content, list) or not content:
         raise refused(where, "must be a text or a list of parts")
-    return [_part(part, f"{where}[{index}]") for index, part in enumerate(content)]
+    parts = []
+    for index, part in enumerate(content):
+        if not isinstance(part, dict) or not isinstance(part.get("type"), str):
+            raise refused(f"{where}[{index}]", "a part is an object with a type")
+        parts.append(read_part(part, f"{where}[{index}]"))
+    return parts
 
 
-def _part(part: object, where: str) -> dict[str, Any]:
-    kind = part.get("type") if isinstance(part, dict) else None
-    if not isinstance(part, dict) or not isinstance(kind, str):
-        raise refused(where, "a part is an object with a type")
+def _part(part: Mapping[str, Any], where: str) -> dict[str, Any]:
+    kind = part["type"]
     if kind == "text" and isinstance(part.get("text"), str):
         return {"type": "text", "text": part["text"]}
     if kind == "refusal" and isinstance(part.get("refusal"), str):
@@ -152,15 +163,19 @@ def function_tool(function: Mapping[str, Any], where: str) -> dict[str, Any]:
     return {"type": "function", "function": {key: each for key, each in function.items() if each is not None}}
 
 
-def read_choice(choice: object) -> str | dict[str, Any]:
-    """The `tool_choice` of a Chat Completions request.
+def read_choice(choice: object, function: object) -> str | dict[str, Any]:
+    """The `tool_choice` of a request.
+
+    Args:
+        choice: what the request says.
+        function: where a choice that names a function has its `name`: it differs between the dialects.
 
     Raises:
         Problem: 400, it is neither a word nor a function.
     """
     if choice in ("auto", "none", "required"):
         return str(choice)
-    function = choice.get("function") if isinstance(choice, dict) else None
-    if isinstance(function, dict) and isinstance(function.get("name"), str):
+    is_function = isinstance(choice, dict) and choice.get("type") == "function"
+    if is_function and isinstance(function, dict) and isinstance(function.get("name"), str):
         return {"type": "function", "function": {"name": function["name"]}}
     raise refused("tool_choice", "must be auto, none, required or one function by its name")
