@@ -1,7 +1,6 @@
 """Files that somebody else wrote, read within a size: what is larger is refused before it fills the memory.
 
 What is too large is an OSError, as a file that cannot be read is: who reads a file has words for that.
-
 """
 
 from __future__ import annotations
@@ -9,6 +8,7 @@ from __future__ import annotations
 import errno
 import io
 import json
+import os
 from pathlib import Path
 from typing import Any, Final
 
@@ -27,8 +27,9 @@ def read_bytes(path: Path, most: int = MAX_DOCUMENT_BYTES) -> bytes:
         OSError: it cannot be read; with errno EFBIG where it is larger. Also a device without an end is.
     """
     with path.open("rb") as file:
-        data = file.read(most + 1)
-    if len(data) > most:
+        is_over = os.fstat(file.fileno()).st_size > most  # a device tells no size
+        data = b"" if is_over else file.read(most + 1)
+    if is_over or len(data) > most:
         raise OSError(errno.EFBIG, f"over {most // 2**20} MiB, which no such file is", str(path))
     return data
 

@@ -19,7 +19,8 @@ def open_new(path: Path) -> BinaryIO:
     Raises:
         OSError: it cannot be made.
     """
-    path.unlink(missing_ok=True)
+    if os.path.lexists(path):
+        path.unlink()
     return path.open("xb")
 
 

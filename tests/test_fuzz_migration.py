@@ -61,11 +61,30 @@ def test_a_section_that_is_no_mapping_is_refused_or_as_if_it_were_not_there(tmp_
             migrate(old, new, variables={})
 
 
-def test_a_tier_of_a_slot_that_is_a_number_is_moved_or_refused(tmp_path):
+@pytest.mark.parametrize("tier", ["5.0e-324", "[[a]]", "[{b: c}]", "[{model: [a]}]", "[]", "7"])
+def test_a_tier_of_a_slot_in_another_form_is_moved_or_refused(tmp_path, tier):
     old = tmp_path / "old"
     old.mkdir()
     for name, text in SAMPLE.items():
         (old / name).write_text(text, encoding="utf-8")
-    (old / "llm_model_slots.yaml").write_text("slots: {1: {label: deep, tiers: {cheap: 5.0e-324}}}\n")
+    (old / "llm_model_slots.yaml").write_text(f"slots: {{1: {{label: deep, tiers: {{cheap: {tier}}}}}}}\n")
+    with contextlib.suppress(LLMBenchError):
+        migrate(old, tmp_path / "new", variables={})
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("llm_registry.json", '{"a": ' + "[" * 900 + "]" * 900 + "}"),
+        ("openrouter_models.json", '{"data": ' + "[" * 700 + "]" * 700 + "}"),
+        ("llm_model_registry.yaml", "models: {}\nfallback_model: [[a]]\n"),
+    ],
+)
+def test_a_value_nested_deeply_or_in_another_form_is_moved_or_refused(tmp_path, name, text):
+    old = tmp_path / "old"
+    old.mkdir()
+    for each, sample in SAMPLE.items():
+        (old / each).write_text(sample, encoding="utf-8")
+    (old / name).write_text(text)
     with contextlib.suppress(LLMBenchError):
         migrate(old, tmp_path / "new", variables={})

@@ -26,7 +26,7 @@ def test_every_requirement_is_one_version_with_hashes(path):
         "git+https://x.example/a.git \\\n" + HASH,
         "./a.whl \\\n" + HASH,
         "-e .",
-        "--index-url https://x.example/simple",
+        "-i https://x.example/simple",
         "-r other.txt",
         "a==1 ; python_version > '3' @ x \\\n" + HASH,
     ],
@@ -37,6 +37,32 @@ def test_a_requirement_of_another_kind_is_a_fault(line):
 
 def test_every_installed_package_has_a_licence_that_is_allowed_or_a_named_exception():
     assert audit.refused_licences() == []
+
+
+def test_what_was_looked_at_by_hand_says_what_was_found_and_stands_in_the_list_for_readers():
+    listed = (audit.ROOT / "THIRD_PARTY.md").read_text(encoding="utf-8")
+    for name, found in audit.BY_HAND.items():
+        assert ": " in found or ";" in found
+        assert f"`{name.partition('-part')[0]}`" in listed, name
+
+
+@pytest.mark.parametrize("required", ["0", "1"])
+def test_an_advisory_service_that_does_not_answer_is_said_aloud_and_is_no_success(
+    required, monkeypatch, capsys
+):
+    monkeypatch.setattr(audit, "advisories", lambda _: ([], f"2 of 2: {audit._NOBODY}"))
+    monkeypatch.setenv("LLMBENCH_REQUIRE_AUDIT", required)
+    assert audit.main() == int(required)
+    said = capsys.readouterr().out
+    assert said.count("NOT AUDITED") == len(audit.FILES) + 1
+    assert "nothing known against" not in said
+
+
+def test_a_known_weakness_fails_whether_or_not_an_audit_is_required(monkeypatch, capsys):
+    monkeypatch.setattr(audit, "advisories", lambda _: (["a 1: PYSEC-1"], None))
+    monkeypatch.setenv("LLMBENCH_REQUIRE_AUDIT", "0")
+    assert audit.main() == 1
+    assert "FAULT" in capsys.readouterr().out
 
 
 def test_a_licence_that_takes_rights_away_is_refused(tmp_path):

@@ -57,6 +57,16 @@ OLD = {
 }  # fmt: skip
 
 
+def test_every_span_of_a_call_in_a_rollout_says_which_and_others_say_nothing():
+    part = {"name": "caption_small", "mode": "shadow", "arm": "challenger", "models": ["x"], "of": "c-0"}
+    for span in spans_of(SUCCESS | {"rollout": part}, "x"):
+        said = {name: value for name, value in span.attributes.items() if ".rollout." in name}
+        assert said == {f"llmbench.rollout.{name}": part[name] for name in ("name", "mode", "arm", "of")}
+    for other in (None, "x", [part]):
+        spans = spans_of(SUCCESS | {"rollout": other}, "x")
+        assert not any(".rollout." in name for span in spans for name in span.attributes)
+
+
 def ns(milliseconds):
     """Nanoseconds since 1970 of so many milliseconds before the end."""
     return round(END.timestamp() * 1000 - milliseconds) * 1_000_000

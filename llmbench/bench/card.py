@@ -325,13 +325,15 @@ def schema_error(value: Any, schema: Mapping[str, Any]) -> str | None:
     """
     from referencing.exceptions import Unresolvable
 
-    validator = _validator(canonical_json(schema))
     try:
+        validator = _validator(canonical_json(schema))
         error = next(iter(validator.iter_errors(value)), None)
     except Unresolvable as exc:
         return f"$ref {visible(exc.ref)!r} points to nothing in the schema"
     except RecursionError:
         return "the schema or the value goes too deep"
+    except ValueError as exc:  # a figure of a schema in YAML may be `.nan`, which JSON has none of
+        return f"the schema is no JSON: {exc}"
     return None if error is None else " ".join(error.message.split())[:200]
 
 

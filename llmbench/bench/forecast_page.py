@@ -68,7 +68,7 @@ def _row(row: ForecastRow) -> tuple[str, ...]:
     task = named[0] if row.kind == "answer" else f"{named[0]} ({row.kind})"
     counts = (wording.number(row.planned), wording.number(row.in_ledger))
     time = about(row.seconds) if row.calls.expected else wording.MISSING
-    return (task, named[1], *counts, *_figures(row), time, "; ".join(row.basis))
+    return (task, named[1], *counts, *_figures(row), time, wording.visible("; ".join(row.basis)))
 
 
 def _figures(of: Forecast | ForecastRow) -> tuple[str, ...]:

@@ -6,6 +6,7 @@ without bound, tags that build objects, and keys that are not text or whole numb
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Final
@@ -15,6 +16,8 @@ import yaml
 from llmbench.errors import ConfigError
 
 MAX_NODES: Final = 200_000
+#: A key that is a number: a slot, a status. Python itself refuses to read one of thousands of digits.
+_WHOLE: Final = re.compile("[0-9]{1,18}")
 _LOADER: Final[type[Any]] = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 Path = tuple[str | int, ...]
 #: What the YAML library raises for a value that does not fit its tag.
@@ -140,9 +143,9 @@ def _key(node: yaml.Node, name: str, line: int) -> str | int:
     if isinstance(node, yaml.ScalarNode):
         if node.tag == "tag:yaml.org,2002:str":
             return str(node.value)
-        if node.tag == "tag:yaml.org,2002:int" and str(node.value).isdigit():
+        if node.tag == "tag:yaml.org,2002:int" and _WHOLE.fullmatch(str(node.value)):
             return int(node.value)
         if node.tag == "tag:yaml.org,2002:merge":
             return "<<"
-    spelling = getattr(node, "value", "?")
-    raise ConfigError(f"the key {spelling!r} is not text; put it in quotes", path=name, line=line)
+    spelling = str(getattr(node, "value", "?"))
+    raise ConfigError(f"the key {spelling!r:.100} is not text; put it in quotes", path=name, line=line)

@@ -39,6 +39,8 @@ _OWN: Final = (
 )  # fmt: skip
 _LARGEST: Final = 2**63 - 1  # of OTLP's whole numbers; the smallest is one further from 0
 _LONE_SURROGATE: Final = re.compile("[\ud800-\udfff]")
+#: A line's part in a rollout; on every span, so that a sum can leave the shadows out.
+_ROLLOUT: Final = ("name", "mode", "arm", "of")
 _TRIED: Final = ("model", "latency_ms", "waited_ms", "queued_ms", "ttft_ms")
 
 
@@ -107,6 +109,7 @@ def _attempt_spans(call: SpanFacts, call_id: str, line: Mapping[str, Any]) -> li
         at = min(begin + _ns(tried.get("latency_ms")), call.end_ns)
         attributes = _present({f"llmbench.attempt.{key}": tried.get(key) for key in _TRIED})
         attributes |= {"llmbench.attempt.number": number, "llmbench.task": str(line["task"])}
+        attributes |= _rollout(line)
         kind = tried.get("error_kind")
         attributes |= _present({"error.type": kind, "http.response.status_code": tried.get("status_code")})
         span_id = _id(f"{call_id} attempt {number}", 8)
@@ -178,7 +181,14 @@ def _call_attributes(line: Mapping[str, Any]) -> dict[str, Attribute]:
         attributes["llmbench.fallback_chain"] = tuple(chain)
     if changes := _changes(line.get("adjustments")):
         attributes["llmbench.adjustments"] = changes
-    return attributes | _usage(line.get("usage"))
+    return attributes | _rollout(line) | _usage(line.get("usage"))
+
+
+def _rollout(line: Mapping[str, Any]) -> dict[str, Attribute]:
+    part = line.get("rollout")
+    if not isinstance(part, Mapping):
+        return {}
+    return _present({f"llmbench.rollout.{name}": part.get(name) for name in _ROLLOUT})
 
 
 def _usage(usage: Any) -> dict[str, Attribute]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
-from typing import Any, Final
+from typing import Any, Final, TypeGuard
 
 from llmbench.config.model import MEDIA_CODE_FILES, MEDIA_FILES
 from llmbench.migration.before_media import BeforeMedia
@@ -265,7 +265,7 @@ class Before:
     def _tails(self, names: list[Named]) -> list[Named]:
         """The `fallback_model` of each candidate, or the registry's for all."""
         tails = [self.model(self.key_of(name)).get("fallback_model") or self._fallback for name in names]
-        return [Named(None, tail) for tail in dict.fromkeys(tails) if isinstance(tail, str)]
+        return [Named(None, tail) for tail in dict.fromkeys(filter(_is_text, tails))]
 
 
 def _listed(value: Any) -> list[Named]:
@@ -282,3 +282,7 @@ def _conditions(value: Any) -> list[tuple[Named, Mapping[Any, Any]]]:
         for entry in entries
         if isinstance(entry, (str, Mapping))
     ]
+
+
+def _is_text(value: object) -> TypeGuard[str]:
+    return isinstance(value, str)

@@ -154,6 +154,9 @@ def _of_slots(
         for listed in section(section(slot).get("tiers")).values() if isinstance(label, str) else ():
             several = listed if isinstance(listed, list) else [None]
             first = listed if isinstance(listed, str) else next(iter(several), None)
+            first = section(first).get("model") if isinstance(first, Mapping) else first
+            if not isinstance(first, str):
+                continue
             key = section(codes.get(first)).get("model_key") if first not in models else first
             asked = asked_id(str(key), section(models.get(key))) if key in models else str(first)
             if is_other(str(label), asked, is_full=False):

@@ -113,10 +113,13 @@ def read_legacy(folder: str | Path, variables: Mapping[str, str], *, overlays: b
         _take_overlay(legacy, path, merge=overlays)
     if not legacy.sources:
         raise ConfigError(f"{root} holds none of {', '.join(sorted(KNOWN))}; nothing can be migrated")
-    for source in legacy.sources.values():
-        legacy.secrets.extend(_keys_in(source.data, ()))
-    for name, source in legacy.sources.items():
-        legacy.data[name] = _with_sections(legacy, name, _without_keys(legacy, name, source.data, ()))
+    try:
+        for source in legacy.sources.values():
+            legacy.secrets.extend(_keys_in(source.data, ()))
+        for name, source in legacy.sources.items():
+            legacy.data[name] = _with_sections(legacy, name, _without_keys(legacy, name, source.data, ()))
+    except RecursionError as error:
+        raise ConfigError("values in a file are nested too deeply; flatten them", path=str(root)) from error
     return legacy
 
 
