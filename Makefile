@@ -15,7 +15,8 @@ test: $(VENV)/.dev               ## lint, types, tests, notebooks
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
-	$(BIN)/python -m pytest -m "not slow"
+	PYTHONHASHSEED=0 $(BIN)/python -m pytest -m "not slow and not alone" --numprocesses 2 --dist loadfile
+	$(BIN)/python -m pytest -m "alone and not slow"
 	$(BIN)/python -m pytest --nbval-lax --nbval-current-env --nbval-cell-timeout 120 -p no:randomly notebooks
 
 test-all: test                   ## the same, and the slow suites

@@ -134,7 +134,7 @@ def first_hour(hour: FirstHour) -> None:
 
 
 def clone(hour: FirstHour) -> None:
-    """A clean clone of HEAD; where git refuses (no repository, another owner) a copy without what was built."""
+    """A clean clone of HEAD; where git refuses (no repository, another owner) a copy of the sources."""
     try:
         hour.run("git", "clone", "--quiet", "--no-hardlinks", str(ROOT), str(hour.project), cwd=hour.folder)
     except (Failed, FileNotFoundError):

@@ -328,6 +328,7 @@ def test_a_sweep_prints_json_for_machines(tmp_path, stub):
     assert [line["run_id"] for line in telemetry] == ["r"] * 8
 
 
+@pytest.mark.alone
 def test_ctrl_c_in_a_sweep_ends_within_two_seconds_with_130_and_one_line(tmp_path, stub):
     project = write_project(tmp_path, stub.port, samples=SAMPLES, concurrency=2)
     copy_notebooks(project)

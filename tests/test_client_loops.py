@@ -12,6 +12,8 @@ import threading
 import time
 import warnings
 
+import pytest
+
 from llmbench import LLMClient
 from tests.servers.chat_server import Step, completion
 
@@ -96,6 +98,7 @@ except KeyboardInterrupt:
 """
 
 
+@pytest.mark.alone
 def test_ctrl_c_ends_a_call_at_once_and_it_is_in_the_log(three_models, server, tmp_path, log):
     server.answer = lambda _: Step(fault="hang")
     command = [sys.executable, "-c", CALLER, str(three_models()), str(tmp_path / "log.jsonl")]

@@ -172,6 +172,7 @@ run_matrix(Path("in.ipynb"), Path("out"), {"seed": [0, 1, 2, 3, 4]}, jobs=3)
 """
 
 
+@pytest.mark.alone
 def test_an_interrupt_ends_all_kernels_within_two_seconds_and_the_index_says_so(tmp_path, sockets):
     notebook(tmp_path / "in.ipynb", LOOP, parameters=PARAMETERS)
     env = os.environ | {"PYTHONPATH": str(REPOSITORY), "TMPDIR": str(sockets), "PYTHONWARNINGS": "error"}

@@ -191,6 +191,7 @@ def test_a_cell_over_its_time_ends_with_its_kernel_and_children(tmp_path):
     assert all(gone_within(pid, 2) for pid in wait_for(tmp_path / "pids"))
 
 
+@pytest.mark.alone
 def test_a_notebook_over_its_time_is_stopped(tmp_path):
     text, _ = failed(tmp_path, *["import time\ntime.sleep(3)"] * 9, timeout_s=5)
     assert "timeout_s=5 was over at cell" in text
@@ -230,6 +231,7 @@ def parent(tmp_path, sockets):
         process.communicate()
 
 
+@pytest.mark.alone
 def test_an_interrupt_ends_the_kernel_within_two_seconds_and_keeps_the_partial(tmp_path, sockets, parent):
     process, kernel = parent
     started = time.monotonic()
@@ -263,6 +265,7 @@ def test_an_interrupted_cell_may_close_what_it_holds(tmp_path, parent):
     assert (tmp_path / "closed").exists()
 
 
+@pytest.mark.alone
 @pytest.mark.parametrize("deaf", [False, True])
 def test_a_thread_is_stopped_within_two_seconds_also_when_its_cell_does_not_listen(tmp_path, deaf):
     listen = "try:\n        time.sleep(0.1)\n    except KeyboardInterrupt:\n        pass" if deaf else "pass"

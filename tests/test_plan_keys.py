@@ -155,6 +155,7 @@ def test_after_its_time_nothing_is_sent_and_the_run_says_so(tmp_path):
     assert f"{run.pending} calls were not made: the sweep's 2.5 s were over" in run.notices
 
 
+@pytest.mark.alone
 @pytest.mark.parametrize(
     ("limits", "sent"),
     [({"requests_per_minute": 3}, 3), ({"tokens_per_minute": 250}, None)],

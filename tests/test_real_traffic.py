@@ -45,7 +45,7 @@ from tests.real_traffic import (
 from tests.servers.traffic_server import LEFT, draw
 from tests.sweep_project import read_lines, sweep, telemetry_path, write_project
 
-pytestmark = NEEDS_DATA
+pytestmark = [NEEDS_DATA, pytest.mark.alone]
 
 # ---- a sweep
 

@@ -34,7 +34,7 @@ from tests.real_traffic import (
 )
 from tests.sweep_project import telemetry_path, write_project
 
-pytestmark = NEEDS_DATA
+pytestmark = [NEEDS_DATA, pytest.mark.alone]
 
 # ---- production calls
 

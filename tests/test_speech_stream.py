@@ -45,6 +45,7 @@ def test_a_stream_is_read_inside_a_loop(open_speech):
     assert asyncio.run(read()) == list(SENTENCES)
 
 
+@pytest.mark.alone
 def test_the_first_piece_comes_while_later_ones_are_not_yet_spoken(open_speech, speaker):
     answering(speaker, lambda text, step: replace(step, delay_s=0.0 if text == SENTENCES[0] else 1.5))
     stream = open_speech().stream("narration", SCRIPT)
@@ -54,6 +55,7 @@ def test_the_first_piece_comes_while_later_ones_are_not_yet_spoken(open_speech, 
     assert len(list(stream)) == 3
 
 
+@pytest.mark.alone
 def test_a_slow_listener_holds_the_voices_back(open_speech, speaker):
     stream = open_speech().stream("narration", "あ。" * 30, at_once=2)
     next(stream)
@@ -63,6 +65,7 @@ def test_a_slow_listener_holds_the_voices_back(open_speech, speaker):
     assert len(speaker.received) == 30
 
 
+@pytest.mark.alone
 def test_a_stream_that_is_left_is_cancelled_and_logged_at_once(open_speech, speaker, log):
     client = open_speech()
     with client.stream("narration", "あ。" * 30, at_once=1) as stream:

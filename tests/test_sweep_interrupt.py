@@ -63,6 +63,7 @@ def crowded(root, stub):
     return write_project(root, stub.port, samples=samples, concurrency=5, deadline_s=90), 5, 5
 
 
+@pytest.mark.alone
 @pytest.mark.parametrize("situation", [paused, retrying, out_of_minute, out_of_money, crowded])
 def test_ctrl_c_ends_a_sweep_within_two_seconds_while_it_waits(tmp_path, situation):
     with stub_provider(tmp_path) as stub:

@@ -86,6 +86,7 @@ def test_kill_9_at_any_moment_loses_at_most_the_calls_in_flight(tmp_path, stub, 
     print(f"{kills} kills: {stub.count} calls for {cells} cells, {len(state.orphans)} orphans")
 
 
+@pytest.mark.alone
 def test_ctrl_c_ends_a_sweep_within_two_seconds_and_it_goes_on_from_there(tmp_path, stub):
     project = write_project(tmp_path, stub.port, samples=SAMPLES, concurrency=CONCURRENCY)
     process = start_sweep(project)

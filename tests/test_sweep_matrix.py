@@ -90,6 +90,7 @@ def test_the_verb_goes_on_past_a_failed_run_and_ends_with_1(tmp_path, stub):
     assert done.stderr == "llmbench: 2 of 2 runs failed: r-limit_1, r-limit_2\n"
 
 
+@pytest.mark.alone
 def test_ctrl_c_ends_a_sweep_within_two_seconds_and_its_progress_says_stopped(tmp_path):
     with stub_provider(tmp_path, (50, 80)) as stub:
         project = write_project(tmp_path, stub.port, samples=[f"q{n}" for n in range(200)], concurrency=2)

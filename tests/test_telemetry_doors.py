@@ -133,6 +133,7 @@ def test_a_folder_that_may_not_be_entered_is_said_in_one_line(tmp_path, log):
     assert "Permission denied" in said("query", "select 1", "--store", closed / "s.duckdb")
 
 
+@pytest.mark.alone
 def test_an_interrupted_query_ends_like_any_other_interrupted_verb(store):
     endless = "select count(*) from range(100000000) a, range(100000000) b where (a.range * b.range) % 7 = 3"
     command = [sys.executable, "-m", "llmbench.cli", "query", endless, "--store", str(store)]
