@@ -288,7 +288,7 @@ def edited(path, value):
         (("header", "margin"), 0.5, "header.margin"),
         (("own",), 1, "own is not part of it"),
     ],
-    ids=lambda value: str(value)[:30],
+    ids=lambda value: getattr(value, "__name__", None) or str(value)[:30],
 )
 def test_what_does_not_follow_from_the_run_is_refused_by_its_place(project, path, value, named):
     facts = project.facts() | ({"own": 0} if path == ("own",) else {})

@@ -153,6 +153,7 @@ def test_an_answer_without_samples_is_no_media(data, mime):
         (TONE, "audio/pcm;rate=3"),
         (coded(TONE, "opus")[:60], "audio/ogg"),
     ],
+    ids=lambda value: f"{len(value)} bytes" if isinstance(value, bytes) else value,  # some have random bytes
 )
 def test_what_is_no_usable_audio_is_malformed_and_says_why(data, mime):
     error = failed(data, mime)

@@ -86,7 +86,7 @@ def test_epochs_are_repeats(tmp_path):
         ({"working_time": None, "total_time": None}, "harness", None),
         ({"value": "I", "limit": EvalSampleLimit(type="token", limit=1)}, "ok", None),
     ],
-    ids=str,
+    ids=lambda value: next(iter(value), "") if isinstance(value, dict) else str(value),
 )
 def test_what_did_not_end_well_is_a_row_that_says_how(tmp_path, fields, status, kind):
     row = only_row(tmp_path, sample(**fields))
