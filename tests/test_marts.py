@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from pathlib import Path
 
@@ -10,7 +11,8 @@ import pandas as pd
 import pytest
 
 from llmbench.analytics.warehouse import open_warehouse
-from tests.run_folders import telemetry_lines
+from llmbench.bench.intervals import quantile_interval
+from tests.run_folders import telemetry_lines, write_run_folder
 
 EXAMPLE = Path(__file__).parents[1] / "reports" / "example"
 
@@ -95,6 +97,38 @@ def test_attempts_are_counted_and_timed_by_model_and_by_how_they_ended(tmp_path)
     np.testing.assert_allclose(got["share"][is_sent], (want["count"] / sent)[is_sent])
 
 
+def inverse_cdf(latencies, share):
+    return np.quantile(latencies.dropna(), share, method="inverted_cdf")
+
+
+def test_a_decision_and_the_marts_of_its_run_have_the_same_latencies(example):
+    decided = json.loads((EXAMPLE / "recommendation.json").read_text(encoding="utf-8"))
+    facts = {(task["task"], each["model"]): each for task in decided["tasks"] for each in task["candidates"]}
+    marts = [example.rows(f"from {name}") for name in ("mart_candidates", "mart_latency")]
+    for row in itertools.chain(*marts):
+        for name in ("p50_ms", "p95_ms", "p99_ms"):
+            assert row[name] == pytest.approx(facts[row["task"], row["model"]][name], rel=1e-5), name
+
+
+def test_a_call_that_ran_into_its_limit_counts_as_longer_than_all_others(tmp_path):
+    run = write_run_folder(tmp_path, samples=12).run_dir
+    path = run / "results.jsonl"
+    lines = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    first = (lines[0]["task"], lines[0]["model"])
+    mine = [line for line in lines if (line["task"], line["model"]) == first]
+    for at, line in enumerate(mine):
+        line |= {"status": "ok", "error_kind": None, "score": 1.0, "latency_ms": 100.0 + at}
+    mine[0] |= {"status": "timeout", "error_kind": "timeout", "score": 0.0}
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
+    calls = [line["latency_ms"] for line in mine], [line["status"] == "timeout" for line in mine]
+    with open_warehouse(run_dirs=[run]) as warehouse:
+        for name in ("mart_candidates", "mart_latency"):
+            of = f"from {name} where task = $task and model = $model"
+            row = warehouse.rows(of, dict(zip(("task", "model"), first, strict=True)))[0]
+            for share, got in ((0.5, row["p50_ms"]), (0.95, row["p95_ms"]), (0.99, row["p99_ms"])):
+                assert got == quantile_interval(calls[0], share, timed_out=calls[1]).estimate
+
+
 def test_latency_quantiles_leave_out_what_failed_and_are_exact_as_is_the_load(example, rows):
     got = by(example.query("select * from mart_latency"), "task", "model")
     candidates = by(example.query("select * from mart_candidates"), "task", "model")
@@ -103,7 +137,7 @@ def test_latency_quantiles_leave_out_what_failed_and_are_exact_as_is_the_load(ex
     raw["lasted_ms"] = raw["latency_ms"].where(raw["status"] != "error")
     groups = raw.groupby(["task", "model"])
     for share in (0.5, 0.9, 0.95, 0.99):
-        want = groups["lasted_ms"].quantile(share).to_numpy()
+        want = groups["lasted_ms"].apply(inverse_cdf, share).to_numpy()
         name = f"p{round(100 * share)}_ms"
         np.testing.assert_allclose(got[name], want)
         if name in candidates:

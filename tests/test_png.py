@@ -13,7 +13,9 @@ from typer.testing import CliRunner
 
 from llmbench.cli import app
 from llmbench.display import figures
-from llmbench.display.png import ZOOM, draw_png, flat_style
+from llmbench.display.png import ZOOM, _resolved, draw_png, flat_style
+from llmbench.display.traffic_figures import LatencyRow, draw_latency
+from llmbench.display.traffic_figures_marks import style
 from llmbench.errors import ConfigError
 from tests.run_folders import write_run_folder
 
@@ -94,6 +96,33 @@ def test_the_flat_style_leaves_nothing_that_the_library_does_not_know():
     for unknown in ("var(", "@media", "--", "font:"):
         assert unknown not in flat
     assert ".f-goal{stroke: #17724a" in flat
+
+
+@pytest.mark.parametrize(
+    ("body", "flat"),
+    [
+        ("fill: var(--x, rgb(0 0 0))", "fill: rgb(0 0 0)"),
+        ("fill: var(--y, var(--x, rgb(0 0 0)))", "fill: rgb(0 0 0)"),
+        ("fill: var(--a, red)", "fill: green"),
+        ("fill: var(--round, red)", "fill: red"),
+        ("fill: var(--y)", "fill: inherit"),
+        ("fill: var(--y", "fill: var(--y"),
+        ("fill: var()", "fill: var()"),
+    ],
+)
+def test_what_stands_in_for_a_property_is_written_out_and_every_rule_comes_to_an_end(body, flat):
+    values = {"--a": "green", "--round": "var(--round) var(--round)"}
+    assert _resolved(body, values) == flat
+
+
+def test_a_figure_keeps_the_style_that_it_brings():
+    drawn = draw_latency(
+        [LatencyRow("fast", 40, 100.0, 200.0, 300.0, [(50.0, 400.0, 40)])], what="model", key="t"
+    )
+    bars = style()
+    assert bars != figures.style()
+    own = figures.standalone(drawn, bars.replace("--accent: #2c5c9e", "--accent: #ff00ff", 1))
+    assert colours(picture(own)).get((255, 0, 255), 0) > 20, "the mark at p95 has its colour from there"
 
 
 def test_a_missing_package_is_named(monkeypatch):

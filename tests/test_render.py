@@ -212,7 +212,7 @@ def test_the_licence_the_language_caveat_and_the_limits_are_told(clean):
     text = " ".join(Page(read(clean)).text.split())
     for words in (
         "Gemma Terms of Use",
-        "A mean over languages hides differences of 10 points or more",
+        "A mean over all languages hides differences of 10 points or more",
         "fewer than 80 independent units (for 3 candidates)",
         "llmbench sweep tiers --seed 7 --limit 80",
         "smollm2-135m@1",

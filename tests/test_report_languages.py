@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shutil
+import time
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -19,7 +20,7 @@ from llmbench.analytics.templating import page_name
 from llmbench.analytics.warehouse import open_warehouse
 from llmbench.cli import app
 from llmbench.display import decision_text, wording
-from llmbench.display.language import LANGUAGES, catalog, retell, say, speaking, spoken
+from llmbench.display.language import LANGUAGES, _between, catalog, retell, say, speaking, spoken
 from llmbench.display.said_decision import SaidDecision, SaidRow, SaidTerms, read_decision
 from llmbench.errors import ConfigError
 from tests.report_words import fixed_words, said_texts
@@ -330,3 +331,28 @@ def test_the_verb_prints_the_summary_as_it_is_written(example):
         result = CliRunner().invoke(app, ["report", str(example), "--summary", "--lang", tag])
         assert result.stdout == (example / page_name(tag, "summary.md")).read_text(encoding="utf-8")
         assert result.stdout == summarize(example, tag)
+
+
+def test_a_text_made_to_match_almost_is_read_once_from_left_to_right():
+    """Each fixed word of a sentence, many times over, in the order in which the sentence has them."""
+    with speaking("ja"):
+        began = time.perf_counter()
+        for english in catalog("ja")["stored"]:
+            words = re.split(r"\{\w+\}", english)
+            piece = "a".join(words) + "a"
+            for text in (piece * (3_900 // len(piece)) + "\x00", words[0] + piece * (3_800 // len(piece))):
+                retell(text)
+        assert time.perf_counter() - began < 5
+
+
+@given(st.lists(st.sampled_from(["a", "b", "ab", ": ", " keeps "]), max_size=12).map("".join))
+def test_places_are_filled_as_the_shortest_match_of_a_pattern_fills_them(text):
+    fixed = ("a", " keeps ", ": ", "b")
+    found = re.fullmatch("(.+?)".join(map(re.escape, fixed)), text, re.DOTALL)
+    assert _between(fixed, text) == (None if found is None else list(found.groups()))
+
+
+def test_sentences_nested_without_end_are_told_to_a_depth_only():
+    with speaking("ja"):
+        deep = "m: " * 1_000 + "x (`llmbench plan` tells more)" * 20
+        assert isinstance(retell(deep) or deep, str)

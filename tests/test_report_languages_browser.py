@@ -82,7 +82,7 @@ def test_a_screen_reader_hears_japanese_names(browser, example):
     with Visit(browser, example / "report.ja.html", width=390) as visit:
         page = visit.page
         assert page.evaluate("document.documentElement.lang") == "ja"
-        assert page.get_by_role("heading", level=1).inner_text().startswith("タスク6件のうち2件")
+        assert page.get_by_role("heading", level=1).inner_text().startswith("タスク 6 件のうち 2 件")
         assert page.get_by_role("columnheader", name="判定").count() == 1
         assert page.get_by_role("rowheader", name="fact_extract").first.is_visible()
         assert page.get_by_role("img", name="独立単位ごとの得点の差").count() == 6

@@ -16,6 +16,7 @@ from markdown_it import MarkdownIt
 from llmbench.analytics.json_objects import as_object
 from llmbench.analytics.story import Story, read_story
 from llmbench.analytics.summary import MOST_CHARACTERS, render_summary
+from llmbench.analytics.task_story import LanguageRow
 from llmbench.analytics.warehouse import open_warehouse
 from llmbench.display import wording
 from llmbench.display.language import speaking
@@ -115,12 +116,44 @@ def test_a_run_without_a_change_says_so(story):
     assert "```diff" not in text
 
 
+def _apart(story: Story, n: int) -> Story:
+    """A story whose first move is to a model with 60 and 90 points on so many samples of two languages."""
+    task = next(each for each in story.tasks if each.is_change)
+    cells = {"ja": (0.6, n), "en": (0.9, 30)}
+    row = LanguageRow(task.name, task.proposed.model, "proposed", cells)
+    return replace(story, language_rows=[row])
+
+
+def test_the_summary_warns_of_a_language_in_which_a_proposed_model_was_seen_to_be_weaker(story):
+    task = next(each for each in story.tasks if each.is_change)
+    text = render_summary(_apart(story, 10), COMMANDS)
+    assert "hides differences of 10 points or more, as seen here and not proved" in text
+    assert "(Japanese 60.0 on 10 samples, English 90.0 on 30 samples)" in text
+    with speaking("ja"):
+        told = render_summary(_apart(story, 10), COMMANDS)
+    assert "（日本語はサンプル 10 件で 60.0、英語はサンプル 30 件で 90.0）" in told
+    assert "hides differences" not in render_summary(_apart(story, 9), COMMANDS), "too few to say"
+    current = replace(_apart(story, 10).language_rows[0], model=task.facts["reference"])
+    assert "hides differences" not in render_summary(replace(story, language_rows=[current]), COMMANDS)
+
+
+def test_a_task_without_a_change_shows_nobodys_difference_and_the_order_is_the_reports(story):
+    rows = [
+        [cell.strip() for cell in line.strip("|").split("|")]
+        for line in render_summary(story, COMMANDS).splitlines()
+        if line.startswith("| ")
+    ][1:]
+    assert [row[0].replace("\\", "") for row in rows] == [task.name for task in story.tasks]
+    for row, task in zip(rows, story.tasks, strict=True):
+        assert (row[3] == "–") == (not task.is_change)
+
+
 def test_bold_words_of_the_japanese_summary_are_bold(story):
     with speaking("ja"), open_warehouse(run_dirs=[EXAMPLE]) as warehouse:
         told = replace(read_story(EXAMPLE, warehouse), warnings=["数えていません。"])
         html = html_of(render_summary(told, COMMANDS))
     assert "**" not in html
-    assert "<strong>タスク6件のうち2件は、より安いモデルへ移行できます。</strong>" in html
+    assert "<strong>タスク 6 件のうち 2 件は、より安いモデルへ移行できます。</strong>" in html
 
 
 @settings(max_examples=60, deadline=None)

@@ -101,7 +101,7 @@ def _differences(task: TaskStory, margin: float) -> tuple[str, Element | None]:
     )
     caption = say(
         "Quality difference with its always-valid interval. An interval wholly right of the dashed margin is "
-        "proven."
+        "proved."
     )
     return caption, svg
 

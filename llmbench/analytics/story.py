@@ -26,6 +26,8 @@ from llmbench.display.language import say
 
 LANGUAGE_GAP: Final = 0.10
 """A difference of mean scores between two languages that a reader is told of."""
+LANGUAGE_SAMPLES: Final = 10
+"""Samples that each of the two must have: with fewer, such a difference comes by chance too often."""
 _DECLARED: Final = ("margin", "alpha", "family", "stop", "seed", "repeats", "pilot", "batch", "human_share")
 
 
@@ -114,7 +116,7 @@ def read_story(
         notes=[note for note in as_texts(decided["notes"]) if note not in resets],
         resets=resets,
         warnings=_warnings(warehouse, decided, digest, counted[0]["n"], counted[0]["p"]),
-        language_caveat=_language_caveat(top),
+        language_caveat=language_caveat(top),
         languages=languages_in_order(marts.language),
         language_rows=top,
         adjustments=marts.adjustments,
@@ -150,22 +152,42 @@ def _headline(tasks: Sequence[TaskStory], uncalibrated: Sequence[str]) -> str:
     return say(" ").join(parts)
 
 
-def _language_caveat(rows: Sequence[LanguageRow]) -> str | None:
-    """The caveat on a mean over languages, where a model's quality differs clearly between them."""
-    apart = []
-    for row in rows:
-        means = [(mean, lang) for lang, (mean, _) in row.cells.items() if mean is not None]
-        if len(means) > 1 and max(means)[0] - min(means)[0] >= LANGUAGE_GAP:
-            weak = language_name(min(means)[1])
-            text = "{task} on {model} (weaker in {language})"
-            apart.append(say(text, task=row.task, model=row.model, language=weak))
+def language_caveat(rows: Sequence[LanguageRow]) -> str | None:
+    """The caveat on a mean over languages, where a model's quality was seen to differ between two of them.
+
+    It says what was seen, with its numbers: nothing was declared about languages before the calls, so nothing
+    is proved of them.
+    """
+    apart = [text for row in rows if (text := _apart(row)) is not None]
     if not apart:
         return None
     return say(
-        "A mean over languages hides differences of {points} points or more: {rows}. Read the column of a "
-        "language before moving its traffic.",
+        "A mean over all languages hides differences of {points} points or more, as seen here and not "
+        "proved: {rows}. Read the column of a language before moving its traffic.",
         points=f"{100 * LANGUAGE_GAP:g}",
         rows=say("; ").join(apart),
+    )
+
+
+def _apart(row: LanguageRow) -> str | None:
+    """The languages between which a model differs most, of those with enough samples, where that is much."""
+    means = [(mean, n, lang) for lang, (mean, n) in row.cells.items() if mean is not None]
+    enough = [each for each in means if each[1] >= LANGUAGE_SAMPLES]
+    if len(enough) < 2:
+        return None
+    low, high = min(enough), max(enough)
+    if high[0] - low[0] < LANGUAGE_GAP:
+        return None
+    return say(
+        "{task} on {model} ({weak} {low} on {low_n}, {strong} {high} on {high_n})",
+        task=row.task,
+        model=row.model,
+        weak=language_name(low[2]),
+        low=wording.score(low[0]),
+        low_n=wording.count(low[1], "sample"),
+        strong=language_name(high[2]),
+        high=wording.score(high[0]),
+        high_n=wording.count(high[1], "sample"),
     )
 
 

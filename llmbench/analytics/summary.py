@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from llmbench.analytics.story import Story
+from llmbench.analytics.story import Story, language_caveat
 from llmbench.analytics.task_story import TaskStory
 from llmbench.analytics.templating import Plain, environment, page_name
 from llmbench.display import wording
@@ -75,9 +75,7 @@ def render_summary(story: Story, commands: Sequence[str]) -> str:
 
 
 def _rendered(story: Story, commands: Sequence[str], room: _Room) -> str:
-    # A move is what the change is about: it is shown first, and cut last.
-    tasks = sorted(story.tasks, key=lambda task: not task.is_change)
-    shown = tasks[: room.tasks]
+    shown = _shown(story.tasks, room.tasks)
     diff, hidden_lines = _diff(str(story.recommendation["diff"] or ""), room)
     notes = [retell(note) or note for note in story.notes][:_NOTES]
     typed = [_cut(" ".join(wording.visible(each).split()), 8 * room.name) for each in commands]
@@ -89,9 +87,9 @@ def _rendered(story: Story, commands: Sequence[str], room: _Room) -> str:
             story=story,
             run=_cut(story.run_id, room.name),
             headline=_cut(story.headline, 4 * room.sentence),
-            warnings=[_cut(each, room.sentence) for each in story.warnings[:_WARNINGS]],
+            warnings=[_cut(each, room.sentence) for each in _warnings(story)[:_WARNINGS]],
             rows=[_row(task, room) for task in shown],
-            hidden=len(tasks) - len(shown),
+            hidden=len(story.tasks) - len(shown),
             diff=[Plain(line) for line in diff],
             hidden_lines=hidden_lines,
             notes=[_cut(note, room.sentence) for note in notes],
@@ -102,6 +100,24 @@ def _rendered(story: Story, commands: Sequence[str], room: _Room) -> str:
             page=Plain(page_name(spoken())),
         )
     )
+
+
+def _shown(tasks: Sequence[TaskStory], most: int) -> list[TaskStory]:
+    """The tasks in the report's order. A move is what the change is about: without room it is cut last."""
+    kept = sorted(range(len(tasks)), key=lambda at: not tasks[at].is_change)[:most]
+    return [tasks[at] for at in sorted(kept)]
+
+
+def _warnings(story: Story) -> list[str]:
+    """The report's warnings, and the caveat on languages for the models that would take over."""
+    moved = {
+        (task.name, model)
+        for task in story.tasks
+        if task.is_change and task.proposed is not None
+        for model in task.proposed.arm
+    }
+    caveat = language_caveat([row for row in story.language_rows if (row.task, row.model) in moved])
+    return [*story.warnings, *([] if caveat is None else [caveat])]
 
 
 def _row(task: TaskStory, room: _Room) -> _Row:

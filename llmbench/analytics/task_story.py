@@ -18,10 +18,10 @@ OUTCOMES: Final = {
     "promote": mark("Move"),
     "demote": mark("Replace"),
     "keep": mark("Keep"),
-    "inconclusive": mark("Not proven yet"),
+    "inconclusive": mark("Not proved yet"),
 }
 STATES: Final = {
-    "promote": mark("proven"),
+    "promote": mark("proved"),
     "worse": mark("worse"),
     "slow": mark("too slow"),
     "costly": mark("no saving"),

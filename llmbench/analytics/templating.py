@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 
 from llmbench.analytics.task_story import language_name
 from llmbench.display import wording
-from llmbench.display.language import ENGLISH, retell, say, spoken, translated
+from llmbench.display.language import ENGLISH, mark, retell, say, spoken, translated
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -48,6 +48,20 @@ def page_name(tag: str, name: str = "report.html") -> str:
     """The file of a report in a language: report.html in English, report.ja.html in Japanese."""
     stem, _, ending = name.rpartition(".")
     return name if tag == ENGLISH else f"{stem}.{tag}.{ending}"
+
+
+_ACTIONS: Final = {
+    "renamed": mark("renamed"),
+    "clamped": mark("clamped"),
+    "dropped": mark("dropped"),
+    "rejected": mark("rejected"),
+    "moved": mark("moved"),
+}
+
+
+def action(name: str) -> str:
+    """What a rule did to a parameter, in the spoken language; a word that we do not know stays as it is."""
+    return say(_ACTIONS[name]) if name in _ACTIONS else name
 
 
 #: From values to words of ours; a stranger's text stays out of them.
@@ -85,9 +99,11 @@ class Plain(str):
 def environment(form: Format) -> Environment:
     """A template environment in which every plain string is made visible and escaped by default.
 
-    One serves every language: what it says is looked up when it is said, and its templates are read once.
+    One serves every language: what it says is looked up when it is said, and its templates are read once. It
+    is sandboxed: no template reaches the inside of a value or changes one.
     """
-    from jinja2 import Environment, FileSystemLoader, StrictUndefined, Undefined
+    from jinja2 import FileSystemLoader, StrictUndefined, Undefined
+    from jinja2.sandbox import ImmutableSandboxedEnvironment
     from markupsafe import Markup
 
     is_html = form == "html"
@@ -108,9 +124,9 @@ def environment(form: Format) -> Environment:
         cleaned = [Markup.escape(clean(name)) if is_html else str(clean(name)) for name in names]
         return ours(wording.listed(cleaned))
 
-    made = Environment(
+    made = ImmutableSandboxedEnvironment(
         loader=FileSystemLoader(TEMPLATES),
-        autoescape=is_html,  # noqa: S701 - Markdown has its own escaping, in `clean`
+        autoescape=is_html,  # Markdown has its own escaping, in `clean`
         undefined=StrictUndefined,
         finalize=clean,
         trim_blocks=True,
@@ -120,6 +136,7 @@ def environment(form: Format) -> Environment:
     for name, words in _WORDS.items():
         made.filters[name] = words if is_html else _as_plain(words, form)
     made.filters |= {
+        "action": action,
         "language": language_name,
         "listed": listed,
         "retold": _retold if is_html else _retold_plain,

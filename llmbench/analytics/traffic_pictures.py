@@ -94,7 +94,7 @@ class Figure:
         size = {"width": f"{_SHOWN_WIDTH}", "height": f"{_SHOWN_WIDTH * height / width:.0f}"}
         root = Element("svg", {**self.svg.attrib, **size})
         root.extend(self.svg)
-        return figures.standalone(root, traffic_figures_marks.style())
+        return figures.for_notebook(root, traffic_figures_marks.style())
 
     def __str__(self) -> str:
         """The words that stand for the picture."""

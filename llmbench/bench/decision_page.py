@@ -34,7 +34,7 @@ def decision_html(decision: Decision) -> str:
     drawn = (_differences(decision), _evidence(decision))
     style = figures.style()
     pictures = "".join(
-        f"<div style='max-width:34em'>{figures.standalone(each, style)}</div>"
+        f"<div style='max-width:34em'>{figures.for_notebook(each, style)}</div>"
         for each in drawn
         if each is not None
     )

@@ -113,7 +113,7 @@ def holm_table(rows: pd.DataFrame, references: Mapping[str, str], *, margin: flo
 
 
 def least_clusters(margin: float, alpha: float) -> int:
-    """The clusters below which no method can rule out a loss of `margin`, even if no answer ever differs.
+    """The clusters below which no method can rule out a loss of `margin`, if no answer ever differs.
 
     ceil(ln(alpha) / ln(1 - margin)): with fewer, a model that loses a whole point on a share `margin` of the
     clusters shows no loss at all with a chance above alpha.
@@ -174,7 +174,7 @@ def _slice_figures(
     behind = shared.index.get_level_values("cluster").nunique()  # of the difference, which is the fewer
     warning = ""
     if behind < least:
-        warning = f"{behind} clusters; with fewer than {least} no method can rule out a loss of {margin:g}"
+        warning = f"{behind} clusters; a model only as good needs {least} to rule out a loss of {margin:g}"
     return len(mine), clusters, float(mine.mean()) if len(mine) else math.nan, difference, warning
 
 

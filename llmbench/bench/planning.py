@@ -36,6 +36,7 @@ from llmbench.bench.spending import Spending, as_number, price_of, total
 from llmbench.bench.terms import Arm, Terms, arm_name
 from llmbench.bench.trial import Trial
 from llmbench.routing.client import LLMClient
+from llmbench.visible import visible
 
 FACTORS: Final = (1.0, 1.5, 2.0, 3.0, 5.0)
 """Sizes of the pools that are compared, the present one first."""
@@ -164,7 +165,7 @@ class SweepForecast:
 
     def __str__(self) -> str:
         lines = map(planning_page.task_line, self.tasks)
-        return "\n".join([forecast_page.total_line(self.calls), *lines, *self.warnings()])
+        return "\n".join([forecast_page.total_line(self.calls), *lines, *map(visible, self.warnings())])
 
     def __repr__(self) -> str:
         return f"SweepForecast({self.name}: {forecast_page.total_line(self.calls)})"

@@ -163,7 +163,7 @@ def charts_svg(forecast: SweepForecast) -> str:
 
 def forecast_html(forecast: SweepForecast) -> str:
     """What the plan takes; a paragraph and a chart a task; the table of larger pools."""
-    parts = [f"<style>{figures.style()}</style>"]
+    parts = list[str]()
     if forecast.refusal is not None:
         parts.append(f"<p><strong>{_escaped(forecast.refusal)}</strong></p>")
     parts.append(forecast_page.html_table(forecast.calls))
@@ -173,7 +173,7 @@ def forecast_html(forecast: SweepForecast) -> str:
             parts.append(f"<p><strong>{_escaped(text)}</strong></p>")
         parts.append(f"<ul>{''.join(f'<li>{_escaped(line)}</li>' for line in need_lines(task))}</ul>")
         if (svg := draw(task, f"planning-{at}")) is not None:
-            parts.append(f"<div style='max-width:36em'>{figures.inline(svg)}</div>")
+            parts.append(f"<div style='max-width:36em'>{figures.for_notebook(svg, figures.style())}</div>")
     head = "".join(f"<th>{_escaped(name)}</th>" for name in HEAD)
     rows = "".join(
         f"<tr>{''.join(f'<td>{_escaped(cell)}</td>' for cell in row)}</tr>" for row in table(forecast)

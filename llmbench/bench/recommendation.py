@@ -7,8 +7,13 @@ from typing import Any, Final
 
 from llmbench.call_page import escaped, folded, table
 from llmbench.display import wording
+from llmbench.display.decision_text import STATES, limits_in_words
 
-_HEAD: Final = ("task", "verdict", "now", "proposed", "quality", "interval", "cost", "p95", "calls made")
+_HEAD: Final = (
+    *("task", "verdict", "now", "proposed"),
+    *("quality now", "change, points", "interval", "cost now per 1,000", "cost ratio", "p95 now", "p95 then"),
+    *("calls made", "why no change"),
+)
 _VERDICTS: Final = {
     "promote": "can move",
     "demote": "should move",
@@ -60,23 +65,33 @@ def _moves(task: Mapping[str, Any]) -> bool:
 
 
 def _row(task: Mapping[str, Any]) -> tuple[object, ...]:
-    """A task's row; its figures are those of the model that it would move to."""
+    """A task's row: the model in use, and beside it what changes with the one that it would move to."""
     by_name = {row["model"]: row for row in task["candidates"]}
     now, then = by_name.get(task["reference"], {}), by_name.get(task["choice"], {})
     made = f"{wording.number(sum(task['calls'].values()))} of {wording.number(task['grid_calls'])}"
     word = _VERDICTS.get(task["outcome"], task["outcome"])
-    here = f"{task['reference']} ({task['tier']})"
-    if not _moves(task):
-        figures = (wording.score(now.get("quality")), "", wording.money(now.get("cost_usd_per_1000")))
-        return (task["task"], word, here, "", *figures, wording.duration(now.get("p95_ms")), made)
+    moves = _moves(task)
     return (
         task["task"],
         word,
-        here,
-        f"{task['proposed_model']} ({task['proposed_tier']})",
-        f"{wording.change(then.get('delta'))} points",
-        wording.change_interval(then.get("delta_interval")),
-        wording.ratio(then.get("cost_ratio")),
-        f"{wording.duration(now.get('p95_ms'))} → {wording.duration(then.get('p95_ms'))}",
+        f"{task['reference']} ({task['tier']})",
+        f"{task['proposed_model']} ({task['proposed_tier']})" if moves else "",
+        wording.score(now.get("quality")),
+        wording.change(then.get("delta")) if moves else "",
+        wording.change_interval(then.get("delta_interval")) if moves else "",
+        wording.money(now.get("cost_usd_per_1000")),
+        wording.ratio(then.get("cost_ratio")) if moves else "",
+        wording.duration(now.get("p95_ms")),
+        wording.duration(then.get("p95_ms")) if moves else "",
         made,
+        "" if moves else _why_not(task),
     )
+
+
+def _why_not(task: Mapping[str, Any]) -> str:
+    """What became of each candidate, in a word or two, where none takes over."""
+    missed = task.get("limits_missed")
+    rivals = [row for row in task["candidates"] if row["model"] != task["reference"]]
+    parts = [f"misses its {limits_in_words(missed)}"] if missed else []
+    parts += [f"{row['model']}: {STATES.get(row['state'], row['state'])}" for row in rivals]
+    return "; ".join(parts) or "no other model was compared"

@@ -214,7 +214,7 @@ def draw_paired(
     _draw_bars(svg, scale, heights)
     _write_counts(svg, scale, heights)
     for tick in (-1.0, -0.5, 0.0, 0.5, 1.0):
-        text = wording.number(100 * tick).replace("-", "−")
+        text = wording.number(100 * tick)
         write(svg, scale(tick), 242, text, "f-soft", "middle")
         add(
             svg,

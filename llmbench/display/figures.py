@@ -1,12 +1,14 @@
 """The report's pictures, drawn as SVG elements: no clock, no random ids, text as text.
 
 A picture names its colours by class only. The page's style sheet, or the one that `standalone` adds, gives
-them for light and dark. All text passes through the XML writer, which escapes it.
+them for light and dark. Every rule holds inside the class `llmbench` alone: a page that shows a picture keeps
+its own looks. All text passes through the XML writer, which escapes it.
 """
 
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +22,9 @@ WIDTH: Final = 460
 _CHAR: Final = 8.3  # mean width of a bold character at the labels' size, px, in the widest usual font
 _TEXT: Final = 13.0  # height of a label, px
 LINE: Final = 14.0  # from one baseline to the next, px
+
+_MEDIA: Final = re.compile(r"@media[^{]*\{(?:[^{}]*\{[^{}]*\})*[^{}]*\}\n?")
+_GROUND: Final = "svg.llmbench { background: var(--raised); }\n"
 
 Box = tuple[float, float, float, float]  # left, top, right, bottom, px
 Label = tuple[float, float, str, Box]  # x, baseline, text-anchor and the room a text takes
@@ -75,7 +80,7 @@ def draw_differences(
     svg = picture(bottom + 44, key, label, text)
     edge = scale(-margin)
     for tick in ticks(scale.start, scale.stop, 6):
-        text = wording.number(100 * tick + 0.0).replace("-", "−")
+        text = wording.number(100 * tick + 0.0)
         write(svg, scale(tick), bottom + 16, text, "f-soft", "middle")
     limit = say("margin −{margin}", margin=wording.plain(margin))
     write(svg, edge, 16, limit, "f-bad", "middle" if edge > 50 else "start")
@@ -152,7 +157,7 @@ def draw_strip(low: float, middle: float, high: float, *, margin: float, state: 
     """A word-sized picture of one difference against the margin; the text beside it says the same."""
     reach = max(2.2 * margin, 0.02, 1.1 * abs(low), 1.1 * abs(high))
     scale = Scale(-reach, reach, 6, 114)
-    svg = Element("svg", {"class": "strip", "viewBox": "0 0 120 16", "aria-hidden": "true"})
+    svg = Element("svg", {"class": "strip llmbench", "viewBox": "0 0 120 16", "aria-hidden": "true"})
     add(svg, "rect", {"class": "f-loss", "x": 0, "y": 0, "width": scale(-margin), "height": 16})
     add(svg, "line", {"class": "f-zero", "x1": scale(0), "x2": scale(0), "y1": 0, "y2": 16})
     add(svg, "line", {"class": "f-margin", "x1": scale(-margin), "x2": scale(-margin), "y1": 0, "y2": 16})
@@ -172,13 +177,29 @@ def style() -> str:
     return Path(__file__).with_name("figure.css").read_text(encoding="utf-8")
 
 
+def light(style: str) -> str:
+    """A style sheet of pictures without its media queries: what holds on a light page."""
+    return _MEDIA.sub("", style)
+
+
 def standalone(svg: Element, style: str) -> str:
-    """The text of an SVG file that carries its own colours for light and dark."""
+    """The text of an SVG file that carries its own colours for light and dark.
+
+    The colours are declared on the picture itself, not on the root of a page that it may be put into.
+    """
     sheet = Element("style")
-    sheet.text = style
+    sheet.text = style.replace(":root", ".llmbench")
     root = Element("svg", {"xmlns": "http://www.w3.org/2000/svg", **svg.attrib})
     root.extend([sheet, *svg])
     return tostring(root, encoding="unicode") + "\n"
+
+
+def for_notebook(svg: Element, style: str) -> str:
+    """The same for a notebook: on light ground of its own, whose theme a picture cannot ask for.
+
+    A media query would tell it the system's colours, and those need not be the notebook's.
+    """
+    return standalone(svg, light(style) + _GROUND)
 
 
 def ticks(start: float, stop: float, about: int) -> list[float]:
@@ -204,7 +225,7 @@ def picture(height: float, key: str, title: str, told: str) -> Element:
     svg = Element(
         "svg",
         {
-            "class": "figure",
+            "class": "figure llmbench",
             "viewBox": f"0 0 {WIDTH} {height:g}",
             "role": "img",
             "aria-labelledby": f"{key}-title {key}-desc",

@@ -8,7 +8,7 @@ code (`speaking`), so that a function from value to words needs no parameter tha
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from functools import cache
@@ -25,6 +25,8 @@ _FOLDER: Final = Path(__file__).parent / "locale"
 _PLACE: Final = re.compile(r"\{(\w+)\}")
 _BREAK: Final = re.compile(r"\n\s*")  # a template may break a text where its page does
 _MOST_CHARACTERS: Final = 4_000  # a longer text is no sentence of ours
+_MOST_NESTED: Final = 4  # a sentence of ours holds one that holds one
+_MOST_LISTED: Final = 50
 _spoken: ContextVar[str] = ContextVar("llmbench_language", default=ENGLISH)
 
 
@@ -85,24 +87,53 @@ def retell(text: str) -> str | None:
 
     A sentence is known by its fixed words: the catalog's `stored` texts, whose places take what stands there.
     A place whose name begins with `said` holds such a sentence itself, and one with `each` a list of them.
+    A stranger may have written the text: it is read once from left to right for each text of the catalog, and
+    what is longer or nested deeper than any sentence of ours stays as it is.
     """
-    if spoken() == ENGLISH:
-        return text
-    for fixed, pattern, ours in _stored(spoken()):
-        if len(text) > _MOST_CHARACTERS or not all(part in text for part in fixed):
-            continue
-        if found := pattern.fullmatch(text):
-            return ours.format(**{name: _retold(name, value) for name, value in found.groupdict().items()})
+    return text if spoken() == ENGLISH else _retell(text, _MOST_NESTED)
+
+
+def _retell(text: str, depth: int) -> str | None:
+    if depth == 0 or len(text) > _MOST_CHARACTERS:
+        return None
+    for fixed, names, ours in _stored(spoken()):
+        values = _between(fixed, text)
+        if values is not None:
+            told = {name: _retold(name, value, depth) for name, value in zip(names, values, strict=True)}
+            return ours.format(**told)
     return None
 
 
-def _retold(name: str, value: str) -> str:
+def _retold(name: str, value: str, depth: int) -> str:
     """What stands in a place of a stored sentence, told anew where its name asks for it."""
     if name.startswith("said"):
-        return retell(value) or value
+        return _retell(value, depth - 1) or value
     if name.startswith("each"):
-        return say(", ").join(retell(item) or item for item in value.split(", "))
+        items = value.split(", ", _MOST_LISTED)
+        return say(", ").join(_retell(item, depth - 1) or item for item in items)
     return value
+
+
+def _between(fixed: Sequence[str], text: str) -> list[str] | None:
+    """What stands between fixed words that begin and end a text; None where it does not have them in turn.
+
+    Each place takes as little as it can and at least one character. To take the first find is enough: a later
+    one leaves less room for what follows.
+    """
+    first, last = fixed[0], fixed[-1]
+    if len(fixed) == 1:
+        return [] if text == first else None
+    end = len(text) - len(last)
+    if not text.startswith(first) or not text.endswith(last):
+        return None
+    at, values = len(first), list[str]()
+    for part in fixed[1:-1]:
+        found = text.find(part, at + 1, end)
+        if found < 0:
+            return None
+        values.append(text[at:found])
+        at = found + len(part)
+    return [*values, text[at:end]] if at < end else None
 
 
 @cache
@@ -117,11 +148,7 @@ def catalog(tag: str) -> Mapping[str, Mapping[str, str]]:
 
 
 @cache
-def _stored(tag: str) -> tuple[tuple[tuple[str, ...], re.Pattern[str], str], ...]:
-    """Fixed words, pattern and translation of each stored sentence."""
-    made = []
-    for english, ours in catalog(tag)["stored"].items():
-        parts = _PLACE.split(english)  # fixed words and names of places in turn
-        pattern = "".join(f"(?P<{part}>.+?)" if at % 2 else re.escape(part) for at, part in enumerate(parts))
-        made.append((tuple(part for part in parts[::2] if part), re.compile(pattern, re.DOTALL), ours))
-    return tuple(made)
+def _stored(tag: str) -> tuple[tuple[tuple[str, ...], tuple[str, ...], str], ...]:
+    """Fixed words, names of the places between them, and translation of each stored sentence."""
+    split = [(_PLACE.split(english), ours) for english, ours in catalog(tag)["stored"].items()]
+    return tuple((tuple(parts[::2]), tuple(parts[1::2]), ours) for parts, ours in split)

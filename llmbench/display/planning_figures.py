@@ -43,6 +43,7 @@ _TOP: Final = 24.0
 _BOTTOM: Final = 274.0
 _LEAST_SPAN: Final = 8.0  # a logarithmic axis with less from end to end has too few round numbers
 _LEAST_QUALITY: Final = 0.05  # a quality axis shorter than this makes much of nothing
+_NAME_WEIGHT: Final = 4  # to hide a name is as bad as to lie over so many lines
 _DASHES: Final = 4  # kinds of line in the style sheet
 
 
@@ -124,6 +125,7 @@ def draw_frontier(
     edge = up((base or 0.0) - margin)
     if is_shown:
         add(svg, "line", {"class": "f-margin", "x1": _LEFT, "x2": _RIGHT, "y1": edge, "y2": edge})
+        taken.append((_LEFT, edge - 1, _RIGHT, edge + 1))
     taken += _draw_crosses(svg, plane, spots, reference)
     _name_spots(svg, plane, spots, reference, taken)
     if is_shown:
@@ -210,7 +212,7 @@ def _name_spots(
         width = max(text_width(name), 0.9 * text_width(below))
         frame = (_LEFT, 18.0, WIDTH - 2.0, _BOTTOM - 2)
         label = place(*point, width, taken, frame=frame, lines=2 if below else 1)
-        taken.append(label[3])
+        taken += [label[3]] * _NAME_WEIGHT
         lead(svg, point, label)
         write(svg, label[0], label[1], name, "f-name f-halo", label[2])
         if below:

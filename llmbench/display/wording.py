@@ -134,7 +134,7 @@ def rate(value: float | None) -> str:
 
 def number(value: float | None, digits: int = 0) -> str:
     """A plain number with thousands separated."""
-    return MISSING if value is None else f"{value:,.{digits}f}"
+    return MISSING if value is None else f"{value:,.{digits}f}".replace("-", _MINUS)
 
 
 def count(n: int, noun: str) -> str:

@@ -1,6 +1,8 @@
 -- grain: one model on one task of one run
 -- key: run_id, task, model
 -- reads: stg_results
+-- Percentiles are those of a decision: the smallest latency that so many of the calls do not exceed, where a
+-- call that ran into its time limit counts as longer than all others. One that falls on it is a lower bound.
 -- columns:
 --   run_id: the run
 --   task: the caller's kind of work
@@ -22,11 +24,15 @@
 --   priced: rows whose cost is known
 --   cost_per_1000_usd: US dollars per 1,000 calls, over rows whose cost is known
 --   mean_cpu_s: CPU seconds per call
---   p50_ms: exact median latency of answered and timed-out calls, milliseconds
---   p95_ms: exact 95th percentile of it, milliseconds
---   p99_ms: exact 99th percentile of it, milliseconds
+--   p50_ms: median latency of answered and timed-out calls, milliseconds
+--   p95_ms: 95th percentile of it, milliseconds
+--   p99_ms: 99th percentile of it, milliseconds
 with counted as (
-    select * from stg_results where not is_pending
+    select
+        *,
+        case status when 'ok' then latency_ms when 'timeout' then latency_ms + 'infinity'::double end as lasted_ms
+    from stg_results
+    where not is_pending
 ),
 per_sample as (
     select run_id, task, model, sample_id, avg(score) as score
@@ -63,9 +69,8 @@ totals as (
         count(cost_usd) as priced,
         1000 * sum(cost_usd) / nullif(count(cost_usd), 0) as cost_per_1000_usd,
         avg(cpu_s) as mean_cpu_s,
-        quantile_cont(latency_ms, 0.5) filter (where status <> 'error') as p50_ms,
-        quantile_cont(latency_ms, 0.95) filter (where status <> 'error') as p95_ms,
-        quantile_cont(latency_ms, 0.99) filter (where status <> 'error') as p99_ms
+        quantile_disc(lasted_ms, [0.5, 0.95, 0.99]) as lasted,
+        max(latency_ms) filter (where status <> 'error') as max_ms
     from counted
     group by all
 ),
@@ -91,9 +96,9 @@ final as (
         coalesce(t.priced, 0) as priced,
         t.cost_per_1000_usd,
         t.mean_cpu_s,
-        t.p50_ms,
-        t.p95_ms,
-        t.p99_ms
+        least(t.lasted[1], t.max_ms) as p50_ms,
+        least(t.lasted[2], t.max_ms) as p95_ms,
+        least(t.lasted[3], t.max_ms) as p99_ms
     from pending as p
     left join totals as t using (run_id, task, model)
     left join quality as q using (run_id, task, model)
