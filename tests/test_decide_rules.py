@@ -135,7 +135,7 @@ def test_the_paragraph_can_be_read_aloud():
     text = str(decided(frame, "small"))
     assert text.startswith("small can take over from ref. On ")
     assert "We bet against the claim “small is 10 points worse or more”: the stake grew" in text
-    assert "at 1/7 of the cost" in text
+    assert "at 1/8 of the cost ($5.20 against $39.00 per 1,000 calls)" in text
     assert text.endswith("of the full grid's calls were not needed.")
 
 
