@@ -59,10 +59,10 @@ def log_files(sources: Sequence[Path]) -> list[Path]:
             )
         found += inside
     for path in found:
+        if not path.is_file():
+            raise DatasetError(f"{path}: no such file or folder")
         if path.suffix not in (".eval", ".json"):
             raise DatasetError(f"{path}: a log of Inspect ends in .eval or .json")
-        if not path.is_file():
-            raise DatasetError(f"{path}: no such file")
     return list(dict.fromkeys(found))
 
 
