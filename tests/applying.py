@@ -10,9 +10,20 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from llmbench import ImageClient, LLMClient, SpeechClient
+import pytest
+
+from llmbench import (
+    ApplyError,
+    ConfigError,
+    ImageClient,
+    LLMClient,
+    SpeechClient,
+    SweepError,
+    apply_recommendation,
+)
 from llmbench.bench.asked import asked_facts, measured_models
 from llmbench.bench.chain import Project
+from llmbench.bench.decision_log import read_log
 from llmbench.bench.route_proof import view_of
 from llmbench.bench.run_decisions import recommendation
 from llmbench.config import load_config
@@ -160,3 +171,28 @@ def write_run(
     lines = "".join(json.dumps(row) + "\n" for row in table)
     (project.run_dir / "results.jsonl").write_text(lines, encoding="utf-8")
     project.decide()
+
+
+@pytest.fixture(scope="module")
+def template(tmp_path_factory):
+    return make_project(tmp_path_factory.mktemp("template") / "project", constraints=CHANNELS)
+
+
+@pytest.fixture
+def project(template, tmp_path):
+    shutil.copytree(template.root, tmp_path / "project")
+    return Applying(tmp_path / "project")
+
+
+def applied(project, given="r1", **options):
+    return apply_recommendation(given, project=project.root, **{"now": NOW} | options)
+
+
+def refused(project, given="r1", **options):
+    """What an apply says when it refuses; the files are as they were and nothing is logged."""
+    before = project.texts()
+    with pytest.raises((ApplyError, ConfigError, SweepError)) as error:
+        applied(project, given, **options)
+    assert project.texts() == before
+    assert read_log(project.configs) == ()
+    return str(error.value)

@@ -12,36 +12,19 @@ from datetime import timedelta
 import pytest
 
 import llmbench
-from llmbench import ApplyError, ConfigError, SweepError, apply_recommendation
+from llmbench import ApplyError
 from llmbench.bench.decision_log import read_log
 from llmbench.config import load_config
-from tests.applying import CHANNELS, FILES, MAPPING, NOW, Applying, make_project
-
-
-@pytest.fixture(scope="module")
-def template(tmp_path_factory):
-    return make_project(tmp_path_factory.mktemp("template") / "project", constraints=CHANNELS)
-
-
-@pytest.fixture
-def project(template, tmp_path):
-    shutil.copytree(template.root, tmp_path / "project")
-    return Applying(tmp_path / "project")
-
-
-def applied(project, given="r1", **options):
-    return apply_recommendation(given, project=project.root, **{"now": NOW} | options)
-
-
-def refused(project, given="r1", **options):
-    """What an apply says when it refuses; the files are as they were and nothing is logged."""
-    before = project.texts()
-    with pytest.raises((ApplyError, ConfigError, SweepError)) as error:
-        applied(project, given, **options)
-    assert project.texts() == before
-    assert read_log(project.configs) == ()
-    return str(error.value)
-
+from tests.applying import (
+    FILES,
+    MAPPING,
+    NOW,
+    applied,
+    make_project,
+    project,  # noqa: F401 - a fixture
+    refused,
+    template,  # noqa: F401 - a fixture of `project`
+)
 
 # --- what it does ------------------------------------------------------------------------------------------
 

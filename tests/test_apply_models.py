@@ -4,17 +4,23 @@ from __future__ import annotations
 
 import json
 import re
-import shutil
 from dataclasses import replace
 
 import pytest
 
-from llmbench import ApplyError, ConfigError, SweepError, apply_recommendation
+from llmbench import ApplyError
 from llmbench.bench.asked import measured_models, other_meaning
 from llmbench.bench.config_store import read_configs
-from llmbench.bench.decision_log import read_log
 from llmbench.bench.route_proof import Expected, load_texts, prove_moves
-from tests.applying import CHANNELS, FILES, MAPPING, NOW, Applying, make_project
+from tests.applying import (
+    FILES,
+    MAPPING,
+    applied,
+    make_project,
+    project,  # noqa: F401 - a fixture
+    refused,
+    template,  # noqa: F401 - a fixture of `project`
+)
 from tests.sweep_project import frozen_plan, open_project_client, write_project
 
 SWAPS = {
@@ -23,31 +29,6 @@ SWAPS = {
     "llm_tier_candidates.local.yaml": ("defaults: {standard: {temperature: 1.9}}\n", "its options"),
     "llm_task_overrides.local.yaml": ("tasks: {caption: {system_prompt: Lie.}}\n", "its options"),
 }
-
-
-@pytest.fixture(scope="module")
-def template(tmp_path_factory):
-    return make_project(tmp_path_factory.mktemp("template") / "project", constraints=CHANNELS)
-
-
-@pytest.fixture
-def project(template, tmp_path):
-    shutil.copytree(template.root, tmp_path / "project")
-    return Applying(tmp_path / "project")
-
-
-def applied(project, given="r1", **options):
-    return apply_recommendation(given, project=project.root, **{"now": NOW} | options)
-
-
-def refused(project, given="r1", **options):
-    """What an apply says when it refuses; the files are as they were and nothing is logged."""
-    before = project.texts()
-    with pytest.raises((ApplyError, ConfigError, SweepError)) as error:
-        applied(project, given, **options)
-    assert project.texts() == before
-    assert read_log(project.configs) == ()
-    return str(error.value)
 
 
 @pytest.mark.parametrize("is_decided_again", [False, True], ids=["as decided", "decided again"])

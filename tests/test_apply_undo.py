@@ -3,28 +3,19 @@
 from __future__ import annotations
 
 import json
-import shutil
 
 import pytest
 
-from llmbench import ApplyError, apply_recommendation, undo_apply
+from llmbench import ApplyError, undo_apply
 from llmbench.bench.decision_log import LOG_FILE, DecisionLog, read_decisions, read_log
-from tests.applying import CHANNELS, FILES, NOW, Applying, make_project
-
-
-@pytest.fixture(scope="module")
-def template(tmp_path_factory):
-    return make_project(tmp_path_factory.mktemp("template") / "project", constraints=CHANNELS)
-
-
-@pytest.fixture
-def project(template, tmp_path):
-    shutil.copytree(template.root, tmp_path / "project")
-    return Applying(tmp_path / "project")
-
-
-def applied(project, **options):
-    return apply_recommendation("r1", project=project.root, **{"now": NOW} | options)
+from tests.applying import (
+    FILES,
+    NOW,
+    applied,
+    make_project,
+    project,  # noqa: F401 - a fixture
+    template,  # noqa: F401 - a fixture of `project`
+)
 
 
 def test_the_last_apply_is_taken_back_to_the_byte_and_can_be_made_again(project):

@@ -12,7 +12,7 @@ import sys
 
 import pytest
 
-from llmbench import ApplyError, apply_recommendation, undo_apply
+from llmbench import ApplyError, undo_apply
 from llmbench.bench import config_store
 from llmbench.bench.apply import prepare
 from llmbench.bench.chain import Project
@@ -20,30 +20,20 @@ from llmbench.bench.config_store import JOURNAL_FILE
 from llmbench.bench.decision_log import LOG_FILE, read_log
 from llmbench.bench.prepared import clear_leftovers, commit, finish_interrupted
 from llmbench.bench.undo import prepare_undo
-from tests.applying import CHANNELS, NOW, Applying, make_project
+from tests.applying import (
+    NOW,
+    applied,
+    project,  # noqa: F401 - a fixture
+    template,  # noqa: F401 - a fixture of `project`
+)
 
 #: The steps of a commit that a kill may come before: the journal, two files, the log, two removals.
 STEPS = 6
 
 
-@pytest.fixture(scope="module")
-def template(tmp_path_factory):
-    return make_project(tmp_path_factory.mktemp("template") / "project", constraints=CHANNELS)
-
-
-@pytest.fixture
-def project(template, tmp_path):
-    shutil.copytree(template.root, tmp_path / "project")
-    return Applying(tmp_path / "project")
-
-
 @pytest.fixture
 def prepared(project):
     return prepare("r1", Project(project.root), now=NOW)
-
-
-def applied(project, **options):
-    return apply_recommendation("r1", project=project.root, **{"now": NOW} | options)
 
 
 def in_child(work):

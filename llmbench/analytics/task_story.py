@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from llmbench.analytics.json_objects import as_number, as_object, as_objects, as_texts
 from llmbench.analytics.run_marts import RunMarts
-from llmbench.display import wording
+from llmbench.display import decision_text, wording
 from llmbench.display.decision_text import Said, finding_reason, limits_in_words, task_sentence
 from llmbench.display.language import ENGLISH, mark, say, spoken
 from llmbench.display.said_decision import SaidDecision, read_decision
@@ -20,15 +20,7 @@ OUTCOMES: Final = {
     "keep": mark("Keep"),
     "inconclusive": mark("Not proved yet"),
 }
-STATES: Final = {
-    "promote": mark("proved"),
-    "worse": mark("worse"),
-    "slow": mark("too slow"),
-    "costly": mark("no saving"),
-    "unlikely": mark("unlikely"),
-    "open": mark("open"),
-    "reference": mark("current"),
-}
+STATES: Final = {**decision_text.STATES, "reference": mark("current")}
 LANGUAGES: Final = {"ja": mark("Japanese"), "en": mark("English"), "und": mark("unnamed")}
 _WHY_NOT: Final = {
     "worse": mark("{model} loses too much"),

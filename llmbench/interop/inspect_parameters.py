@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from inspect_ai.model import GenerateConfig
+from inspect_ai.model import GenerateConfig, ResponseSchema
 from inspect_ai.tool import ToolChoice, ToolFunction, ToolInfo
 
 from llmbench.messages import Adjustment
@@ -75,7 +75,7 @@ def parameters_of(
     if deadlines:
         arguments["timeout"] = min(deadlines)
     if config.response_schema is not None:
-        arguments["response_format"] = _response_format(config)
+        arguments["response_format"] = _response_format(config.response_schema)
     if tools:
         arguments["tools"] = [_tool(tool) for tool in tools]
         arguments["tool_choice"] = _tool_choice(tool_choice)
@@ -105,9 +105,7 @@ def _reasoning(config: GenerateConfig, changes: list[Adjustment]) -> dict[str, A
     return {"reasoning": level}
 
 
-def _response_format(config: GenerateConfig) -> dict[str, Any]:
-    asked = config.response_schema
-    assert asked is not None  # noqa: S101 -- the caller looked
+def _response_format(asked: ResponseSchema) -> dict[str, Any]:
     schema = asked.json_schema.model_dump(exclude_none=True)
     inner: dict[str, Any] = {"name": asked.name, "schema": schema}
     if asked.description:
