@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 
 from llmbench.providers import embedded, local_models
-from llmbench.providers.embedded import EmbeddedServer
+from llmbench.providers.embedded import EmbeddedServer, request_count
 
 SMOL = "smollm2-135m"
 GEMMA = "gemma3-270m"
@@ -124,6 +124,19 @@ def post(server: EmbeddedServer, path: str, body: Any, key: str | None = None) -
         return reply.status, json.loads(reply.read())
     finally:
         connection.close()
+
+
+def settled_count(server: EmbeddedServer, expected: int, limit_s: float = 10.0) -> int:
+    """The server's count of requests, once its log has caught up with its answers.
+
+    A thread of the engine writes its log, so on a busy machine a line comes after the reply that it tells of.
+    A line that never comes shows in the count after `limit_s`; one too many, in the moment waited at the end.
+    """
+    end = time.monotonic() + limit_s
+    while request_count(server) < expected and time.monotonic() < end:
+        time.sleep(0.02)
+    time.sleep(0.1)
+    return request_count(server)
 
 
 def ask(

@@ -14,6 +14,7 @@ from llmbench.bench.ledger import read_ledger
 from llmbench.bench.sweep import run_sweep
 from llmbench.providers import embedded, local_models
 from llmbench.providers.embedded import request_count
+from tests.embedded_clients import settled_count
 from tests.sweep_project import (
     frozen_plan,
     open_project_client,
@@ -74,10 +75,10 @@ def sweep(project):
         return run_sweep(plan, client, ledger=project.ledger, reports=project.reports)
 
 
-def server_count():
+def server_count(expected):
     server = embedded.running_server(MODEL)
     assert server is not None
-    return request_count(server)
+    return settled_count(server, expected)
 
 
 def test_the_servers_count_equals_intents_and_telemetry_and_warm_ups_are_no_results(tmp_path, cache):
@@ -86,7 +87,8 @@ def test_the_servers_count_equals_intents_and_telemetry_and_warm_ups_are_no_resu
     assert (run.cells, run.calls, run.pending) == (CELLS, CELLS, 0)
     lines = Counter(line["type"] for line in read_lines(project.ledger))
     assert lines == {"intent": CELLS + WARM_UPS, "result": CELLS + WARM_UPS}
-    assert server_count() == CELLS + WARM_UPS == len(read_lines(telemetry_path(project)))
+    assert len(read_lines(telemetry_path(project))) == CELLS + WARM_UPS
+    assert server_count(CELLS + WARM_UPS) == CELLS + WARM_UPS
     rows = rows_of(run)
     assert len(rows) == CELLS
     assert not [row for row in rows if "warmup" in row["sample_id"]]
@@ -100,7 +102,7 @@ def test_the_servers_count_equals_intents_and_telemetry_and_warm_ups_are_no_resu
     written = (run.run_dir / "results.jsonl").read_bytes()
     assert sweep(project).calls == 0
     assert (run.run_dir / "results.jsonl").read_bytes() == written
-    assert server_count() == CELLS + WARM_UPS
+    assert server_count(CELLS + WARM_UPS) == CELLS + WARM_UPS
 
 
 def test_after_kill_9_the_servers_count_is_the_intents_and_nothing_finished_is_called_again(tmp_path, cache):
@@ -119,7 +121,7 @@ def test_after_kill_9_the_servers_count_is_the_intents_and_nothing_finished_is_c
     in_flight = len(state.orphans)
     assert in_flight <= 1, "one server, one call at a time"
     sent = len(state.results) + in_flight
-    assert sent - in_flight <= request_count(server) <= sent
+    assert sent - in_flight <= settled_count(server, sent - in_flight) <= sent
     telemetry = len(read_lines(telemetry_path(project)))
     assert len(state.results) <= telemetry <= sent
     finished = {line["cell"] for line in state.results.values()}
@@ -130,6 +132,6 @@ def test_after_kill_9_the_servers_count_is_the_intents_and_nothing_finished_is_c
     assert not finished & {line["cell"] for line in added if "warmup" not in line["cell"]}
     assert (run.cached + run.calls, run.pending) == (16, 0)
     intents = sum(line["type"] == "intent" for line in read_lines(project.ledger))
-    assert request_count(server) == intents - unsent
+    assert settled_count(server, intents - unsent) == intents - unsent
     assert len(read_lines(telemetry_path(project))) == intents - (sent - telemetry)
     assert embedded.running_server(MODEL) == server
