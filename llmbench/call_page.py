@@ -5,60 +5,14 @@ The functions take texts and figures and not the values of a call, which stand a
 
 from __future__ import annotations
 
-import html
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any, Final
 
-from llmbench.visible import visible
+from llmbench.markup import escaped, folded, listing, paragraph, table
 
 #: Characters of a reply's text or data that a notebook's output holds; a saved notebook keeps every output.
 _SHOWN: Final = 20_000
-
-
-def escaped(value: object) -> str:
-    """A text of any origin as HTML."""
-    return html.escape(visible(str(value)))
-
-
-def table(
-    head: Sequence[str], rows: Iterable[Sequence[object]], caption: str = "", *, numeric: bool = False
-) -> str:
-    """A table of escaped cells; nothing where there is no row.
-
-    Args:
-        head: names of the columns.
-        rows: their cells; None is an empty one.
-        caption: what the table is about.
-        numeric: all columns but the first hold figures, which stand to the right.
-    """
-    filled = [list(row) for row in rows]
-    if not filled:
-        return ""
-    sides = ["left", *["right" if numeric else "left"] * (len(head) - 1)]
-    names = _cells("th scope='col'", "th", head, sides)
-    body = "".join(f"<tr>{_cells('td', 'td', row, sides)}</tr>" for row in filled)
-    style = "text-align:left;font-weight:bold;padding-top:1em"
-    told = f'<caption style="{style}">{escaped(caption)}</caption>' if caption else ""
-    return f"<table>{told}<thead><tr>{names}</tr></thead><tbody>{body}</tbody></table>"
-
-
-def _cells(opening: str, tag: str, values: Sequence[object], sides: Sequence[str]) -> str:
-    return "".join(
-        f'<{opening} style="text-align:{side};vertical-align:top;padding:1px 8px">'
-        f"{escaped('' if value is None else value)}</{tag}>"
-        for value, side in zip(values, sides, strict=True)
-    )
-
-
-def folded(summary: str, inner: str) -> str:
-    """A part that opens by a click; nothing where there is none."""
-    return f"<details><summary>{escaped(summary)}</summary>{inner}</details>" if inner else ""
-
-
-def _list(items: Iterable[object]) -> str:
-    shown = "".join(f"<li>{escaped(item)}</li>" for item in items)
-    return f"<ul>{shown}</ul>" if shown else ""
 
 
 def _short(text: str) -> str:
@@ -92,9 +46,9 @@ def route_html(
     ]
     parts = [f"<p><strong>{escaped(title)}</strong></p>"]
     parts.append(table(("", "candidate", "output limit", "sent differently"), rows))
-    parts.append(_list(f"because {reason}" for reason in reasons))
+    parts.append(listing(f"because {reason}" for reason in reasons))
     parts.append(folded(f"{len(excluded)} left out", table(("model", "reason"), excluded)))
-    parts.append(f"<p>{escaped(worst)}</p>" if worst else "")
+    parts.append(paragraph(worst) if worst else "")
     return "".join(parts)
 
 
@@ -117,9 +71,8 @@ def reply_html(
     line = " · ".join(fact for fact in facts if fact)
     met = table(("model", "outcome", "ms", "waited ms"), attempts, "Attempts") if len(attempts) > 1 else ""
     changed = table(("parameter", "action", "from", "to", "rule"), adjustments, "Not sent as given")
-    return (
-        f"{shown}<p><small>{escaped(line)}</small></p>{met}{changed}{folded('why this model', _list([why]))}"
-    )
+    reason = folded("why this model", listing([why]))
+    return f"{shown}<p><small>{escaped(line)}</small></p>{met}{changed}{reason}"
 
 
 def text_html(text: str, parsed: Any) -> str:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from llmbench.call_page import escaped
+from llmbench.markup import escaped
 from llmbench.messages import Response
 
 #: A picture that stands in a notebook has at most so many bytes; a larger one is named, not shown.

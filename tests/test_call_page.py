@@ -13,7 +13,7 @@ from IPython.core.formatters import PlainTextFormatter
 from llmbench.analytics.comparison import compare
 from llmbench.bench.recommendation import Recommendation
 from llmbench.bench.run_decisions import decisions
-from llmbench.call_page import folded, table
+from llmbench.markup import folded, table
 from llmbench.messages import Adjustment, Attempt, Response, Route, Usage
 
 EXAMPLE = Path(__file__).parents[1] / "reports" / "example"

@@ -239,4 +239,4 @@ def test_a_plan_is_shown_escaped(project):
     with open_project_client(project) as client:
         plan = frozen_plan(project, client)
     assert plan.facts()["run_id"] == plan.run_id
-    assert "<caption>small-" in plan._repr_html_()
+    assert ">small-" in plan._repr_html_()

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from llmbench.analytics.warehouse import open_warehouse
-from llmbench.call_page import escaped, table
 from llmbench.display import wording
+from llmbench.markup import escaped, table
 
 if TYPE_CHECKING:
     import pandas as pd

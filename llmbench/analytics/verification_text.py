@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import html
 import math
 from datetime import datetime
 from typing import TYPE_CHECKING, Final
 from unicodedata import east_asian_width
 
+from llmbench import markup
 from llmbench.analytics.verification_change import APPLIED_SHARE
 from llmbench.display import wording
 
@@ -48,15 +48,13 @@ def as_text(page: Verification) -> str:
 
 def as_html(page: Verification) -> str:
     """The page for a notebook. Every name is escaped."""
-    parts = [_paragraph(headline(page))]
+    parts = [markup.paragraph(headline(page))]
     for check in page.tasks:
-        parts.append(_paragraph(task_sentence(check)))
+        parts.append(markup.paragraph(task_sentence(check)))
         if check.measures:
-            head = "".join(f"<th>{name}</th>" for name in _HEAD)
-            rows = "".join(_row(_cells(measure)) for measure in check.measures)
-            notes = "".join(f"<li>{html.escape(note)}</li>" for note in task_notes(check))
-            parts.append(f"<table><tr>{head}</tr>{rows}</table><ul>{notes}</ul>")
-    parts += map(_paragraph, foot(page))
+            parts.append(markup.table(_HEAD, map(_cells, check.measures)))
+            parts.append(markup.listing(task_notes(check)))
+    parts += map(markup.paragraph, foot(page))
     return "".join(parts)
 
 
@@ -231,11 +229,3 @@ def _name(text: str) -> str:
 
 def _time(moment: datetime | None) -> str:
     return wording.MISSING if moment is None else f"{moment:%Y-%m-%d %H:%M} UTC"
-
-
-def _paragraph(text: str) -> str:
-    return f"<p>{html.escape(text)}</p>"
-
-
-def _row(cells: tuple[str, ...]) -> str:
-    return "<tr>" + "".join(f"<td>{html.escape(cell)}</td>" for cell in cells) + "</tr>"

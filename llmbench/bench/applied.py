@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from llmbench.bench.decision_log import Entry, Moved
-from llmbench.call_page import escaped, folded, table
+from llmbench.markup import escaped, folded, table
 from llmbench.visible import visible
 
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import html
 from typing import TYPE_CHECKING, Final
 from xml.etree.ElementTree import Element
 
+from llmbench import markup
 from llmbench.bench.decision_facts import said_decision
 from llmbench.display import decision_text, figures, wording
 from llmbench.display.evidence_figures import EvidencePath, draw_evidence
@@ -28,9 +28,8 @@ _HEAD: Final = (
 
 def decision_html(decision: Decision) -> str:
     """The HTML of a decision. Every name is escaped."""
-    said = html.escape(wording.visible(decision_text.paragraph(said_decision(decision))))
-    head = "".join(f"<th>{name}</th>" for name in _HEAD)
-    rows = "".join(_row(decision, key) for key in decision.why)
+    said = markup.paragraph(decision_text.paragraph(said_decision(decision)))
+    rows = markup.table(_HEAD, [_row(decision, key) for key in decision.why])
     drawn = (_differences(decision), _evidence(decision))
     style = figures.style()
     pictures = "".join(
@@ -38,7 +37,7 @@ def decision_html(decision: Decision) -> str:
         for each in drawn
         if each is not None
     )
-    return f"<p>{said}</p><table><tr>{head}</tr>{rows}</table>{pictures}"
+    return f"{said}{rows}{pictures}"
 
 
 def _differences(decision: Decision) -> Element | None:
@@ -60,9 +59,9 @@ def _evidence(decision: Decision) -> Element | None:
     return draw_evidence(paths, threshold=1.0 / decision.terms.side, key="evidence") if paths else None
 
 
-def _row(decision: Decision, key: str | tuple[str, ...]) -> str:
+def _row(decision: Decision, key: str | tuple[str, ...]) -> tuple[str, ...]:
     row = decision.why[key]
-    cells = (
+    return (
         row.name,
         decision_text.STATES[row.state],
         str(row.n),
@@ -73,4 +72,3 @@ def _row(decision: Decision, key: str | tuple[str, ...]) -> str:
         wording.duration(row.p95_ms),
         wording.share(row.failure_rate),
     )
-    return "<tr>" + "".join(f"<td>{html.escape(wording.visible(cell))}</td>" for cell in cells) + "</tr>"

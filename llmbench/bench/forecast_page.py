@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import html
 import math
 from typing import TYPE_CHECKING, Final
 
+from llmbench import markup
 from llmbench.bench.forecast_calls import Span
 from llmbench.display import wording
 
@@ -47,13 +47,8 @@ def notes(forecast: Forecast) -> list[str]:
 
 def html_table(forecast: Forecast) -> str:
     """The line, the table and its notes for a notebook."""
-    head = "".join(f"<th>{html.escape(name)}</th>" for name in HEAD)
-    rows = "".join(
-        f"<tr>{''.join(f'<td>{html.escape(cell)}</td>' for cell in row)}</tr>" for row in table(forecast)
-    )
-    told = "".join(f"<p><small>{html.escape(note)}</small></p>" for note in notes(forecast))
-    caption = html.escape(total_line(forecast))
-    return f"<table><caption>{caption}</caption><tr>{head}</tr>{rows}</table>{told}"
+    told = "".join(f"<p><small>{markup.escaped(note)}</small></p>" for note in notes(forecast))
+    return markup.table(HEAD, table(forecast), total_line(forecast)) + told
 
 
 def about(seconds: float) -> str:

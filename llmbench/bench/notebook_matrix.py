@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import fcntl
 import hashlib
-import html
 import itertools
 import json
 import os
@@ -30,6 +29,7 @@ from llmbench.bench.results import write_whole
 from llmbench.bounded import read_json
 from llmbench.display.wording import visible
 from llmbench.errors import NotebookError
+from llmbench.markup import Link, table
 from llmbench.messages import canonical_json
 
 INDEX_FILE: Final = "matrix.json"
@@ -89,9 +89,7 @@ class MatrixRun:
         return "\n".join("  ".join(cell.ljust(width) for cell, width in pair).rstrip() for pair in pairs)
 
     def _repr_html_(self) -> str:
-        rows = "".join(f"<tr>{''.join(self._html_cells(row))}</tr>" for row in self.rows)
-        head = "".join(f"<th>{html.escape(cell)}</th>" for cell in self._head())
-        return f"<table><caption>{_words(self.source.name)}</caption><tr>{head}</tr>{rows}</table>"
+        return table(self._head(), map(self._linked, self.rows), self.source.name)
 
     def _head(self) -> list[str]:
         return ["status", *(visible(name) for name in self.rows[0].parameters), "copy", "seconds", "error"]
@@ -101,14 +99,11 @@ class MatrixRun:
         values = [json.dumps(value, ensure_ascii=False) for value in row.parameters.values()]
         return [visible(cell) for cell in (row.status, *values, row.copy or "", seconds, row.error or "")]
 
-    def _html_cells(self, row: MatrixRow) -> Iterator[str]:
-        cells = self._cells(row)
-        for number, cell in enumerate(cells):
-            if row.copy and number == len(cells) - 3:  # a relative link opens from a notebook and from a page
-                link = quote(os.path.relpath(self.out_dir / row.copy))
-                yield f'<td><a href="{html.escape(link)}">{html.escape(cell)}</a></td>'
-            else:
-                yield f"<td>{html.escape(cell)}</td>"
+    def _linked(self, row: MatrixRow) -> list[object]:
+        cells: list[object] = [*self._cells(row)]
+        if row.copy:  # a relative link opens from a notebook and from a page
+            cells[-3] = Link(visible(row.copy), quote(os.path.relpath(self.out_dir / row.copy)))
+        return cells
 
 
 def run_matrix(
@@ -332,7 +327,3 @@ class _Board:
         }
         text = json.dumps(facts, ensure_ascii=False, indent=2, default=str)
         write_whole(self.out_dir / INDEX_FILE, [text, "\n"])
-
-
-def _words(text: str) -> str:
-    return html.escape(visible(text))

@@ -19,9 +19,9 @@ from llmbench.bench.dataset import Dataset, Sample
 from llmbench.bench.judging.plan import JudgePlan
 from llmbench.bench.terms import Arm, Family, Stop, Terms, arm_name, check_terms
 from llmbench.bench.units import Unit, make_units
-from llmbench.call_page import escaped
 from llmbench.catalog import Limits, Modality
 from llmbench.errors import SweepError
+from llmbench.markup import paragraph, table
 from llmbench.messages import canonical_json
 
 _RUN_ID: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
@@ -201,25 +201,19 @@ class Plan:
 
     def _repr_html_(self) -> str:
         """A table of the tasks, for notebooks."""
-        head = "".join(f"<th>{name}</th>" for name in ("task", "tier", "reference", "candidates", "samples"))
-        rows = "".join(
-            "<tr>"
-            + "".join(
-                f"<td>{escaped(cell)}</td>"
-                for cell in (
-                    task.task,
-                    task.tier,
-                    arm_name(task.chain),
-                    ", ".join(map(arm_name, task.arms)),
-                    len(task.samples),
-                )
+        head = ("task", "tier", "reference", "candidates", "samples")
+        rows = [
+            (
+                each.task,
+                each.tier,
+                arm_name(each.chain),
+                ", ".join(map(arm_name, each.arms)),
+                len(each.samples),
             )
-            + "</tr>"
-            for task in self.tasks
-        )
-        title = escaped(f"{self.run_id}: margin {self.margin:g}, alpha {self.alpha:g}, seed {self.seed}")
-        notes = "".join(f"<p>{escaped(notice)}</p>" for notice in self.notices)
-        return f"<table><caption>{title}</caption><tr>{head}</tr>{rows}</table>{notes}"
+            for each in self.tasks
+        ]
+        title = f"{self.run_id}: margin {self.margin:g}, alpha {self.alpha:g}, seed {self.seed}"
+        return table(head, rows, title) + "".join(map(paragraph, self.notices))
 
     def facts(self) -> dict[str, Any]:
         """The JSON form (plan.json): the header of a run."""

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import html
 from typing import TYPE_CHECKING, Any, Final
 from xml.etree.ElementTree import Element
 
+from llmbench import markup
 from llmbench.bench import forecast_page
 from llmbench.bench.pools import EQUAL, NEVER_DIFFER
 from llmbench.display import figures, wording
@@ -165,22 +165,14 @@ def forecast_html(forecast: SweepForecast) -> str:
     """What the plan takes; a paragraph and a chart a task; the table of larger pools."""
     parts = list[str]()
     if forecast.refusal is not None:
-        parts.append(f"<p><strong>{_escaped(forecast.refusal)}</strong></p>")
+        parts.append(f"<p><strong>{markup.escaped(forecast.refusal)}</strong></p>")
     parts.append(forecast_page.html_table(forecast.calls))
     for at, task in enumerate(forecast.tasks):
-        parts.append(f"<p>{_escaped(task_line(task))}</p>")
+        parts.append(markup.paragraph(task_line(task)))
         if (text := warning(task)) is not None:
-            parts.append(f"<p><strong>{_escaped(text)}</strong></p>")
-        parts.append(f"<ul>{''.join(f'<li>{_escaped(line)}</li>' for line in need_lines(task))}</ul>")
+            parts.append(f"<p><strong>{markup.escaped(text)}</strong></p>")
+        parts.append(markup.listing(need_lines(task)))
         if (svg := draw(task, f"planning-{at}")) is not None:
             parts.append(f"<div style='max-width:36em'>{figures.for_notebook(svg, figures.style())}</div>")
-    head = "".join(f"<th>{_escaped(name)}</th>" for name in HEAD)
-    rows = "".join(
-        f"<tr>{''.join(f'<td>{_escaped(cell)}</td>' for cell in row)}</tr>" for row in table(forecast)
-    )
     caption = "What larger pools would prove, in points: at best, and with a chance of about 80 %"
-    return f"{''.join(parts)}<table><caption>{caption}</caption><tr>{head}</tr>{rows}</table>"
-
-
-def _escaped(text: str) -> str:
-    return html.escape(wording.visible(text))
+    return "".join(parts) + markup.table(HEAD, table(forecast), caption)

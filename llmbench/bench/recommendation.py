@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
-from llmbench.call_page import escaped, folded, table
 from llmbench.display import wording
 from llmbench.display.decision_text import STATES, limits_in_words
+from llmbench.markup import escaped, folded, table
 
 _HEAD: Final = (
     *("task", "verdict", "now", "proposed"),
