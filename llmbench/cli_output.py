@@ -35,6 +35,21 @@ _UNSEEN: Final = re.compile(
 )
 Configs = Annotated[Path, typer.Option("--configs", help="Config folder.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for a machine.")]
+Languages = Annotated[
+    list[str] | None,
+    typer.Option("--lang", help="Language of the pages: en, ja, or both as en,ja; both if none."),
+]
+
+
+def asked_languages(lang: Sequence[str] | None) -> list[str]:
+    """The tags of the languages that `--lang` names; none where it is not given.
+
+    Raises:
+        ConfigError: there is no such language.
+    """
+    from llmbench.display.language import known_language
+
+    return [known_language(tag.strip()) for text in lang or () for tag in text.split(",")]
 
 
 def print_json(value: object) -> None:

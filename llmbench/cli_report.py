@@ -8,13 +8,8 @@ from typing import Annotated
 
 import typer
 
-from llmbench.cli_output import Json, out, print_json
+from llmbench.cli_output import Json, Languages, asked_languages, out, print_json
 from llmbench.errors import BenchError
-
-Languages = Annotated[
-    list[str] | None,
-    typer.Option("--lang", help="Language of the pages: en, ja, or both as en,ja; both if none."),
-]
 
 
 def report(
@@ -33,9 +28,9 @@ def report(
     """Write the report of a finished run again: pages, Markdown, summary and figures in each language."""
     from llmbench.analytics.render import render_report, summarize
     from llmbench.bench.chain import Project
-    from llmbench.display.language import ENGLISH, LANGUAGES, known_language
+    from llmbench.display.language import ENGLISH, LANGUAGES
 
-    languages = [known_language(tag.strip()) for text in lang or () for tag in text.split(",")]
+    languages = asked_languages(lang)
     folder = Path(run) if Path(run).is_dir() else Project(project).reports / run
     if not (folder / "plan.json").is_file():
         raise BenchError(f"{folder} is no run folder: plan.json is missing; run `llmbench sweep` first")

@@ -1,8 +1,9 @@
-"""The texts that the report's code and templates say, found in their sources."""
+"""The texts that the reports' code, templates and notebook say, found in their sources."""
 
 from __future__ import annotations
 
 import ast
+import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,7 +12,8 @@ from jinja2 import Environment, nodes
 
 PACKAGE = Path(__file__).parents[1] / "llmbench"
 TEMPLATES = PACKAGE / "analytics" / "templates"
-_OTHER_REPORTS = ("traffic", "verification", "live_progress")
+NOTEBOOK = PACKAGE.parent / "notebooks" / "05_telemetry.ipynb"
+_OTHER_REPORTS = ("verification", "live_progress")
 SOURCES = [
     path
     for folder in ("analytics", "display")
@@ -22,14 +24,26 @@ _BREAK = re.compile(r"\n\s*")
 
 
 def said_texts() -> dict[str, str]:
-    """Every text given to `say`, `mark` or `count` -> the file that says it."""
+    """Every text given to `say`, `mark` or `count`, or told by the notebook -> the file that says it."""
     found: dict[str, str] = {}
     for path in SOURCES:
         found |= dict.fromkeys(_of_python(ast.parse(path.read_text(encoding="utf-8"))), path.name)
     for path in sorted(TEMPLATES.glob("*.j2")):
         tree = Environment(autoescape=True).parse(path.read_text(encoding="utf-8"))
         found |= dict.fromkeys(map(_on_one_line, _of_template(tree)), path.name)
-    return found
+    cells = json.loads(NOTEBOOK.read_text(encoding="utf-8"))["cells"]
+    return found | dict.fromkeys(map(_on_one_line, _of_notebook(cells)), NOTEBOOK.name)
+
+
+def _of_notebook(cells: list[dict]) -> Iterator[str]:
+    """Headings and paragraphs, and the heads of the tables as they were shown."""
+    for cell in cells:
+        if cell["cell_type"] == "markdown":
+            for block in re.split(r"\n{2,}", "".join(cell["source"])):
+                yield block.lstrip("#").strip()
+        for output in cell.get("outputs", []):
+            shown = "".join(output.get("data", {}).get("text/html", []))
+            yield from re.findall(r'<th scope="col"[^>]*>([^<]*)</th>', shown)
 
 
 def fixed_words() -> str:

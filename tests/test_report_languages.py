@@ -40,6 +40,7 @@ class Texts(HTMLParser):
     """The texts of a page that are told and not quoted: outside of code, and of what is marked another's."""
 
     SKIPPED = ("style", "code", "pre")
+    NEVER_CLOSED = ("meta", "img")
 
     def __init__(self, html: str) -> None:
         super().__init__(convert_charrefs=True)
@@ -53,13 +54,14 @@ class Texts(HTMLParser):
         kind = (given.get("class") or "").split()
         is_other = tag != "html" and given.get("lang") not in (None, "ja")
         is_quoted = tag in self.SKIPPED or is_other or "said" in kind or "mono" in kind
-        if tag not in ("meta", "img"):
+        if tag not in self.NEVER_CLOSED:
             self._quoted.append(is_quoted)
         labels = [given.get(name) or "" for name in ("aria-label", "alt", "title", "data-label")]
         self.told += [label.partition("：")[0] if tag in ("img", "audio") else label for label in labels]
 
-    def handle_endtag(self, tag):  # noqa: ARG002 - tags are balanced: another test holds that
-        self._quoted.pop()
+    def handle_endtag(self, tag):  # tags are balanced: another test holds that
+        if tag not in self.NEVER_CLOSED:
+            self._quoted.pop()
 
     def handle_data(self, data):
         if not any(self._quoted) and data.strip():

@@ -250,7 +250,7 @@ def test_more_than_a_month_of_hours_is_drawn_by_the_day_of_the_week(tmp_path):
     with open_traffic(tmp_path / "log.jsonl") as opened:
         markup = opened.draw_hours()._repr_svg_()
         assert ">Mon<" in markup
-        assert "by day of the week and time of day" in markup
+        assert "by weekday and time of day" in markup
 
 
 def test_no_calls_are_said_not_drawn(tmp_path):

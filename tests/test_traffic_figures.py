@@ -13,22 +13,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from llmbench.display import figures, wording
+from llmbench.display.language import say, speaking
 from llmbench.display.traffic_figures import CostDay, LatencyRow, draw_cost_by_tier, draw_latency
 from llmbench.display.traffic_figures_marks import brief, level, percent, small_width, style
 from llmbench.display.traffic_figures_matrix import FallbackStep, HeatCell, draw_error_heat, draw_fallbacks
 
 DAY = date(2026, 11, 1)
 HOSTILE = "<script>&amp;\u202e日本語\x00<img src=x onerror=alert(1)>"
-KINDS = (
-    "rate_limit",
-    "timeout",
-    "server_error",
-    "bad_request",
-    "content_filter",
-    "refusal",
-    "truncated",
-    "empty",
-)
+KINDS = ("rate_limit", "timeout", "server_error", "bad_request", "content_filter", "refusal", "truncated")
+_BY_HOUR = "by weekday and time of day: {n} hours, UTC"
 _NAME = st.text(max_size=50)
 _COUNT = st.integers(0, 2_000_000)
 _MS = st.floats(0.001, 1e7)
@@ -54,17 +47,23 @@ def crowded() -> list[ET.Element]:
     rows = [latency(name, 100.0 * 1.2**at, n=9_000 + at) for at, name in enumerate(names)]
     steps = [FallbackStep(a, b, 1 + 37 * at) for at, (a, b) in enumerate(itertools.pairwise(names * 3))]
     cells = [
-        HeatCell(name, kind, at, 1_000) for at, name in enumerate(names) for kind in [*KINDS, "auth", "quota"]
+        HeatCell(name, kind, at, 1_000)
+        for at, name in enumerate(names)
+        for kind in [*KINDS, "empty", "auth", "quota"]
     ]
     hours = [
-        HeatCell(f"2026-11-{d:02d} Mon", f"{h}h", d % 7, 9 + d) for d in range(1, 29) for h in range(0, 24, 3)
+        HeatCell(
+            say("{day} {weekday}", day=f"2026-11-{d:02d}", weekday=say("Wed")), say("{n}h", n=h), d % 7, 9 + d
+        )
+        for d in range(1, 29)
+        for h in range(0, 24, 3)
     ]
     return [
         draw_cost_by_tier(days, key="a"),
         draw_latency(rows, key="b"),
         draw_fallbacks(steps, key="c"),
-        draw_error_heat(cells, key="d", what="by model and kind"),
-        draw_error_heat(hours, key="e", what="by day and hour", is_split=False),
+        draw_error_heat(cells, key="d", what=say("by model and kind of error")),
+        draw_error_heat(hours, key="e", what=say(_BY_HOUR, n=3), is_split=False),
     ]
 
 
@@ -190,9 +189,11 @@ def test_any_errors_can_be_drawn_inside_the_frame(rows, is_split):
         check(svg)
 
 
-def test_no_text_hides_another_in_crowded_pictures():
-    for svg in crowded():
-        check(svg)
+@pytest.mark.parametrize("tag", ["en", "ja"])
+def test_no_text_hides_another_in_crowded_pictures(tag):
+    with speaking(tag):
+        for svg in crowded():
+            check(svg)
 
 
 def test_nothing_to_draw_is_no_picture_and_one_row_is_one():
@@ -324,7 +325,7 @@ def test_small_models_are_summed_up_and_every_fallback_is_counted():
 def test_a_rows_calls_count_once_however_many_kinds_it_has():
     cells = [HeatCell(f"m{n}", kind, 1, 100) for n in range(40) for kind in ("timeout", "rate_limit")]
     svg = draw_error_heat(cells, key="a", what="x", most_rows=4)
-    assert "37 others, timeout: 37 of 3,700 calls" in tips(svg)
+    assert "37 others, timeout: 37 of 3,700 requests" in tips(svg)
 
 
 def test_few_calls_are_a_fraction_and_never_shaded_deeply():
@@ -333,8 +334,8 @@ def test_few_calls_are_a_fraction_and_never_shaded_deeply():
     )
     assert {"9/9", "100"} <= set(texts(svg))
     shades = {rect.findtext("title"): rect.attrib["class"] for rect in svg.iter("rect")}
-    assert shades["a, timeout: 9 of 9 calls"] == "t-heat-2"
-    assert shades["b, timeout: 10 of 10 calls"] == "t-heat-6"
+    assert shades["a, timeout: 9 of 9 requests"] == "t-heat-2"
+    assert shades["b, timeout: 10 of 10 requests"] == "t-heat-6"
 
 
 def test_hours_without_calls_are_blank_and_hours_without_failures_a_zero():

@@ -17,7 +17,7 @@ from llmbench.analytics.pictures import Picture, draw_strip, draw_task
 from llmbench.analytics.story import Story, read_story
 from llmbench.analytics.summary import render_summary
 from llmbench.analytics.task_story import Candidate
-from llmbench.analytics.templating import TEMPLATES, Plain, environment, page_name
+from llmbench.analytics.templating import TEMPLATES, Plain, environment, language_style, page_name
 from llmbench.analytics.warehouse import open_warehouse
 from llmbench.display import figures, wording
 from llmbench.display.language import ENGLISH, LANGUAGES, known_language, say, speaking, spoken
@@ -175,10 +175,7 @@ def _style() -> Markup:
     """The packaged style sheets, with that of the spoken language where it has one."""
     from markupsafe import Markup
 
-    sheets = [figures.style(), (TEMPLATES / "report.css").read_text(encoding="utf-8")]
-    own = TEMPLATES / page_name(spoken(), "report.css")
-    if spoken() != ENGLISH and own.is_file():
-        sheets.append(own.read_text(encoding="utf-8"))
+    sheets = [figures.style(), (TEMPLATES / "report.css").read_text(encoding="utf-8"), language_style()]
     return Markup("".join(sheets))  # noqa: S704 - the packaged style sheets
 
 

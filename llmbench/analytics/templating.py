@@ -50,6 +50,12 @@ def page_name(tag: str, name: str = "report.html") -> str:
     return name if tag == ENGLISH else f"{stem}.{tag}.{ending}"
 
 
+def language_style() -> str:
+    """The style sheet that the spoken language adds to the report's; empty where it has none."""
+    sheet = TEMPLATES / page_name(spoken(), "report.css")
+    return "" if spoken() == ENGLISH or not sheet.is_file() else sheet.read_text(encoding="utf-8")
+
+
 _ACTIONS: Final = {
     "renamed": mark("renamed"),
     "clamped": mark("clamped"),

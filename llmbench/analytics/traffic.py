@@ -19,6 +19,7 @@ from llmbench.analytics import traffic_pictures
 from llmbench.analytics.traffic_pictures import Figure
 from llmbench.analytics.warehouse import Params, Warehouse, open_warehouse
 from llmbench.display import wording
+from llmbench.display.language import say
 from llmbench.errors import WarehouseError
 
 if TYPE_CHECKING:
@@ -154,19 +155,23 @@ class Traffic:
     def _seen(self) -> str:
         files = wording.count(len(self.loaded), "file")
         if self.first_at is None or self.last_at is None:
-            return f"No calls seen in {files}."
-        days = f"{self.first_at:%Y-%m-%d} to {self.last_at:%Y-%m-%d}"
-        return f"{wording.count(self.calls, 'call')} seen, {days} (UTC), from {files}."
+            return say("No calls seen in {files}.", files=files)
+        days = wording.span(f"{self.first_at:%Y-%m-%d}", f"{self.last_at:%Y-%m-%d}")
+        calls = wording.count(self.calls, "call")
+        return say("{calls} seen, {days} (UTC), from {files}.", calls=calls, days=days, files=files)
 
     def _kept_apart(self) -> str:
         lines = int(self.quarantined["lines"].sum()) if len(self.quarantined) else 0
         if not lines:
-            return "No line was quarantined."
+            return say("No line was quarantined.")
         rows = zip(self.quarantined["reason"], self.quarantined["lines"], strict=True)
-        reasons = ", ".join(f"{reason} {n:,}" for reason, n in rows)
-        verb = "is" if lines == 1 else "are"
-        quarantined = f"{wording.count(lines, 'line')} of the whole logs {verb} quarantined"
-        return f"{quarantined} and in no figure: {reasons}."
+        reasons = wording.listed(f"{reason} {n:,}" for reason, n in rows)
+        text = (
+            "1 line of the whole logs is quarantined and in no figure: {reasons}."
+            if lines == 1
+            else "{lines} of the whole logs are quarantined and in no figure: {reasons}."
+        )
+        return say(text, lines=wording.count(lines, "line"), reasons=reasons)
 
     # ---- tables
 

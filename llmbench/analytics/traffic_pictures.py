@@ -10,12 +10,21 @@ from xml.etree.ElementTree import Element
 
 from llmbench.analytics.warehouse import Warehouse
 from llmbench.display import figures, traffic_figures_marks
+from llmbench.display.language import mark, say
 from llmbench.display.traffic_figures import CostDay, LatencyRow, draw_cost_by_tier, draw_latency
 from llmbench.display.traffic_figures_matrix import FallbackStep, HeatCell, draw_error_heat, draw_fallbacks
 
 _SHOWN_WIDTH: Final = 640  # px in a notebook
 _MOST_DAYS: Final = 31  # rows of the picture of hours; more are put together by the day of the week
-_WEEKDAYS: Final = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
+_WEEKDAYS: Final = (
+    mark("Mon"),
+    mark("Tue"),
+    mark("Wed"),
+    mark("Thu"),
+    mark("Fri"),
+    mark("Sat"),
+    mark("Sun"),
+)
 _HOURS: Final = 3  # in a column
 
 _COSTS: Final = """
@@ -108,13 +117,13 @@ class Figure:
 def costs(warehouse: Warehouse) -> Figure:
     """Dollars over time by tier."""
     rows = [CostDay(**row) for row in warehouse.rows(_COSTS)]
-    return Figure(draw_cost_by_tier(rows, key="costs"), "No calls: no costs to draw.")
+    return Figure(draw_cost_by_tier(rows, key="costs"), say("No calls: no costs to draw."))
 
 
 def latency(warehouse: Warehouse, by: str) -> Figure:
     """The time per call by model, tier or task."""
     rows = [_latency_row(row) for row in warehouse.rows(_LATENCY, {"by": by})]
-    return Figure(draw_latency(rows, key=f"latency-{by}", what=by), "No call has a measured time.")
+    return Figure(draw_latency(rows, key=f"latency-{by}", what=by), say("No call has a measured time."))
 
 
 def _latency_row(row: dict[str, Any]) -> LatencyRow:
@@ -125,7 +134,7 @@ def _latency_row(row: dict[str, Any]) -> LatencyRow:
 def fallbacks(warehouse: Warehouse) -> Figure:
     """Calls handed on from model to model."""
     rows = [FallbackStep(**row) for row in warehouse.rows(_STEPS)]
-    return Figure(draw_fallbacks(rows, key="fallbacks"), "No call fell back from one model to another.")
+    return Figure(draw_fallbacks(rows, key="fallbacks"), say("No call fell back from one model to another."))
 
 
 def errors(warehouse: Warehouse) -> Figure:
@@ -139,8 +148,8 @@ def errors(warehouse: Warehouse) -> Figure:
         for row in rows
         if row["is_failure"]
     ]
-    svg = draw_error_heat(cells, key="errors", what="by model and kind of error", unit="request")
-    return Figure(svg, "No request failed.")
+    svg = draw_error_heat(cells, key="errors", what=say("by model and kind of error"))
+    return Figure(svg, say("No request failed."))
 
 
 def hours(warehouse: Warehouse) -> Figure:
@@ -156,14 +165,20 @@ def hours(warehouse: Warehouse) -> Figure:
         cell[1] += row["requests"]
     lines = sorted({line for line, _ in sums}, key=str)
     cells = [
-        HeatCell(_line_name(line), f"{_HOURS * at}h", *sums[line, at])
+        HeatCell(_line_name(line), say("{n}h", n=_HOURS * at), *sums[line, at])
         for line in lines
         for at in range(24 // _HOURS)
     ]
-    what = f"by {'day of the week' if is_weekly else 'day'} and time of day: {_HOURS} hours from, UTC"
-    svg = draw_error_heat(cells, key="hours", what=what, unit="request", is_split=False)
-    return Figure(svg, "No request is recorded.")
+    what = (
+        "by weekday and time of day: {n} hours, UTC"
+        if is_weekly
+        else "by day and time of day: {n} hours from, UTC"
+    )
+    svg = draw_error_heat(cells, key="hours", what=say(what, n=_HOURS), is_split=False)
+    return Figure(svg, say("No request is recorded."))
 
 
 def _line_name(line: int | date) -> str:
-    return _WEEKDAYS[line] if isinstance(line, int) else f"{line.isoformat()} {_WEEKDAYS[line.weekday()]}"
+    if isinstance(line, int):
+        return say(_WEEKDAYS[line])
+    return say("{day} {weekday}", day=line.isoformat(), weekday=say(_WEEKDAYS[line.weekday()]))

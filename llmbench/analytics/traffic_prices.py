@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
+from llmbench.display.language import retell, say
 from llmbench.messages import Usage
 from llmbench.pricing import cost_of
 
@@ -43,27 +44,34 @@ class Unpriced:
     model: str
     reason: str
 
+    def __str__(self) -> str:
+        text = "without an estimate: {model} ({tier}): {reason}"
+        return say(text, model=self.model, tier=self.tier, reason=self.reason)
+
 
 def candidate_prices(config: Config) -> tuple[list[CandidatePrice], list[Unpriced]]:
     """The prices of every tier's candidates, and the candidates that have none, in the tiers' order.
 
     The registry's own price goes before the list of genai-prices. Where a list asks more for long inputs, the
-    price of short ones is taken, and `source` says so.
+    price of short ones is taken, and `source` says so. Reasons are told in the spoken language.
     """
     prices: list[CandidatePrice] = []
     left_out: list[Unpriced] = []
     for tier, model in _candidates(config):
         spec = config.models.get(model)
-        found = "not in the registry" if spec is None else _price(tier, spec, config.endpoints[spec.provider])
+        if spec is None:
+            left_out.append(Unpriced(tier, model, say("not in the registry")))
+            continue
+        found = _price(tier, spec, config.endpoints[spec.provider])
         if isinstance(found, CandidatePrice):
             prices.append(found)
         else:
             left_out.append(Unpriced(tier, model, found))
     for kind, media in config.media.items():
-        for tier, models in media.tiers.items():
-            left_out += [
-                Unpriced(tier, model, f"{kind} models are not priced by tokens here") for model in models
-            ]
+        reason = say("{kind} models are not priced by tokens here", kind=kind)
+        left_out += [
+            Unpriced(tier, model, reason) for tier, models in media.tiers.items() for model in models
+        ]
     return prices, left_out
 
 
@@ -76,16 +84,16 @@ def _candidates(config: Config) -> Iterator[tuple[str, str]]:
 def _price(tier: str, spec: ModelSpec, endpoint: Endpoint) -> CandidatePrice | str:
     """A model's price per million tokens, or why it has none: found by asking for single tokens."""
     if spec.price is not None and spec.price.per_core_hour is not None:
-        return "priced per core hour, not per token"
+        return say("priced per core hour, not per token")
     fresh, source = cost_of(spec, endpoint, Usage(1, 0))
     cached, _ = cost_of(spec, endpoint, Usage(1, 0, 1, 0))
     answer, _ = cost_of(spec, endpoint, Usage(0, 1))
     reasoning, _ = cost_of(spec, endpoint, Usage(0, 1, 0, 1))
     if fresh is None or cached is None or answer is None or reasoning is None:
-        return source
+        return retell(source) or source
     long, _ = cost_of(spec, endpoint, Usage(_LONG_INPUT, 0))
     if long is not None and _per_million(long / _LONG_INPUT) != _per_million(fresh):
-        source += ", short inputs"
+        source = say("{source}, short inputs", source=source)
     return CandidatePrice(
         tier,
         spec.key,

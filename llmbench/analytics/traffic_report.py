@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import html
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 from xml.etree import ElementTree as ET
@@ -20,10 +20,14 @@ from nbconvert import HTMLExporter
 from nbconvert.filters import strip_ansi
 from nbformat.v4 import new_output
 
+from llmbench.analytics.templating import language_style, page_name
 from llmbench.display import traffic_figures_marks, wording
+from llmbench.display.language import LANGUAGES, say, spoken, translated
 from llmbench.errors import WarehouseError
 from llmbench.own_files import write_beside
 
+PAGE: Final = "telemetry.html"
+"""The page in English; page_name gives the others'."""
 _REPORT_STYLE: Final = Path(__file__).parent / "templates" / "report.css"
 _OWN_STYLE: Final = """
 main { padding-top: clamp(1.5rem, 5vw, 3rem); padding-bottom: 3rem; }
@@ -32,6 +36,7 @@ pre { white-space: pre-wrap; }
 .scroll { width: fit-content; max-width: 100%; } .scroll table { width: auto; min-width: min(26rem, 100%); }
 .scroll p { padding: 0 1rem .6rem; margin: 0; color: var(--soft); font-size: .85rem; }
 .scroll th, .scroll td { padding: .4rem .8rem; }
+.scroll tbody :is(th, td):lang(ja) { word-break: keep-all; }
 .pictures { grid-template-columns: repeat(auto-fit, minmax(min(24rem, 100%), 32rem)); align-items: start; }
 @media print {
   .scroll table { font-size: 6.5pt; min-width: 0; }
@@ -40,7 +45,7 @@ pre { white-space: pre-wrap; }
 }
 """
 _PAGE: Final = """<!doctype html>
-<html lang="en">
+<html lang="{{ nb.metadata.page.lang }}">
 <head>
 <meta charset="utf-8">
 <meta http-equiv="Content-Security-Policy" content="default-src 'none'; img-src data:; \
@@ -53,6 +58,10 @@ style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'">
 </head>
 <body>
 <main>
+{% if nb.metadata.page.others %}<p class="eyebrow others">\
+{% for tag, name, file in nb.metadata.page.others %}\
+<a href="{{ file }}" lang="{{ tag }}" hreflang="{{ tag }}">{{ name }}</a>{{ "" if loop.last else " · " }}\
+{% endfor %}</p>{% endif %}
 {% for cell in nb.cells %}
 {% if cell.cell_type == "markdown" %}{{ cell.source | markdown2html | cleaned_text }}
 {% if loop.first %}<p class="soft">{{ nb.metadata.page.made_from | e }}</p>{% endif %}
@@ -70,6 +79,7 @@ _OUTPUT_TAGS: Final = _TEXT_TAGS | {"div", "span", "small", "caption"}
 _HTML_ATTRIBUTES: Final = {"*": ["class"], "th": ["class", "scope", "colspan"], "td": ["class", "colspan"]}
 _GONE: Final = re.compile(r"<(style|script)\b.*?</\1\s*>", re.IGNORECASE | re.DOTALL)
 _HEADING: Final = re.compile(r"^#+[ \t]+(.+)$", re.MULTILINE)
+_BLOCK: Final = re.compile(r"^(#+[ \t]+)?(\S.*(?:\n[ \t]*\S.*)*)", re.MULTILINE)
 _SVG_TAGS: Final = frozenset(
     re.findall(r"\w+", "svg g title desc rect circle line polyline polygon path text tspan")
 )
@@ -83,13 +93,13 @@ _SVG_ATTRIBUTES: Final = frozenset(
 _IMAGES: Final = ("image/png", "image/jpeg")
 
 
-def write_page(notebook: Path, page: Path, *, title: str = "Telemetry report") -> Path:
-    """Write an executed notebook as one HTML page, whole or not at all.
+def write_page(notebook: Path, page: Path, *, others: Sequence[str] = ()) -> Path:
+    """Write an executed notebook as one HTML page in the spoken language, whole or not at all.
 
     Args:
-        notebook: The executed copy.
+        notebook: The executed copy, run in that language.
         page: The HTML file; its folder is made, a page that is there is replaced.
-        title: The page's title.
+        others: Tags of the languages whose pages lie beside this one.
 
     Returns:
         The page.
@@ -103,7 +113,7 @@ def write_page(notebook: Path, page: Path, *, title: str = "Telemetry report") -
         raise WarehouseError(
             f"{notebook}: no notebook to make a page of; run it first ({type(error).__name__})"
         ) from error
-    text = page_text(nb, title=title)
+    text = page_text(nb, title=say("Telemetry report"), others=others)
     try:
         page.parent.mkdir(parents=True, exist_ok=True)
         write_beside(page, text.encode("utf-8", "backslashreplace"))
@@ -112,23 +122,35 @@ def write_page(notebook: Path, page: Path, *, title: str = "Telemetry report") -
     return page
 
 
-def page_text(nb: Any, *, title: str) -> str:  # nbformat's nodes are untyped
+def page_text(nb: Any, *, title: str, others: Sequence[str] = ()) -> str:  # nbformat's nodes are untyped
     """The page of an executed notebook, whose cells it takes over. The same notebook gives the same text."""
     label = title
     for number, cell in enumerate(nb.cells):
         if cell.cell_type == "markdown":
+            cell.source = told_text(cell.source)
             label = (_HEADING.findall(cell.source) or [label])[-1].strip()
         if cell.cell_type == "code":
             found = [cleaned_output(each, f"c{number}-{at}", label) for at, each in enumerate(cell.outputs)]
             parts = [part for part in found if part]
             cell.outputs = [_as_html(_arranged(parts))] if parts else []
     nb.cells = [cell for cell in nb.cells if cell.cell_type in ("markdown", "code") and not _is_removed(cell)]
-    style = _REPORT_STYLE.read_text(encoding="utf-8") + traffic_figures_marks.style() + _OWN_STYLE
-    nb.metadata["page"] = {"title": title, "style": style, "made_from": _made_from(nb.metadata)}
+    sheets = (_REPORT_STYLE.read_text(encoding="utf-8"), traffic_figures_marks.style(), _OWN_STYLE)
+    nb.metadata["page"] = {
+        "title": title,
+        "lang": spoken(),
+        "others": [(tag, LANGUAGES[tag], page_name(tag, PAGE)) for tag in others],
+        "style": "".join([*sheets, language_style()]),
+        "made_from": _made_from(nb.metadata),
+    }
     exporter = HTMLExporter(raw_template=_PAGE, exclude_anchor_links=True)  # type: ignore[no-untyped-call]
     exporter.register_filter("cleaned_text", cleaned_text)  # type: ignore[no-untyped-call]
     text: str = exporter.from_notebook_node(nb)[0]
     return text
+
+
+def told_text(source: str) -> str:
+    """Markdown in the spoken language: each block that we know; the others stay as they are."""
+    return _BLOCK.sub(lambda block: (block[1] or "") + translated(block[2]), source)
 
 
 def _is_removed(cell: Any) -> bool:
@@ -151,8 +173,9 @@ def _made_from(metadata: Mapping[str, Any]) -> str:
     """Which notebook the page was made from, and with which parameters."""
     run = metadata.get("papermill", {})
     values = ", ".join(f"{name} = {value!r}" for name, value in run.get("parameters", {}).items())
-    text = f"Made from {run.get('input_path', 'a notebook')}" + (f" with {values}" if values else "")
-    return wording.visible(f"{text}. Times are UTC.")
+    path = run.get("input_path", say("a notebook"))
+    text = "Made from {path} with {values}. Times are UTC." if values else "Made from {path}. Times are UTC."
+    return wording.visible(say(text, path=path, values=values))
 
 
 def cleaned_text(text: str) -> str:
@@ -201,14 +224,14 @@ def _table(text: str, label: str) -> str:
 def _picture(text: str, key: str) -> str:
     """A picture inside the page: the page's style sheet colours it, and only drawing is left of it."""
     if "<!" in text:
-        return _pre("a picture with declarations of its own is not shown")
+        return _pre(say("a picture with declarations of its own is not shown"))
     try:
         root = ET.fromstring(text)  # noqa: S314 - without declarations there are no entities to blow up
     except ET.ParseError:
-        return _pre("a picture that is no SVG is not shown")
+        return _pre(say("a picture that is no SVG is not shown"))
     drawn = _drawing(root, key)
     if drawn is None:
-        return _pre("a picture that is no SVG is not shown")
+        return _pre(say("a picture that is no SVG is not shown"))
     for name in ("width", "height"):
         drawn.attrib.pop(name, None)
     return f"<figure>{ET.tostring(drawn, encoding='unicode')}</figure>"

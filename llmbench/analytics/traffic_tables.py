@@ -11,7 +11,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
+from llmbench.analytics.templating import action
 from llmbench.display import wording
+from llmbench.display.language import mark, say, translated
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -25,6 +27,18 @@ _RENAMED: Final = {
     "why": "reasons",
     "is_change": "changed",
 }
+_WORDS: Final[Mapping[str, Sequence[str]]] = {
+    "scope": (mark("run"), mark("routing_key"), mark("month")),
+    "measure": (
+        mark("failure_rate"),
+        mark("fallback_rate"),
+        mark("truncated_rate"),
+        mark("latency_ms"),
+        mark("cost_usd"),
+        mark("output_tokens"),
+    ),
+}
+"""Words of ours in a column, by its name: all that the marts can put there."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +63,7 @@ class Table:
         head = "".join(f'<th scope="col"{kind}>{html.escape(head)}</th>' for head, kind in named)
         body = "".join(f"<tr>{self._row(cells, kinds)}</tr>" for cells in self.rows)
         if not self.rows:
-            body = f'<tr><td colspan="{len(self.heads)}">nothing</td></tr>'
+            body = f'<tr><td colspan="{len(self.heads)}">{html.escape(say("nothing"))}</td></tr>'
         more = f"<p>{html.escape(self._more())}</p>" if self.left_out else ""
         return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>{more}"
 
@@ -59,7 +73,7 @@ class Table:
         return first + "".join(f"<td{kind}>{html.escape(cell)}</td>" for cell, kind in rest)
 
     def _more(self) -> str:
-        return f"{wording.count(self.left_out, 'more row')} not shown."
+        return say("{rows} not shown.", rows=wording.count(self.left_out, "more row"))
 
     def __str__(self) -> str:
         lines = [" | ".join(cells) for cells in (self.heads, *self.rows)]
@@ -96,15 +110,22 @@ def written(name: str, value: Any, row: Mapping[str, Any]) -> str:
     if name in _MEASURED and "measure" in row:
         return _measured(str(row["measure"]), float(value), is_signed=name in _SIGNED)
     if isinstance(value, bool) or type(value).__name__ == "bool":
-        return "yes" if value else "no"
+        return say("yes") if value else say("no")
     write = _by_name(name)
     if write is not None:
         return write(value)
     if isinstance(value, str):
-        return wording.visible(" ".join(value.split()))
+        return wording.visible(" ".join(_ours(name, value).split()))
     if not hasattr(value, "__float__"):
         return str(value)
     return wording.number(value, 0 if float(value) == round(float(value)) else 2)
+
+
+def _ours(name: str, value: str) -> str:
+    """A word of ours in the spoken language; every other text stays as it is."""
+    if name == "action":
+        return action(value)
+    return say(value) if value in _WORDS.get(name, ()) else value
 
 
 def _by_name(name: str) -> Callable[[Any], str] | None:
@@ -150,12 +171,12 @@ def _signed(write: Callable[[float], str], value: float, *, is_always: bool) -> 
 
 
 def _head(name: str) -> str:
-    """A column's name as a head: its unit stands with the values."""
+    """A column's name as a head in the spoken language: its unit stands with the values."""
     if name in _RENAMED:
-        return _RENAMED[name]
+        return translated(_RENAMED[name])
     for tail in ("_usd", "_ms", "_at"):
         name = name.removesuffix(tail)
-    return name.removeprefix("is_").replace("_", " ")
+    return translated(name.removeprefix("is_").replace("_", " "))
 
 
 def _is_number(column: pd.Series[Any]) -> bool:

@@ -44,6 +44,15 @@ def speaking(tag: str) -> Iterator[None]:
         _spoken.reset(token)
 
 
+def speak(tag: str) -> None:
+    """Write in a language from here on: for a notebook, whose cells share one context and no block of code.
+
+    Raises:
+        ConfigError: there is no catalog of the language.
+    """
+    _spoken.set(known_language(tag))
+
+
 def known_language(tag: str) -> str:
     """The tag, if reports can be written in its language.
 

@@ -11,7 +11,8 @@ from xml.etree.ElementTree import Element
 
 from llmbench.display import wording
 from llmbench.display.figures import WIDTH, Scale, add, dollars, log_ticks, picture, ticks, write
-from llmbench.display.traffic_figures_marks import COLOURS, OTHERS, label, legend, small_width, tip
+from llmbench.display.language import mark, say
+from llmbench.display.traffic_figures_marks import COLOURS, label, legend, small_width, tip
 
 _LEFT: Final = 62.0
 _RIGHT: Final = WIDTH - 8.0
@@ -20,16 +21,17 @@ _STEPS: Final = (1, 7, 28, 91, 364)  # days in a bar
 _BARS_HIGH: Final = 170.0
 _NO_COST: Final = 1e-9  # dollars in a bar; less is a rounding error
 _UNITS: Final = (  # from so many dollars in the tallest bar on, what one at the axis is
-    (1e9, 1e-9, "billions of US dollars"),
-    (1e6, 1e-6, "millions of US dollars"),
-    (1e4, 1e-3, "thousands of US dollars"),
-    (1e-3, 1.0, "US dollars"),
-    (_NO_COST, 1e6, "millionths of a US dollar"),
-    (0.0, 1.0, "US dollars"),
+    (1e9, 1e-9, mark("billions of US dollars")),
+    (1e6, 1e-6, mark("millions of US dollars")),
+    (1e4, 1e-3, mark("thousands of US dollars")),
+    (1e-3, 1.0, mark("US dollars")),
+    (_NO_COST, 1e6, mark("millionths of a US dollar")),
+    (0.0, 1.0, mark("US dollars")),
 )
 _STRIP: Final = 18.0  # height of the strip of calls without a known cost, px
 _COUNT_ROOM: Final = 84.0  # px to the left of a row's bars
 _ROW: Final = 58.0
+_ROWS: Final = {"model": mark("model"), "tier": mark("tier"), "task": mark("task")}
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +94,17 @@ class _Bars:
         start = self.first + timedelta(days=at * self.step)
         if self.step == 1:
             return start.isoformat()
-        return f"{start.isoformat()} to {(start + timedelta(days=self.step - 1)).isoformat()}"
+        return wording.span(start.isoformat(), (start + timedelta(days=self.step - 1)).isoformat())
+
+    def unit(self) -> str:
+        """How long each is, as it stands after an amount."""
+        if self.step == 1:
+            return say("a day")
+        return say("a week") if self.step == 7 else say("in {n} days", n=self.step)
+
+    def unpriced(self) -> tuple[int, int]:
+        """Calls without a known cost, and all calls."""
+        return sum(n for n, _ in self.unknown), sum(n for _, n in self.unknown)
 
 
 def draw_cost_by_tier(rows: Sequence[CostDay], *, key: str) -> Element | None:
@@ -113,23 +125,24 @@ def draw_cost_by_tier(rows: Sequence[CostDay], *, key: str) -> Element | None:
     bars = _group(rows)
     totals = {tier: sum(costs.get(tier, 0.0) for costs in bars.costs) for tier in bars.tiers}
     entries = [(f"t-{_colour(bars, tier)}", f"{tier} {wording.money(totals[tier])}") for tier in bars.tiers]
-    unit = {1: "a day", 7: "a week"}.get(bars.step, f"in {bars.step} days")
-    has_unknown = any(unpriced for unpriced, _ in bars.unknown)
+    unit = bars.unit()
+    has_unknown = bars.unpriced()[0] > 0
     top = 48.0 + legend(Element("svg"), 0, entries)
     bottom = top + _BARS_HIGH
     height = bottom + 26 + (_STRIP + 30 if has_unknown else 0)
-    svg = picture(height, key, f"US dollars {unit} by tier", _told_cost(bars, totals, unit))
+    svg = picture(height, key, say("US dollars {unit} by tier", unit=unit), _told_cost(bars, totals))
     add(svg, "rect", {"class": "t-paper", "x": 0, "y": 0, "width": WIDTH, "height": height})
     legend(svg, 34, entries)
     most = max(sum(costs.values()) for costs in bars.costs)
     up = Scale(0.0, 1.06 * most if most > _NO_COST else 1.0, bottom, top)
-    words = _draw_dollars(svg, up, most)
-    write(svg, 8, 13, f"{words} {unit}, known costs", "f-soft", "start")
+    money = _draw_dollars(svg, up, most)
+    write(svg, 8, 13, say("{money} {unit}, known costs", money=money, unit=unit), "f-soft", "start")
     for at, costs in enumerate(bars.costs):
         _draw_stack(svg, bars, at, costs, up)
     add(svg, "line", {"class": "f-axis", "x1": _LEFT, "x2": _RIGHT, "y1": bottom, "y2": bottom})
     if most <= _NO_COST:
-        write(svg, (_LEFT + _RIGHT) / 2, (top + bottom) / 2, "no known cost above $0", "f-soft", "middle")
+        words = say("no known cost above $0")
+        write(svg, (_LEFT + _RIGHT) / 2, (top + bottom) / 2, words, "f-soft", "middle")
     _write_days(svg, bars, bottom)
     if has_unknown:
         _draw_unknown(svg, bars, bottom + 50)
@@ -153,7 +166,7 @@ def _draw_dollars(svg: Element, up: Scale, most: float) -> str:
             "f-soft",
             "end",
         )
-    return words
+    return say(words)
 
 
 def _group(rows: Sequence[CostDay]) -> _Bars:
@@ -165,7 +178,7 @@ def _group(rows: Sequence[CostDay]) -> _Bars:
         totals[row.tier] += row.cost_usd
     ranked = sorted(totals, key=lambda tier: (-totals[tier], tier))
     kept = ranked if len(ranked) <= COLOURS else ranked[: COLOURS - 1]
-    tiers = kept if len(kept) == len(ranked) else [*kept, f"{len(ranked) - len(kept)} {OTHERS}"]
+    tiers = kept if len(kept) == len(ranked) else [*kept, wording.count(len(ranked) - len(kept), "other")]
     count = -(-days // step)
     costs: list[dict[str, float]] = [defaultdict(float) for _ in range(count)]
     unknown = [(0, 0)] * count
@@ -180,16 +193,20 @@ def _colour(bars: _Bars, tier: str) -> int:
     return min(bars.tiers.index(tier), COLOURS - 1)
 
 
-def _told_cost(bars: _Bars, totals: Mapping[str, float], unit: str) -> str:
-    whole = sum(totals.values())
-    parts = "; ".join(f"{tier} {wording.money(cost)}" for tier, cost in totals.items())
+def _told_cost(bars: _Bars, totals: Mapping[str, float]) -> str:
     sums = [sum(costs.values()) for costs in bars.costs]
     at = max(range(bars.count), key=lambda n: sums[n])
-    text = (
-        f"{wording.money(whole)} in all: {parts}. Most {unit}: {wording.money(sums[at])} ({bars.name(at)})."
+    spent = say(
+        "{whole} in all: {parts}. Most {unit}: {most} ({days}).",
+        whole=wording.money(sum(totals.values())),
+        parts=say("; ").join(f"{tier} {wording.money(cost)}" for tier, cost in totals.items()),
+        unit=bars.unit(),
+        most=wording.money(sums[at]),
+        days=bars.name(at),
     )
-    unpriced, calls = (sum(each[n] for each in bars.unknown) for n in (0, 1))
-    return f"{text} The cost of {unpriced:,} of {calls:,} calls is not known."
+    unpriced, calls = bars.unpriced()
+    unknown = say("The cost of {n} of {calls} calls is not known.", n=f"{unpriced:,}", calls=f"{calls:,}")
+    return say(" ").join([spent, unknown])
 
 
 def _span(bars: _Bars, at: int) -> tuple[float, float]:
@@ -210,7 +227,7 @@ def _draw_stack(svg: Element, bars: _Bars, at: int, costs: Mapping[str, float], 
         top, bottom = up(below + cost), up(below)
         shape: dict[str, str | float] = {"class": f"t-{_colour(bars, tier)}", "x": left, "y": top}
         shape |= {"width": width, "height": max(bottom - top, 0.5)}
-        tip(svg, shape, f"{bars.name(at)}: {tier} {wording.money(cost)}")
+        tip(svg, shape, say(": ").join([bars.name(at), f"{tier} {wording.money(cost)}"]))
         below += cost
 
 
@@ -230,10 +247,11 @@ def _write_days(svg: Element, bars: _Bars, bottom: float) -> None:
 
 def _draw_unknown(svg: Element, bars: _Bars, top: float) -> None:
     """The share of calls whose cost nobody knows, as small bars on a common scale of 0 to 100 %."""
-    unpriced, calls = (sum(each[n] for each in bars.unknown) for n in (0, 1))
-    text = f"cost not known: {unpriced:,} of {calls:,} calls ({wording.share(unpriced / max(calls, 1))})"
+    unpriced, calls = bars.unpriced()
+    share = wording.share(unpriced / max(calls, 1))
+    text = say("cost not known: {calls} ({share})", calls=_part(unpriced, calls), share=share)
     write(svg, _RIGHT, top - 6, text, "f-soft", "end")
-    label(svg, _LEFT - 6, top + _STRIP - 4, "0–100 %", _LEFT - 8, "f-soft", "end")
+    label(svg, _LEFT - 6, top + _STRIP - 4, wording.percent("0–100"), _LEFT - 8, "f-soft", "end")
     add(svg, "rect", {"class": "t-none", "x": _LEFT, "y": top, "width": _RIGHT - _LEFT, "height": _STRIP})
     for at, (missing, all_calls) in enumerate(bars.unknown):
         if not missing:
@@ -241,11 +259,12 @@ def _draw_unknown(svg: Element, bars: _Bars, top: float) -> None:
         left, width = _span(bars, at)
         high = max(_STRIP * missing / all_calls, 1.0)
         shape: dict[str, str | float] = {"class": "t-unknown", "x": left, "y": top + _STRIP - high}
-        tip(
-            svg,
-            shape | {"width": width, "height": high},
-            f"{bars.name(at)}: {missing:,} of {all_calls:,} calls",
-        )
+        words = say(": ").join([bars.name(at), _part(missing, all_calls)])
+        tip(svg, shape | {"width": width, "height": high}, words)
+
+
+def _part(n: int, of: int) -> str:
+    return say("{n} of {of} calls", n=f"{n:,}", of=f"{of:,}")
 
 
 def draw_latency(
@@ -256,7 +275,7 @@ def draw_latency(
     Args:
         rows: One row a model or tier; drawn from the most calls to the fewest.
         key: Distinguishes the ids of this picture from those of the page's others.
-        what: What a row is, in the singular.
+        what: What a row is: model, tier or task.
         limit: Most rows; a line below says how many more there are.
 
     Returns:
@@ -268,7 +287,9 @@ def draw_latency(
     drawn, left_out = rows[:limit], rows[limit:]
     bottom = 30.0 + _ROW * len(drawn)
     height = bottom + (58 if left_out else 40)
-    svg = picture(height, key, f"Time per call by {what}", _told_latency(drawn, left_out, what))
+    rows_are = say(_ROWS[what])
+    title = say("Time per call by {what}", what=rows_are)
+    svg = picture(height, key, title, _told_latency(drawn, left_out, what))
     add(svg, "rect", {"class": "t-paper", "x": 0, "y": 0, "width": WIDTH, "height": height})
     low = max(min(edge for row in drawn for edge, _, _ in row.bins), 0.01)
     ends = [edge for row in drawn for _, edge, _ in row.bins]
@@ -278,25 +299,38 @@ def draw_latency(
         x = scale(tick)
         add(svg, "line", {"class": "f-grid", "x1": x, "x2": x, "y1": 22, "y2": bottom})
     _write_times(svg, scale, bottom)
-    write(
-        svg, 8, 13, f"time per call by {what}, logarithmic · bars: how many took so long", "f-soft", "start"
-    )
+    head = say("time per call by {what}, logarithmic · bars: how many took so long", what=rows_are)
+    write(svg, 8, 13, head, "f-soft", "start")
     for at, row in enumerate(drawn):
         _draw_latency(svg, scale, row, 40 + _ROW * at)
     if left_out:
         calls = wording.count(sum(row.n for row in left_out), "call")
-        text = f"{wording.count(len(left_out), f'more {what}')} with {calls} not drawn"
+        text = say("{rows} with {calls} not drawn", rows=_more(len(left_out), what), calls=calls)
         write(svg, 8, bottom + 46, text, "f-soft", "start")
     return svg
 
 
+def _more(n: int, what: str) -> str:
+    if what == "model":
+        return wording.count(n, "more model")
+    return wording.count(n, "more tier" if what == "tier" else "more task")
+
+
 def _told_latency(drawn: Sequence[LatencyRow], left_out: Sequence[LatencyRow], what: str) -> str:
-    text = "; ".join(
-        f"{row.name} p50 {wording.duration(row.p50_ms)}, p95 {wording.duration(row.p95_ms)}, "
-        f"p99 {wording.duration(row.p99_ms)} of {wording.count(row.n, 'call')}"
+    told = say("; ").join(
+        say(
+            "{name} p50 {p50}, p95 {p95}, p99 {p99} of {calls}",
+            name=row.name,
+            p50=wording.duration(row.p50_ms),
+            p95=wording.duration(row.p95_ms),
+            p99=wording.duration(row.p99_ms),
+            calls=wording.count(row.n, "call"),
+        )
         for row in drawn
     )
-    return f"{text}. {wording.count(len(left_out), f'more {what}')} not drawn." if left_out else f"{text}."
+    if left_out:
+        return say("{told}. {rows} not drawn.", told=told, rows=_more(len(left_out), what))
+    return say("{told}.", told=told)
 
 
 def _write_times(svg: Element, scale: Scale, bottom: float) -> None:
@@ -329,20 +363,21 @@ def _draw_latency(svg: Element, scale: Scale, row: LatencyRow, y: float) -> None
         x -= small_width(text) + 8
     label(svg, 8, y, row.name, x - 8, "f-name", "start", bold=True)
     top, bottom = y + 8, y + 40
-    label(svg, _COUNT_ROOM - 8, bottom - 4, wording.count(row.n, "call"), _COUNT_ROOM - 10, "f-soft", "end")
+    calls = say("n = {n}", n=f"{row.n:,}")
+    label(svg, _COUNT_ROOM - 8, bottom - 4, calls, _COUNT_ROOM - 10, "f-soft", "end")
     most = max(count for _, _, count in row.bins)
     for low, high, count in row.bins:
         left, right = scale(low), scale(high)
         tall = max((bottom - top - 4) * count / most, 1.0)
         shape: dict[str, str | float] = {"class": "t-bars", "x": left, "y": bottom - tall}
         shape |= {"width": max(right - left - 0.6, 0.6), "height": tall}
-        words = f"{wording.duration(low)} to {wording.duration(high)}: {wording.count(count, 'call')}"
-        tip(svg, shape, words)
+        times = wording.span(wording.duration(low), wording.duration(high))
+        tip(svg, shape, say(": ").join([times, wording.count(count, "call")]))
     add(svg, "line", {"class": "f-grid", "x1": scale.left, "x2": scale.right, "y1": bottom, "y2": bottom})
     if row.p95_low_ms is not None and row.p95_high_ms is not None:
         ends = {"x1": scale(row.p95_low_ms), "x2": scale(row.p95_high_ms)}
         add(svg, "line", {"class": "t-span", "y1": bottom + 2, "y2": bottom + 2, **ends})
-    for value, mark in ((row.p50_ms, 50), (row.p95_ms, 95), (row.p99_ms, 99)):
+    for value, rank in ((row.p50_ms, 50), (row.p95_ms, 95), (row.p99_ms, 99)):
         at = scale(value)
-        kind = f"t-mark t-mark-{mark}"
+        kind = f"t-mark t-mark-{rank}"
         add(svg, "line", {"class": kind, "x1": at, "x2": at, "y1": top, "y2": bottom + 3})

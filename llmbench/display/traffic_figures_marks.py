@@ -9,10 +9,10 @@ from typing import Final
 from xml.etree.ElementTree import Element, SubElement
 
 from llmbench.display import figures, wording
+from llmbench.display.language import say
 
 #: Width of a text at the small size (11.5 px) against `figures.text_width`, which is for bold 12.5 px.
 SMALL: Final = 0.84
-OTHERS: Final = "others"
 COLOURS: Final = 6  # the last one is for what is summed up
 _LEAST_CUT: Final = 3  # characters
 _LEAST_SLANTED: Final = 40.0  # px: a column head is cut no shorter
@@ -34,15 +34,19 @@ def small_width(text: str) -> float:
 
 def cut(text: str, room: float) -> str:
     """A stranger's text made safe and cut to so many px at the small size."""
-    return figures.short(" ".join(text.split()) or "(empty)", max(_LEAST_CUT, int(room / (8.3 * SMALL))))
+    return figures.short(_named(text), max(_LEAST_CUT, int(room / (8.3 * SMALL))))
 
 
 def cut_bold(text: str, room: float) -> str:
     """The same at the size of bold names, where a row of the widest letters must not run into the next."""
-    shown = figures.short(" ".join(text.split()) or "(empty)", max(_LEAST_CUT, int(room / 8.3)))
+    shown = figures.short(_named(text), max(_LEAST_CUT, int(room / 8.3)))
     while len(shown) > _LEAST_CUT and _bold_width(shown) > room:
         shown = shown.removesuffix("…")[:-1] + "…"
     return shown
+
+
+def _named(text: str) -> str:
+    return " ".join(text.split()) or say("(empty)")
 
 
 def _bold_width(text: str) -> float:

@@ -10,8 +10,8 @@ from xml.etree.ElementTree import Element
 
 from llmbench.display import wording
 from llmbench.display.figures import WIDTH, add, picture, write
+from llmbench.display.language import say
 from llmbench.display.traffic_figures_marks import (
-    OTHERS,
     brief,
     head_height,
     label,
@@ -85,9 +85,11 @@ def draw_fallbacks(rows: Sequence[FallbackStep], *, key: str, limit: int = 12) -
     tall = 34.0
     bottom = top + tall * len(froms)
     height = bottom + 54
-    svg = picture(height, key, "Calls handed on from model to model", _told_fallbacks(cells, totals))
+    title = say("Calls handed on from model to model")
+    svg = picture(height, key, title, _told_fallbacks(cells, totals))
     add(svg, "rect", {"class": "t-paper", "x": 0, "y": 0, "width": WIDTH, "height": height})
-    write(svg, 8, 13, "rows: failed first · columns: tried next · % of the row", "f-soft", "start")
+    head = say("rows: failed first · columns: tried next · % of the row")
+    write(svg, 8, 13, head, "f-soft", "start")
     write_heads(svg, tos, _LEFT, width, top)
     for line, start in enumerate(froms):
         y = top + tall * line
@@ -99,7 +101,7 @@ def draw_fallbacks(rows: Sequence[FallbackStep], *, key: str, limit: int = 12) -
             box = (_LEFT + column * width, y, width, tall)
             shade = level(cells[start, goal] / totals.total(), _FALLBACK_LIMITS)
             _draw_step(svg, box, cells[start, goal], totals[start], shade, f"{start} → {goal}")
-    write(svg, 8, bottom + 20, "shade: share of all calls handed on", "f-soft", "start")
+    write(svg, 8, bottom + 20, say("shade: share of all calls handed on"), "f-soft", "start")
     legend(svg, bottom + 40, _shades("step", _FALLBACK_LIMITS))
     return svg
 
@@ -109,7 +111,7 @@ def _kept(counts: Mapping[str, int], limit: int) -> list[str]:
     ranked = sorted(counts, key=lambda name: (-counts[name], name))
     if len(ranked) <= limit:
         return ranked
-    return [*ranked[: limit - 1], f"{len(ranked) - limit + 1} {OTHERS}"]
+    return [*ranked[: limit - 1], wording.count(len(ranked) - limit + 1, "other")]
 
 
 def _as_kept(name: str, kept: Sequence[str]) -> str:
@@ -118,12 +120,18 @@ def _as_kept(name: str, kept: Sequence[str]) -> str:
 
 def _told_fallbacks(cells: Mapping[tuple[str, str], int], totals: Mapping[str, int]) -> str:
     ranked = sorted(cells.items(), key=lambda item: (-item[1], item[0]))
-    told = "; ".join(
-        f"{start} to {goal}: {wording.count(calls, 'call')} ({wording.share(calls / totals[start])})"
+    told = say("; ").join(
+        say(
+            "{start} to {goal}: {calls} ({share})",
+            start=start,
+            goal=goal,
+            calls=wording.count(calls, "call"),
+            share=wording.share(calls / totals[start]),
+        )
         for (start, goal), calls in ranked[:_MOST_TOLD]
     )
     more = len(ranked) - _MOST_TOLD
-    return f"{told}; {more} more pairs." if more > 0 else f"{told}."
+    return say("{told}; {n} more pairs.", told=told, n=more) if more > 0 else say("{told}.", told=told)
 
 
 def _draw_step(
@@ -135,7 +143,8 @@ def _draw_step(
     if not calls:
         add(svg, "rect", shape)
         return
-    tip(svg, shape, f"{words}: {wording.count(calls, 'call')}, {wording.share(calls / total)}")
+    handed_on = wording.listed([wording.count(calls, "call"), wording.share(calls / total)])
+    tip(svg, shape, say(": ").join([words, handed_on]))
     kind = text_kind(shade)
     write(svg, x + width / 2, y + 15, brief(calls, width - 4), f"{kind} t-small", "middle")
     write(svg, x + width / 2, y + 28, f"{percent(calls, total).split('.')[0]}%", f"{kind} t-tiny", "middle")
@@ -146,21 +155,19 @@ def draw_error_heat(
     *,
     key: str,
     what: str,
-    unit: str = "call",
     is_split: bool = True,
     most_rows: int = 14,
     most_columns: int = 11,
 ) -> Element | None:
-    """Where calls fail: each cell has the percentage that failed, and a shade by it.
+    """Where requests fail: each cell has the percentage that failed, and a shade by it.
 
     Args:
         cells: One cell a row and column; a pair named twice is added up.
         key: Distinguishes the ids of this picture from those of the page's others.
-        what: The words above: what rows and columns are.
-        unit: What was counted, in the singular.
-        is_split: A row's columns are kinds of failure of the same calls, and rows and columns are put in
-            order of their failures. False: every cell has calls of its own, as hours have, and the order is
-            the given one.
+        what: The words above: what rows and columns are, in the spoken language.
+        is_split: A row's columns are kinds of failure of the same requests, and rows and columns are put in
+            order of their failures. False: every cell has requests of its own, as hours have, and the order
+            is the given one.
         most_rows: Most rows where `is_split`; the ones with the fewest failures are summed up.
         most_columns: Most columns where `is_split`.
 
@@ -174,25 +181,32 @@ def draw_error_heat(
     width = min((_RIGHT - _LEFT) / len(columns), _WIDEST)
     top = 24 + head_height(columns, width)
     bottom = top + 24.0 * len(rows)
-    svg = picture(bottom + 50, key, f"Failed {unit}s in percent, {what}", _told_heat(table, unit))
+    svg = picture(bottom + 50, key, say("Failed requests in percent, {what}", what=what), _told_heat(table))
     add(svg, "rect", {"class": "t-paper", "x": 0, "y": 0, "width": WIDTH, "height": bottom + 50})
-    write(svg, 8, 13, f"% of {unit}s that failed · {what}", "f-soft", "start")
+    write(svg, 8, 13, say("% of requests that failed · {what}", what=what), "f-soft", "start")
     write_heads(svg, columns, _LEFT, width, top)
     for line, row in enumerate(rows):
         label(svg, _LEFT - 8, top + 24 * line + 16, row, _NAME_ROOM, "t-small", "end")
         for at, column in enumerate(columns):
             failures, calls = table.get((row, column), (0, 0))
-            words = f"{row}, {column}: {failures:,} of {wording.count(calls, unit)}"
+            requests = wording.count(calls, "request")
+            words = say(
+                "{row}, {column}: {n} of {requests}",
+                row=row,
+                column=column,
+                n=f"{failures:,}",
+                requests=requests,
+            )
             _draw_heat(svg, (_LEFT + at * width, top + 24 * line, width, 24), failures, calls, words)
     legend(svg, bottom + 22, _shades("heat", _ERROR_LIMITS))
     if any(failures and calls < _FEW for failures, calls in table.values()):
-        note = f"a fraction such as 1/2: fewer than {_FEW} {unit}s, never shaded deeply"
+        note = say("a fraction such as 1/2: fewer than {n} requests, never shaded deeply", n=_FEW)
         write(svg, 8, bottom + 42, note, "f-soft", "start")
     return svg
 
 
 def _shades(kind: str, limits: Sequence[float]) -> list[tuple[str, str]]:
-    words = [*(f"to {100 * limit:g} %" for limit in limits), "more"]
+    words = [*(say("to {share}", share=wording.percent(f"{100 * limit:g}")) for limit in limits), say("more")]
     return [(f"t-{kind}-{n}", text) for n, text in enumerate(words, 1)]
 
 
@@ -225,22 +239,20 @@ def _split(cells: Sequence[HeatCell], most_rows: int, most_columns: int) -> Tabl
     return {(row, column): (parts[row, column], wholes[row]) for row in rows for column in columns}
 
 
-def _told_heat(table: Table, unit: str) -> str:
+def _told_heat(table: Table) -> str:
     worst = sorted(
         ((failures / calls, key) for key, (failures, calls) in table.items() if failures and calls),
         key=lambda item: (-item[0], item[1]),
     )
     if not worst:
-        return f"No {unit} failed."
-    told = "; ".join(
-        f"{row}, {column}: {wording.share(share)}" for share, (row, column) in worst[:_MOST_TOLD]
+        return say("No request failed.")
+    told = say("; ").join(
+        say(": ").join([wording.listed(key), wording.share(share)]) for share, key in worst[:_MOST_TOLD]
     )
     more = len(worst) - _MOST_TOLD
-    return (
-        f"The most first: {told}; {more} more cells with failures."
-        if more > 0
-        else f"The most first: {told}."
-    )
+    if more > 0:
+        return say("The most first: {told}; {n} more cells with failures.", told=told, n=more)
+    return say("The most first: {told}.", told=told)
 
 
 def _draw_heat(
