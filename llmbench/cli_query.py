@@ -115,6 +115,7 @@ def _print_usage(found: UsageReport, top: int) -> None:
     for kind, rows in (("model", found.by_model), ("task", found.by_task)):
         print_table([kind, *head], [_cells(row) for row in rows[:top]])
         _say_rest(len(rows) - top, f"{kind}s")
+    _print_media(found, top)
     if found.chains:
         print_table(
             ["fallback chain", "calls", "failed", "mean wasted"],
@@ -145,6 +146,34 @@ def _print_usage(found: UsageReport, top: int) -> None:
         err.print(f"note: {found.quarantined} lines are no records; they are in the table quarantine")
     if whole["dropped"]:
         err.print(f"note: writers lost {whole['dropped']} lines to a full or missing disk")
+
+
+def _print_media(found: UsageReport, top: int) -> None:
+    """How many pictures and how much audio came, at what price, and how fast."""
+    heads = {
+        "image": ("model of pictures", "pictures", "a picture", "time a picture"),
+        "speech": ("model of speech", "audio", "a minute", "work a second"),
+    }
+    for kind, rows in found.of_kinds().items():
+        model, amount, price, speed = heads[kind]
+        cells = _picture_cells if kind == "image" else _speech_cells
+        print_table(
+            [model, "calls", "failed", amount, "cost", "unpriced", price, speed],
+            [[visible(row["model"]), row["calls"], row["failures"], *cells(row)] for row in rows[:top]],
+        )
+        _say_rest(len(rows) - top, "models")
+
+
+def _picture_cells(row: dict[str, Any]) -> list[object]:
+    each = [money(row["cost_per_image_usd"]), duration(row["ms_per_image"])]
+    return [row["images"], money(row["cost_usd"]), row["counted"] - row["priced"], *each]
+
+
+def _speech_cells(row: dict[str, Any]) -> list[object]:
+    audio, factor = row["audio_s"], row["real_time_factor"]
+    each = [money(row["cost_per_minute_usd"]), duration(None if factor is None else 1000 * factor)]
+    length = duration(None if audio is None else 1000 * audio)
+    return [length, money(row["cost_usd"]), row["counted"] - row["priced"], *each]
 
 
 def _cells(row: dict[str, Any]) -> list[object]:

@@ -27,7 +27,7 @@ MODELS = ("or_small", "fw_deep", "モデル🌸", 'az "quoted"')
 PROVIDERS = ("local", "openrouter", "京都")
 KINDS = (
     *("connect", "timeout", "auth", "rate_limit", "server_error", "empty", "malformed", "truncated"),
-    *("invalid_output", "refusal", "content_filter", "circuit_open", "cancelled"),
+    *("invalid_output", "refusal", "content_filter", "circuit_open", "cancelled", "no_media"),
 )
 NEWEST = datetime(2026, 11, 22, 9, 30, tzinfo=UTC)
 _TOKENS = ("input_tokens", "output_tokens", "cached_tokens", "reasoning_tokens")
@@ -148,6 +148,7 @@ def _record(draw: random.Random, number: int, days: float) -> Record:
         "attempts": attempts,
         "routing_key": draw.choice((None, None, "split-a", "分割")),
         "run_id": draw.choice((None, None, None, "run-1", "run-2")),
+        **dict.fromkeys(("media_kind", "images", "audio_s", "spoken_characters")),
     }
 
 
@@ -198,6 +199,7 @@ def _spelled(draw: random.Random, record: Record) -> _Line:
     line |= _identity(draw, record, is_older=is_older)
     line |= _models(draw, record, is_older=is_older)
     line |= _usage(draw, record)
+    line |= _media(draw, record)
     if is_older:
         for name in (
             "attempts",
@@ -270,6 +272,30 @@ def _usage(draw: random.Random, record: Record) -> dict[str, Any]:
     if draw.random() < 0.3:
         usage = {name: count for name, count in usage.items() if count is not None}
     return {"usage": usage}
+
+
+def _media(draw: random.Random, record: Record) -> dict[str, Any]:
+    """What the line says of pictures or speech, in four of ten; some of it cannot be, and is left out."""
+    if draw.random() < 0.6:
+        return {}
+    if draw.random() < 0.2:
+        return {
+            "media": draw.choice((None, {}, "poster.png", [1], 7, {"modality": "hologram"}, {"images": [2]}))
+        }
+    kind = draw.choice(("image", "speech"))
+    record["media_kind"] = kind
+    if record["is_failure"]:
+        return {"media": {"modality": kind}}
+    facts: dict[str, Any] = {"modality": kind, "bytes": 5, "pieces": None}
+    if kind == "image":
+        record["images"] = draw.choice((0, 1, 4, None))
+        facts |= {"images": draw.choice((None, -1, "many")) if record["images"] is None else record["images"]}
+    else:
+        record["audio_s"] = draw.choice((0.0, 2.5, 61.25, None))
+        record["spoken_characters"] = draw.choice((None, 0, 40))
+        facts |= {"duration_s": -0.5 if record["audio_s"] is None else record["audio_s"]}
+        facts |= {"characters": record["spoken_characters"]}
+    return {"media": facts}
 
 
 def _beside(draw: random.Random, record: Record, line: _Line) -> list[_Line]:

@@ -34,6 +34,7 @@ WANTED = {
     "mart_adjustments",
     "mart_language",
     "mart_usage",
+    "mart_media",
     "mart_reconciliation",
     "mart_preferences",
     "mart_win_rates",
@@ -73,6 +74,7 @@ def loaded(tmp_path_factory):
     usage = root / "usage.jsonl"
     lines = telemetry_lines(400)
     lines[0]["rollout"] = {"name": "r", "mode": "split", "arm": "control", "of": None, "models": ["m"]}
+    lines[1] |= {"status": "success", "model": "m", "media": {"modality": "image", "images": 1}}
     whole = "".join(json.dumps(line) + "\n" for line in lines)
     usage.write_text(whole + '{"torn": ', encoding="utf-8")
     with open_warehouse(

@@ -177,12 +177,64 @@ def cache(records: Sequence[Record]) -> Rows:
     return found
 
 
+def media(records: Sequence[Record]) -> Rows:
+    """A call that tells no kind has that of its model in the tier; of two kinds, the later by name."""
+    served, told = serving(records), dict[tuple[Any, ...], str]()
+    for each in records:
+        if each["media_kind"]:
+            place = each["tier"], each["last_model"]
+            told[place] = max(told.get(place, ""), each["media_kind"])
+    kinds = [each["media_kind"] or told.get((each["tier"], each["last_model"])) for each in records]
+    with_kind = [each | {"kind": kind} for each, kind in zip(records, kinds, strict=True) if kind]
+    found: dict[tuple[Any, ...], dict[str, Any]] = {}
+    for key, calls in grouped(
+        with_kind, lambda r: (day(r), r["task"], r["tier"], r["last_model"], served(r), r["kind"])
+    ).items():
+        failed = [call for call in calls if call["is_failure"]]
+        amount = {"image": "images", "speech": "audio_s"}[key[-1]]
+        counted = [call for call in calls if not call["is_failure"] and call[amount] is not None]
+        found[key] = {
+            "calls": len(calls),
+            "failures": len(failed),
+            "failure_rate": len(failed) / len(calls),
+            "no_media": sum(call["error_kind"] == "no_media" for call in failed),
+            "content_filter": sum(call["error_kind"] == "content_filter" for call in failed),
+            "counted": len(counted),
+            "spoken_characters": total(counted, "spoken_characters"),
+            **amounts(counted, amount),
+        }
+    return found
+
+
+def amounts(counted: Sequence[Record], amount: str) -> dict[str, Any]:
+    """Pictures or seconds of audio, and what each cost in money and time."""
+    row: dict[str, Any] = dict.fromkeys(
+        f"{part}{name}" for part in ("", "priced_", "timed_") for name in ("images", "audio_s")
+    )
+    row |= dict.fromkeys(("cost_per_image_usd", "cost_per_minute_usd", "ms_per_image", "real_time_factor"))
+    priced = [call for call in counted if call["cost_usd"] is not None]
+    timed = [call for call in counted if call["latency_ms"] is not None]
+    work = [max(call["latency_ms"] - (call["queued_ms"] or 0.0), 0.0) for call in timed]
+    cost, work_ms = total(priced, "cost_usd"), math.fsum(work) if work else None
+    row |= {amount: total(counted, amount), f"priced_{amount}": total(priced, amount)}
+    row |= {f"timed_{amount}": total(timed, amount), "cost_usd": cost, "work_ms": work_ms}
+    of_money, of_time = row[f"priced_{amount}"], row[f"timed_{amount}"]
+    if amount == "images":
+        row |= {"cost_per_image_usd": cost / of_money if of_money else None}
+        row |= {"ms_per_image": work_ms / of_time if of_time else None}
+    else:
+        row |= {"cost_per_minute_usd": cost / (of_money / 60) if of_money else None}
+        row |= {"real_time_factor": work_ms / (of_time * 1000) if of_time else None}
+    return row | {"priced": len(priced)}
+
+
 MARTS: dict[str, tuple[str, Callable[[Sequence[Record]], Rows]]] = {
     "mart_usage": ("day, task, tier, model, provider, channel", usage),
     "mart_call_latency": ("task, tier, model, provider", call_latency),
     "mart_costs": ("day, task, tier, model, cost_source", costs),
     "mart_call_errors": ("task, tier, model, error_kind, status_code", call_errors),
     "mart_cache": ("day, task, model, provider", cache),
+    "mart_media": ("day, task, tier, model, provider, kind", media),
 }
 
 

@@ -31,7 +31,15 @@ Rows = Mapping[tuple[Any, ...], Mapping[str, Any]]
 SNAPSHOT = Path(__file__).parent / "data_telemetry" / "marts.json"
 SHOWN = (
     *("mart_usage", "mart_call_latency", "mart_costs", "mart_call_errors", "mart_fallbacks", "mart_endings"),
-    *("mart_cache", "mart_budget", "mart_what_if", "mart_drift", "mart_attempts", "mart_adjustments"),
+    *(
+        "mart_cache",
+        "mart_budget",
+        "mart_what_if",
+        "mart_drift",
+        "mart_attempts",
+        "mart_adjustments",
+        "mart_media",
+    ),
 )
 BUDGETS = BudgetLimits(call_usd=1.0, run_usd=0.25, routing_key_usd=2.0)
 PRICES = [

@@ -68,6 +68,26 @@ where is_failure
 group by all
 order by calls desc, error_kind, status_code
 """
+#: Of pictures and speech; the quotients are of sums, so that a day with many calls weighs more.
+_MEDIA: Final = """
+select
+    kind,
+    model,
+    sum(calls)::bigint as calls,
+    sum(failures)::bigint as failures,
+    sum(counted)::bigint as counted,
+    sum(images)::bigint as images,
+    sum(audio_s) as audio_s,
+    sum(cost_usd) as cost_usd,
+    sum(priced)::bigint as priced,
+    sum(cost_usd) / nullif(sum(priced_images), 0) as cost_per_image_usd,
+    60 * sum(cost_usd) / nullif(sum(priced_audio_s), 0) as cost_per_minute_usd,
+    sum(work_ms) / nullif(sum(timed_images), 0) as ms_per_image,
+    sum(work_ms) / 1000 / nullif(sum(timed_audio_s), 0) as real_time_factor
+from mart_media
+group by all
+order by kind, calls desc, model
+"""
 #: Shadows of rollouts are no calls of callers; what they cost is real, and told apart.
 _SHADOWS: Final = """
 select count(*) as calls,
@@ -93,6 +113,7 @@ class UsageReport:
         by_task: the same a task.
         chains: the fallback chains that were gone through, with how often.
         failures: calls without an answer by error kind and HTTP status.
+        media: calls for pictures and speech, a row a kind (image, speech) and model, most calls first.
         quarantined: lines that are no records.
         files: log files they come from.
         shadows: calls of rollouts beside these calls, and their cost.
@@ -103,6 +124,7 @@ class UsageReport:
     by_task: Sequence[Row]
     chains: Sequence[Row]
     failures: Sequence[Row]
+    media: Sequence[Row]
     quarantined: int
     files: int
     shadows: Row
@@ -111,7 +133,8 @@ class UsageReport:
         """The report as plain values; `rows` counts the calls.
 
         Args:
-            top: at most so many models, tasks, chains and kinds of failure; None for all.
+            top: at most so many models (of each kind of media too), tasks, chains and kinds of failure;
+                None for all.
         """
         return {
             "rows": self.whole["calls"],
@@ -119,6 +142,7 @@ class UsageReport:
             "dropped": self.whole["dropped"],
             "by_model": {row["name"]: _figures(row) for row in self.by_model[:top]},
             "by_task": {row["name"]: _figures(row) for row in self.by_task[:top]},
+            "by_media": {kind: _by_model(rows[:top]) for kind, rows in self.of_kinds().items()},
             "fallback_chains": {row["chain"]: _figures(row) for row in self.chains[:top]},
             "failures": self.whole["failures"],
             "failures_by_kind": [dict(row) for row in self.failures[:top]],
@@ -133,6 +157,13 @@ class UsageReport:
             "last_at": _iso(self.whole["last_at"]),
         }
 
+    def of_kinds(self) -> dict[str, list[Row]]:
+        """The rows of `media` by kind; a kind without calls is not there."""
+        found: dict[str, list[Row]] = {}
+        for row in self.media:
+            found.setdefault(row["kind"], []).append(row)
+        return found
+
 
 def usage_report(warehouse: Warehouse) -> UsageReport:
     """Add up the calls that a warehouse sees."""
@@ -145,6 +176,7 @@ def usage_report(warehouse: Warehouse) -> UsageReport:
         by_task=_grouped(sums, "task", p95["task"]),
         chains=warehouse.rows(_CHAINS),
         failures=warehouse.rows(_FAILURES),
+        media=warehouse.rows(_MEDIA),
         quarantined=books["quarantined"],
         files=books["files"],
         shadows=warehouse.rows(_SHADOWS)[0],
@@ -169,6 +201,13 @@ def _added(rows: Sequence[Row]) -> Row:
     total["mean_ms"] = latency / timed if timed else None
     times = [row[name] for row in rows for name in ("first_at", "last_at") if row[name] is not None]
     return {**total, "first_at": min(times, default=None), "last_at": max(times, default=None)}
+
+
+def _by_model(rows: Sequence[Row]) -> dict[str, Row]:
+    return {
+        row["model"]: {key: _rounded(value) for key, value in row.items() if key not in ("kind", "model")}
+        for row in rows
+    }
 
 
 def _figures(row: Row) -> Row:

@@ -14,10 +14,15 @@ create table if not exists loaded_calls (
     adjustments struct(param varchar, "action" varchar, "from" json, "to" json, "rule" varchar)[],
     routing_key varchar, config_hash varchar, prompt_sha256 varchar, run_id varchar, cell varchar,
     dropped_before bigint, file_no integer, block_no integer,
-    rollout struct("name" varchar, "mode" varchar, arm varchar, "of" varchar, models varchar[], dropped_before bigint)
+    rollout struct("name" varchar, "mode" varchar, arm varchar, "of" varchar, models varchar[], dropped_before bigint),
+    media struct(
+        modality varchar, images uinteger, width uinteger, height uinteger, duration_s double, characters uinteger)
 );
 alter table loaded_calls add column if not exists rollout -- of a store that was made before there were any
     struct("name" varchar, "mode" varchar, arm varchar, "of" varchar, models varchar[], dropped_before bigint);
+alter table loaded_calls add column if not exists media -- likewise
+    struct(
+        modality varchar, images uinteger, width uinteger, height uinteger, duration_s double, characters uinteger);
 -- A file is known by the hash of its beginning and of the bytes before `taken_to`, whatever it is called now.
 -- Offsets count bytes of the text, after decompression.
 create table if not exists log_files (
@@ -76,7 +81,9 @@ create or replace temp table telemetry_line (
     adjustments struct(param varchar, "action" varchar, "from" json, "to" json, "rule" varchar)[],
     routing_key varchar, config_hash varchar, prompt_sha256 varchar, run_id varchar, cell varchar,
     dropped_before bigint,
-    rollout struct("name" varchar, "mode" varchar, arm varchar, "of" varchar, models varchar[], dropped_before bigint)
+    rollout struct("name" varchar, "mode" varchar, arm varchar, "of" varchar, models varchar[], dropped_before bigint),
+    media struct(
+        modality varchar, images uinteger, width uinteger, height uinteger, duration_s double, characters uinteger)
 );
 -- The same line where something in its block is of another form: every scalar as text, every nested value as JSON.
 create or replace temp table raw_telemetry (
@@ -88,7 +95,7 @@ create or replace temp table raw_telemetry (
     finish_reason varchar, request_id varchar, error varchar, error_class varchar, error_kind varchar,
     status_code varchar, attempts json, adjustments json, routing_key varchar, config_hash varchar,
     prompt_sha256 varchar, run_id varchar, cell varchar, dropped_before varchar,
-    rollout json
+    rollout json, media json
 );
 -- The calls of a block that was read line by line, before they are committed with what was wrong in it.
 create or replace temp table sound_calls as from loaded_calls limit 0;

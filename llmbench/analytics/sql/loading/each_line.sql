@@ -73,7 +73,10 @@ final as (
         $block_no::integer as block_no,
         json_transform(rollout, '{
             "name": "VARCHAR", "mode": "VARCHAR", "arm": "VARCHAR", "of": "VARCHAR", "models": ["VARCHAR"],
-            "dropped_before": "BIGINT"}') as rollout
+            "dropped_before": "BIGINT"}') as rollout,
+        json_transform(media, '{
+            "modality": "VARCHAR", "images": "UINTEGER", "width": "UINTEGER", "height": "UINTEGER",
+            "duration_s": "DOUBLE", "characters": "UINTEGER"}') as media
     from spelled
 )
 select * from final

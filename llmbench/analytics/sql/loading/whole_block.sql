@@ -63,7 +63,8 @@ final as (
         dropped_before,
         $file_no::integer as file_no,
         $block_no::integer as block_no,
-        rollout
+        rollout,
+        media
     from lines
 )
 select * from final

@@ -49,6 +49,12 @@
 --   rollout: rollout that the call takes part in, null for none
 --   rollout_mode: split or shadow
 --   rollout_arm: control or challenger
+--   media_kind: image or speech; null of a call for text, and of one that gave nothing
+--   images: pictures that came
+--   image_width_px: width of the first one, pixels
+--   image_height_px: its height, pixels
+--   audio_s: length of the audio, seconds
+--   spoken_characters: length of the text that was spoken, characters
 with final as (
     select
         call_id,
@@ -96,7 +102,13 @@ with final as (
         dropped_before,
         rollout."name" as rollout,
         rollout."mode" as rollout_mode,
-        rollout.arm as rollout_arm
+        rollout.arm as rollout_arm,
+        case when media.modality in ('image', 'speech') then media.modality end as media_kind,
+        media.images as images,
+        media.width as image_width_px,
+        media.height as image_height_px,
+        case when isfinite(media.duration_s) and media.duration_s >= 0 then media.duration_s end as audio_s,
+        media.characters as spoken_characters
     from all_calls
 )
 select * from final
