@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import signal
 import socket
 import stat
@@ -193,7 +194,8 @@ def test_a_model_that_cannot_be_loaded_shows_the_engines_reason(
     monkeypatch.setattr(embedded, "find_model", lambda _name: broken)
     with pytest.raises(EmbeddedServerError, match="the server ended while starting") as caught:
         ensure_server(SMOL, state_root=root)
-    assert "failed to load model" in str(caught.value)
+    # The engine ends without waiting for the thread that writes its log: the last lines may be missing.
+    assert re.search("failed to load model|Failed to init server", str(caught.value))
     assert str(root / SMOL / "server.log") in str(caught.value)
     assert "\n" not in str(caught.value)
 

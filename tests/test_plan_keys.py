@@ -140,6 +140,7 @@ def test_an_unknown_tier_is_named_with_those_that_there_are(tmp_path):
 # ---- time
 
 
+@pytest.mark.alone  # a busy machine needs the whole time before the first call
 def test_after_its_time_nothing_is_sent_and_the_run_says_so(tmp_path):
     with stub_provider(tmp_path, (100, 120)) as stub:
         samples = [f"text {n}" for n in range(100)]
