@@ -13,7 +13,7 @@ import typer
 from rich.markup import escape
 
 from llmbench.cli_output import Configs, Json, err, out, print_answer, print_json
-from llmbench.errors import LLMBenchError, UnsavedError
+from llmbench.errors import LLMBenchError, ParamError, UnsavedError
 
 if TYPE_CHECKING:
     from llmbench.media import ImageResponse, SpeechResponse
@@ -99,9 +99,9 @@ def image(
 
     with ImageClient(configs) as client, _kept():
         reply = client.generate(
-            task, _text(prompt), out=out_file, aspect_ratio=aspect_ratio, size=size, n=n, seed=seed,
-            negative_prompt=negative, references=reference or (), channel=channel, env=env,
+            task, _text(prompt), out=out_file, references=reference, channel=channel, env=env,
             models=_split(models), allow_fallback=allow_fallback or None, strict=strict,
+            **_given(aspect_ratio=aspect_ratio, size=size, n=n, seed=seed, negative_prompt=negative),
         )  # fmt: skip
     files = [str(picture.path) for picture in reply.images]
     _print_media(reply, {"files": files}, is_json=as_json)
@@ -128,19 +128,49 @@ def speak(
     as_json: Json = False,
 ) -> None:
     """Have a text spoken the way its task is routed."""
+    from llmbench.routing.media_files import write_file
     from llmbench.routing.speech_client import SpeechClient
 
+    if srt is not None:
+        _check_subtitles(srt, out_file)
     with SpeechClient(configs) as client, _kept():
         reply = client.synthesize(
-            task, _text(text), out=out_file, voice=voice, speed=speed, instructions=instructions, split=split,
-            channel=channel, env=env, models=_split(models), allow_fallback=allow_fallback or None,
-            strict=strict,
+            task, _text(text), out=out_file, channel=channel, env=env, models=_split(models),
+            allow_fallback=allow_fallback or None, strict=strict,
+            **_given(voice=voice, speed=speed, instructions=instructions, split=split),
         )  # fmt: skip
     files = [str(reply.path)]
     if srt is not None:
-        srt.write_text(reply.srt(), encoding="utf-8", newline="\n")
+        try:
+            write_file(srt, reply.srt().encode())
+        except OSError as error:
+            said = f"srt: {srt} cannot be written: {error.strerror or error}"
+            raise LLMBenchError(f"{said}; the narration is in {reply.path}") from error
         files.append(str(srt))
     _print_media(reply, {"files": files, "duration_s": reply.duration_s}, is_json=as_json)
+
+
+def _check_subtitles(srt: Path, out_file: Path) -> None:
+    """See that subtitles can be written, before a narration is paid for.
+
+    Raises:
+        ParamError: they cannot, or would take the place of the narration or of its record.
+    """
+    from llmbench.routing.media_files import RECORD_SUFFIX, check_target
+
+    taken = (out_file, out_file.with_name(out_file.name + RECORD_SUFFIX)) if out_file.name else ()
+    if _place(check_target(srt, "srt")) in map(_place, taken):
+        raise ParamError(f"srt: {srt} is where the narration or its record is written; name another file")
+
+
+def _place(path: Path) -> str:
+    """What a file is told from others by, where the disk may not tell capitals apart."""
+    return str(path.resolve()).casefold()
+
+
+def _given(**options: Any) -> dict[str, Any]:
+    """The options that were given: a None would take away what the files set."""
+    return {name: value for name, value in options.items() if value is not None}
 
 
 @contextmanager
@@ -210,7 +240,23 @@ def _print_cost(reply: Response) -> None:
 
 
 def _text(given: str) -> str:
-    return sys.stdin.read() if given == "-" else given
+    """A text as it was typed, or that of standard input.
+
+    Raises:
+        ParamError: its bytes are in another encoding than the shell's.
+    """
+    encoding = sys.stdin.encoding if given == "-" else sys.getfilesystemencoding()
+    try:
+        if given != "-":
+            given.encode(encoding)  # a byte that cannot be read is kept as half a surrogate pair
+            return given
+        text = sys.stdin.buffer.read().decode(encoding)
+    except UnicodeError as error:
+        name, where = encoding.upper(), "standard input" if given == "-" else "the text"
+        raise ParamError(
+            f"{where} is not {name}; convert it first, for example with `iconv -f SHIFT_JIS -t {name}`"
+        ) from error
+    return text.replace("\r\n", "\n").replace("\r", "\n")
 
 
 def _split(names: str) -> list[str]:

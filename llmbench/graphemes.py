@@ -6,6 +6,7 @@ conjuncts of Indic ones, which no voice of ours reads.
 
 from __future__ import annotations
 
+import itertools
 import re
 import unicodedata
 from typing import Final
@@ -25,21 +26,25 @@ _SYLLABLES: Final = frozenset(
 )
 
 
-def is_boundary(text: str, place: int) -> bool:
-    """Whether a text may be cut at a place, 0 to its length."""
-    if not 0 < place < len(text):
-        return True
-    before, after = text[place - 1], text[place]
-    if _extends(after) or before == _JOINER or (before, after) == ("\r", "\n"):
-        return False
-    if "\ud800" <= before <= "\udbff" and "\udc00" <= after <= "\udfff":
-        return False
-    if _is_flag(before) and _is_flag(after):
-        start = place
-        while start > 0 and _is_flag(text[start - 1]):
-            start -= 1
-        return (place - start) % 2 == 0
-    return (_hangul(before), _hangul(after)) not in _SYLLABLES
+def boundaries(text: str) -> bytes:
+    """Whether a text may be cut at each place, 0 to its length: 1 where it may, else 0."""
+    found = bytearray(b"\1")
+    flags = 0  # in a row; two of them make one
+    for before, after in itertools.pairwise(text):
+        flags = flags + 1 if _is_flag(before) else 0
+        found.append(flags % 2 == 0 if flags and _is_flag(after) else not _holds(before, after))
+    return bytes(found) + b"\1" * bool(text)
+
+
+def _holds(before: str, after: str) -> bool:
+    """Whether two characters that are no flags are parts of one."""
+    return (
+        _extends(after)
+        or before == _JOINER
+        or (before, after) == ("\r", "\n")
+        or ("\ud800" <= before <= "\udbff" and "\udc00" <= after <= "\udfff")
+        or (_hangul(before), _hangul(after)) in _SYLLABLES
+    )
 
 
 def is_within_word(text: str, place: int) -> bool:

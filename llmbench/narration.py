@@ -14,7 +14,7 @@ from typing import Final
 
 from llmbench.brackets import IS_WIDE, WIDE, is_inside, quotations
 from llmbench.errors import ParamError
-from llmbench.graphemes import is_boundary, is_within_word
+from llmbench.graphemes import boundaries, is_within_word
 
 _CLOSERS: Final = "」』）)\\]］】》〉\"'”’"
 #: A run of marks that can end a sentence, with the brackets and quotes that close it.
@@ -98,6 +98,17 @@ def split_text(text: str, limit: int, *, by_sentence: bool = False, is_dialogue:
     return [piece.strip() for piece in pieces if _has_speech(piece)]
 
 
+def inner_stops(sentence: str) -> frozenset[int]:
+    """Where the full stops of a sentence stand that end none: of abbreviations, initials and numbers."""
+    return frozenset(
+        found.start()
+        for found in _END.finditer(sentence)
+        if found.group().startswith(".")
+        and not found.group().startswith("..")
+        and not _is_end(sentence, 0, found)
+    )
+
+
 # ---- units
 
 
@@ -165,6 +176,7 @@ def _spoken(units: Iterable[str], limit: int, *, may_cut: bool = False) -> list[
 def _shared(before: str, after: str, limit: int) -> int:
     """Where to cut two units, one of them without speech, into two that have it and fit; 0 for nowhere."""
     both = before + after
+    may_cut = boundaries(both)
     if _has_speech(before):
         places = range(len(before.rstrip()) - 1, max(0, len(both.rstrip()) - limit) - 1, -1)
     else:
@@ -173,7 +185,7 @@ def _shared(before: str, after: str, limit: int) -> int:
         places, key=lambda place: both[place - 1] not in _PAUSES
     ):  # at a pause if there is one
         halves = both[:place], both[place:]
-        is_torn = not is_boundary(both, place) or is_within_word(both, place) or both[place] in _NO_START
+        is_torn = not may_cut[place] or is_within_word(both, place) or both[place] in _NO_START
         if not is_torn and all(_has_speech(half) and len(half.strip()) <= limit for half in halves):
             return place
     return 0
@@ -282,38 +294,34 @@ def _at_characters(text: str, limit: int) -> list[str]:
 
     Numbers and Latin words stay whole where they fit.
     """
+    may_cut = boundaries(text)
     pieces: list[str] = []
     start = 0
     while len(text) - start > limit:
-        cut = _cut(text, start, limit)
+        cut = _cut(text, may_cut, start, limit)
         pieces.append(text[start:cut])
         start = cut
     return [*pieces, text[start:]]
 
 
-def _cut(text: str, start: int, limit: int) -> int:
+def _cut(text: str, may_cut: bytes, start: int, limit: int) -> int:
     """The last place for a cut up to `limit` characters after `start`, or the first one beyond."""
     place = start + limit
-    while place > start and (is_within_word(text, place) or not is_boundary(text, place)):
+    while place > start and (is_within_word(text, place) or not may_cut[place]):
         place -= 1
     if place > start:
-        return _nicer(text, start, place)
-    place = start + limit
-    while place > start and not is_boundary(text, place):
-        place -= 1
-    if place == start:
-        place += limit + 1
-        while not is_boundary(text, place):
-            place += 1
-        return place
-    return _nicer(text, start, place)
+        return _nicer(text, may_cut, start, place)
+    place = may_cut.rfind(1, start + 1, start + limit + 1)
+    if place < 0:
+        return may_cut.index(1, start + limit + 1)
+    return _nicer(text, may_cut, start, place)
 
 
-def _nicer(text: str, start: int, place: int) -> int:
+def _nicer(text: str, may_cut: bytes, start: int, place: int) -> int:
     """A place shortly before one, where no small kana and no closing mark begins a piece; itself for none."""
     is_torn = is_within_word(text, place)
     for nicer in range(place, max(start, place - _LOOK_BACK), -1):
-        is_good = text[nicer] not in _NO_START and is_boundary(text, nicer)
+        is_good = text[nicer] not in _NO_START and may_cut[nicer]
         if is_good and (is_torn or not is_within_word(text, nicer)):
             return nicer
     return place

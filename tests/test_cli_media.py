@@ -53,7 +53,7 @@ def _project(tmp_path, painter, speaker, monkeypatch) -> None:
             }
         },
         "tiers": {"image": ["brush"]},
-        "tasks": {"scene": {"tier": "image"}},
+        "tasks": {"scene": {"tier": "image"}, "poster": {"tier": "image", "options": {"size": "64x32"}}},
     }
     speech = {
         "providers": {"s": provider(speaker.url)},
@@ -105,6 +105,11 @@ def test_image_writes_its_files_and_notes_what_was_changed(shell, tmp_path):
     assert CANARY not in done.stdout + done.stderr + (tmp_path / "log.jsonl").read_text()
 
 
+def test_an_option_that_is_not_given_leaves_the_tasks_own(shell, painter):
+    facts(shell("image", "poster", "a cube", "--out", "a.png", "--json"))
+    assert painter.bodies()[-1]["size"] == "64x32"
+
+
 def test_image_as_json_names_its_files_and_adjustments_alone(shell, painter, tmp_path):
     with Pillow.new("RGB", (8, 8)) as picture:
         picture.save(tmp_path / "like.png")
@@ -130,6 +135,60 @@ def test_speak_writes_audio_and_subtitles(shell, tmp_path):
     subtitles = (tmp_path / "a.srt").read_text(encoding="utf-8")
     assert [line for line in subtitles.splitlines() if "。" in line] == ["おはよう。", "今日は晴れです。"]
     assert "reader · speech ·" in done.stderr
+
+
+@pytest.mark.usefixtures("_project")
+@pytest.mark.parametrize(
+    ("srt", "says"),
+    [
+        ("a.wav", "is where the narration or its record is written"),
+        ("sub/../A.wav.json", "is where the narration or its record is written"),
+        ("configs", "configs is a folder"),
+        ("log.jsonl/a.srt", "srt: 'log.jsonl/a.srt' cannot be written"),
+    ],
+)
+def test_subtitles_that_cannot_be_written_are_refused_before_anything_is_spoken(speaker, tmp_path, srt, says):
+    (tmp_path / "log.jsonl").touch()
+    before = len(speaker.received)
+    done = CliRunner().invoke(app, ["speak", "narration", TEXT, "--out", "a.wav", "--srt", srt])
+    assert (done.exit_code, done.stdout) == (1, "")
+    assert says in done.stderr
+    assert len(speaker.received) == before
+    assert not (tmp_path / "a.wav").exists()
+
+
+@pytest.mark.usefixtures("_project")
+def test_a_folder_for_subtitles_is_made(tmp_path):
+    done = CliRunner().invoke(app, ["speak", "narration", TEXT, "--out", "a.wav", "--srt", "new/a.srt"])
+    assert done.exit_code == 0, done.stderr
+    assert "今日は晴れです。" in (tmp_path / "new" / "a.srt").read_text(encoding="utf-8")
+
+
+@pytest.mark.usefixtures("_project")
+def test_subtitles_that_fail_after_all_are_told_with_where_the_narration_is(speaker, tmp_path, monkeypatch):
+    def removing(request, answer=speaker.answer):
+        shutil.rmtree(tmp_path / "new", ignore_errors=True)
+        return answer(request)
+
+    monkeypatch.setattr(speaker, "answer", removing)
+    done = CliRunner().invoke(app, ["speak", "narration", TEXT, "--out", "a.wav", "--srt", "new/a.srt"])
+    assert done.exit_code == 1
+    assert "new/a.srt cannot be written: No such file or directory; the narration is in a.wav" in done.stderr
+    assert (tmp_path / "a.wav").is_file()
+
+
+@pytest.mark.parametrize("verb", ["speak", "image", "call"])
+@pytest.mark.usefixtures("_project")
+def test_standard_input_of_another_encoding_is_told_what_to_do(verb):
+    options = () if verb == "call" else ("--out", "a.bin")
+    done = CliRunner().invoke(app, [verb, "narration", "-", *options], input="今日は".encode("shift_jis"))
+    assert done.exit_code == 1
+    assert "standard input is not UTF-8; convert it first, for example with `iconv" in done.stderr
+
+
+def test_an_argument_of_another_encoding_is_told_what_to_do(shell):
+    done = shell("speak", "narration", os.fsdecode("今日は".encode("shift_jis")), "--out", "a.wav")
+    assert "llmbench: the text is not UTF-8; convert it first" in done.stderr
 
 
 def test_speak_as_json_names_its_files_and_length(shell):

@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from llmbench.errors import ParamError
-from llmbench.graphemes import is_boundary
-from llmbench.narration import split_text
+from llmbench.graphemes import boundaries
+from llmbench.narration import inner_stops, split_text
 
 FAMILY = "👨\u200d👩\u200d👧\u200d👦"
 
@@ -205,7 +205,7 @@ def test_characters_are_those_of_the_unicode_standard():
     @given(st.text(alphabet, max_size=30))
     def same(text):
         ends = {found.end() for found in regex.finditer(r"\X", text)}
-        ours = {place for place in range(1, len(text) + 1) if is_boundary(text, place)}
+        ours = {place for place, may_cut in enumerate(boundaries(text)) if may_cut and place}
         # A joiner binds two pictures alone there, and a mark no control; not to cut is never wrong.
         assert ours <= ends
         assert ends - ours <= {place for place in ends if text[place - 1] in "\u200d\r\n"}
@@ -262,7 +262,7 @@ def test_no_letter_is_lost_and_every_piece_has_one_and_none_is_over_the_limit(te
     for piece in pieces:
         assert piece == piece.strip()
         assert letters(piece)
-        is_one = not any(is_boundary(piece, place) for place in range(1, len(piece)))
+        is_one = not any(boundaries(piece)[1:-1])
         assert len(piece) <= limit or is_one
 
 
@@ -292,10 +292,14 @@ def test_a_long_script_is_split_in_time_that_grows_with_its_length():
         "\"'(「" * 30_000 + "a",
         "♪\n" * 50_000 + "a",
         'x "a ' * 40_000,
+        "あ" + "🇯🇵" * 40_000 + "a",
+        "あ🇯🇵🇳🇴" * 20_000,
     ]
     started = time.process_time()
     for text in texts:
         assert letters("".join(split_text(text, 600))) == letters(text)
+    for text in texts[-2:]:
+        assert letters("".join(split_text(text, 10))) == letters(text)
     assert time.process_time() - started < 8
 
 
@@ -303,6 +307,15 @@ def test_a_long_script_is_split_in_time_that_grows_with_its_length():
 def test_a_limit_that_no_character_fits_into_is_refused(limit):
     with pytest.raises(ParamError, match="at least 1 character"):
         split_text("a", limit)
+
+
+def test_the_stops_within_a_sentence_are_told_from_its_ends():
+    text = 'Prof. J. Lee said "Stop. Now." at 3 p.m. on Jan. 3, etc., about... that.'
+    stops = inner_stops(text)
+    assert [text[: place + 1].rsplit(maxsplit=1)[-1] for place in sorted(stops)] == [
+        *("Prof.", "J.", "Now.", "p.", "p.m.", "Jan.", "etc."),
+    ]
+    assert inner_stops("Stop. Now.") == frozenset()
 
 
 # ---- dialogue

@@ -82,6 +82,20 @@ def test_a_reading_is_as_it_is_spoken() -> None:
     assert reading("今日は三時です。") == "キョーワサンジデス。"
 
 
+@pytest.mark.parametrize(
+    ("text", "read"),
+    [("习が来た。", "习ガキタ。"), ("们们", "们们"), ("あ々ー", "ア々ー"), ("禰豆子", "ネトーコ")],
+)
+def test_a_kanji_without_a_reading_stands_for_itself(text: str, read: str) -> None:
+    assert reading(text) == read
+
+
+def test_a_text_that_cannot_be_read_is_still_compared() -> None:
+    assert character_error_rate("习近平が来た", "习近平が来た", "ja") == 0
+    assert 0 < character_error_rate("习近平が来た", "近平が来た", "ja") < 0.2
+    assert character_error_rate("来た", "习", "ja") > 0
+
+
 def test_a_file_without_sound_is_named(tmp_path: Path) -> None:
     with pytest.raises(DatasetError, match=r"gone\.wav: there is no such sound file"):
         transcribe(tmp_path / "gone.wav", "en")

@@ -4,7 +4,8 @@ import sys
 
 import pytest
 
-from llmbench.bench.scorers import SCORERS, Score, score, scorer_rows
+from llmbench.bench.scorers import SCORERS, Params, Score, score, scorer_rows
+from llmbench.bench.scorers.registry import OWN, Scorer
 from llmbench.errors import DatasetError
 from tests.test_scorers import sample
 
@@ -165,3 +166,15 @@ def test_a_plug_in_that_fails_on_a_reply_is_named(install, expression, reason):
         score("wrong", {}, "text", sample("x"), None)
     assert str(caught.value).startswith("scorer `wrong` of bad 1.2, sample s-1: ")
     assert reason in str(caught.value)
+
+
+def test_a_scorer_of_ours_that_fails_unforeseen_is_named_with_its_sample_and_the_cause(monkeypatch):
+    def falls(params, output, sample, schema):
+        raise ModuleNotFoundError("no dictionary")
+
+    monkeypatch.setitem(SCORERS, "falls", Scorer(Params, falls, OWN))
+    expected = (
+        r"scorer `falls` of llmbench, sample s-1: it failed \(ModuleNotFoundError: no dictionary\); report it"
+    )
+    with pytest.raises(DatasetError, match=expected):
+        score("falls", {}, "an answer", sample("a target"), None)

@@ -137,3 +137,22 @@ def test_the_wait_for_a_place_is_no_part_of_the_real_time_factor(tmp_path, speak
     # Three callers share one place: two of three requests wait while another is made.
     assert max(response.queued_ms for response in spoken) > 4 * 200
     assert sum(response.latency_ms - response.queued_ms for response in spoken) < 1.6 * 12 * 200
+
+
+def test_pieces_that_wait_at_the_same_time_count_their_wait_once(tmp_path, speaker):
+    provider = {"base_url": speaker.url, "env_api_key": "STUB_KEY", "limits": {"concurrency": 1}}
+    folder = write_folder(
+        tmp_path / "configs",
+        speech_models={
+            "providers": {"p": provider},
+            "models": {"a": {"provider": "p", "defaults": {"split": "sentence", "at_once": 4}}},
+            "tiers": {"speech": ["a"]},
+            "tasks": {"narration": {"tier": "speech"}},
+        },
+    )
+    speaker.delay_s = 0.2
+    with SpeechClient(folder, variables=KEYS, log_path=tmp_path / "log.jsonl") as client:
+        spoken = client.synthesize("narration", SCRIPT)
+    # Four pieces share one place: they wait 0, 200, 400 and 600 ms, a quarter of that sum each.
+    assert 250 <= spoken.queued_ms < 600
+    assert spoken.latency_ms - spoken.queued_ms >= 0.9 * (4 * 200 - spoken.queued_ms)

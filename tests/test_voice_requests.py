@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from llmbench.errors import EmbeddedServerError
+from llmbench.narration import split_text
 from llmbench.providers import embedded, local_models, local_voices
 from llmbench.providers.local_voices import VOICES
 from llmbench.providers.voice_engines import pieces, sentences
@@ -68,6 +69,20 @@ def test_what_is_left_out_has_its_defaults() -> None:
     assert asked(input="tab\there\u0007!").text == "tab here !"
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Prof. Smith met J. K. Rowling at No. 5, e.g. on Jan. 3.",
+        "The U.S. economy grew.",
+        'He said "Stop. Now." and left.',
+        "彼は「はい。」と言った。",
+        "モーニング娘。の新曲です。",
+    ],
+)
+def test_a_voice_makes_no_pause_where_a_narration_is_not_cut(text: str) -> None:
+    assert sentences(text) == split_text(text, 400, by_sentence=True) == [text]
+
+
 def test_a_text_is_cut_at_its_sentence_ends_and_no_letter_is_lost() -> None:
     assert sentences("はい。いいえ！\n本当？Dr. No paid 3.14. Ok?") == [
         "はい。",
@@ -101,6 +116,12 @@ def test_a_voice_whose_package_is_missing_or_another_version_is_not_available(
         with pytest.raises(EmbeddedServerError, match="jaconv: run `llmbench models pull kokoro`"):
             embedded.require_engine("kokoro")
     assert local_models.is_available("mei-joe")
+
+
+def test_a_voices_version_changes_with_our_reading(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = local_voices.voice_version(VOICES["mei-joe"])
+    monkeypatch.setattr(local_voices, "_READING", "another")
+    assert local_voices.voice_version(VOICES["mei-joe"]) != before
 
 
 def test_a_voices_version_changes_with_a_pin(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib
 import os
+import re
 import shutil
 import threading
 from functools import cache
@@ -16,6 +17,7 @@ from typing import Any, Final
 
 from llmbench.bench.answers import normalise
 from llmbench.errors import DatasetError, EmbeddedServerError
+from llmbench.providers.japanese_words import Unreadable, pronounced, words
 from llmbench.providers.local_models import models_dir
 from llmbench.providers.wheel_files import Wheel, WheelFile, find_file, installed_parts, is_here
 
@@ -94,20 +96,27 @@ def transcribe(path: Path, lang: str) -> str:
 def reading(text: str) -> str:
     """How a Japanese text is read, in katakana as it is pronounced (は as ワ); marks stay.
 
+    A kanji of which no reading is known stays too, and what is around it is read without it.
+
     Raises:
         DatasetError: the package that knows readings is missing.
     """
-    # Without Sudachi: its dictionary is not installed.
-    return str(_library("pyopenjtalk").g2p(text, kana=True, use_sudachi_kanji_yomi=False))
+    _library("pyopenjtalk")
+    try:
+        return "".join(map(pronounced, words(text)))
+    except Unreadable as error:
+        parts = re.split(f"([{error.characters}])", text)
+        return "".join(part if len(parts) == 1 or at % 2 else reading(part) for at, part in enumerate(parts))
 
 
 def character_error_rate(target: str, heard: str, lang: str) -> float:
     """The Levenshtein distance of what was heard from what was to be said, for each character of that.
 
-    Japanese is compared by its reading, so that 三時 and 3時 are the same; the others letter by letter after
-    `normalise`. Marks and blanks do not count, since nobody hears them. `nine` heard as `9` counts: English
-    targets had better have no numbers. 0 is perfect; above 1 where more was heard than said. A target without
-    letters gives 0 if nothing was heard, else 1.
+    Japanese is compared by its reading, so that 三時 and 3時 are the same; a kanji without a reading is its
+    own letter. The others are compared letter by letter after `normalise`. Marks and blanks do not count,
+    since nobody hears them. `nine` heard as `9` counts: English targets had better have no numbers. 0 is
+    perfect; above 1 where more was heard than said. A target without letters gives 0 if nothing was heard,
+    else 1.
 
     Raises:
         DatasetError: a package is missing.

@@ -20,6 +20,8 @@ from llmbench.providers.wheel_files import Wheel, WheelFile
 #: What runs the weights. Any version will do, so one that is here already is left alone.
 RUNTIME: Final = ("onnxruntime", "flatbuffers", "packaging", "protobuf", "numpy")
 _PINS: Final = Path(__file__).with_name("voice_wheels.txt")
+#: How this package reads a text out: raised whenever readings, sentences or pauses change what is heard.
+_READING: Final = "reading 2"
 _ESPEAK_SENTENCE: Final = (
     "English is read by espeak-ng (GPL-3.0-or-later), which runs in the voice server's own process alone"
 )
@@ -50,8 +52,8 @@ class LocalVoice:
     is_required: bool = False
 
 
-# pyopenjtalk-plus is installed without sudachidict-core, which it asks for: 193 MB for readings of rare
-# kanji, left unused by the voices. It imports sudachipy all the same.
+# pyopenjtalk-plus is installed without sudachidict-core, which it asks for: 193 MB for readings of kanji that
+# its own dictionary lacks; `japanese_words` reads those without it. It imports sudachipy all the same.
 _VOICES: Final = (
     LocalVoice(
         name="mei-joe",
@@ -135,11 +137,12 @@ def take_pins(path: Path) -> None:
 
 
 def voice_version(voice: LocalVoice) -> str:
-    """The voice's version as results record it: the head of a hash over its weights' and packages' pins."""
+    """The voice's version as results record it: the head of a hash over weights, pins and our reading."""
     import hashlib
 
     pinned = _pinned_versions(voice)
-    text = "\n".join([voice.weights.sha256, *(f"{name}=={pinned[name]}" for name in sorted(pinned))])
+    parts = [voice.weights.sha256, *(f"{name}=={pinned[name]}" for name in sorted(pinned)), _READING]
+    text = "\n".join(parts)
     return f"sha256:{hashlib.sha256(text.encode()).hexdigest()[:12]}"
 
 

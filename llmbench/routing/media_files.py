@@ -22,8 +22,12 @@ RECORD_SUFFIX = ".json"
 _NUMBER = "-999"
 
 
-def check_target(out: str | Path) -> Path:
+def check_target(out: str | Path, name: str = "out") -> Path:
     """The path of a file to be written, checked before anything is paid for.
+
+    Args:
+        out: the file.
+        name: the parameter that names it, for the errors.
 
     Raises:
         ParamError: its folder cannot be made or written to, its name is too long, or it is a folder itself.
@@ -32,15 +36,15 @@ def check_target(out: str | Path) -> Path:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         if path.is_dir() or not path.name:
-            raise ParamError(f"out: {path} is a folder; give the name of a file")
+            raise ParamError(f"{name}: {path} is a folder; give the name of a file")
         with contextlib.suppress(FileNotFoundError):
             _record_path(path.with_name(path.name + _NUMBER)).lstat()  # a name that is too long, or none
         is_open = os.access(path.parent, os.W_OK | os.X_OK)
     except (OSError, ValueError) as error:
         said = getattr(error, "strerror", None) or error
-        raise ParamError(f"out: {str(path)!r} cannot be written: {said}") from error
+        raise ParamError(f"{name}: {str(path)!r} cannot be written: {said}") from error
     if not is_open:
-        raise ParamError(f"out: the folder {path.parent} is not writable; choose another one")
+        raise ParamError(f"{name}: the folder {path.parent} is not writable; choose another one")
     return path
 
 

@@ -14,7 +14,7 @@ from typing import Final, TypeVar
 from llmbench.errors import DatasetError
 
 GROUP: Final = "llmbench.scorers"
-#: What the code of others may raise; each is raised again as an error that names its distribution.
+#: What a scorer may raise unforeseen; each is raised again as an error that names it and where it is from.
 FAULTS: Final = (Exception, SystemExit)
 _T = TypeVar("_T")
 

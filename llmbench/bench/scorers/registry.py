@@ -164,26 +164,18 @@ def score(scorer_name: str, params: Mapping[str, Any], output: str, sample: Samp
 
     Raises:
         DatasetError: the scorer is unknown, a parameter is unknown or wrong, the sample's target or checks
-            are not what the scorer needs, a library is not installed, or a scorer that is not ours failed.
+            are not what the scorer needs, a library is not installed, or the scorer failed.
     """
     checked = check_params(scorer_name, params)
     entry = find(scorer_name)
-    if entry.source == OWN:
-        return entry.function(checked, output, sample, schema)
-    return _foreign(scorer_name, entry, checked, output, sample, schema)
-
-
-def _foreign(name: str, entry: Scorer, params: Params, output: str, sample: Sample, schema: Schema) -> Score:
-    """The score of a function that is not ours, with its mistakes told as its own."""
-    where = f"scorer `{name}` of {entry.source}, sample {sample.id}"
+    where = f"scorer `{scorer_name}` of {entry.source}, sample {sample.id}"
     try:
-        got: object = entry.function(params, output, sample, schema)
+        got: object = entry.function(checked, output, sample, schema)
     except LLMBenchError:
         raise
     except plugins.FAULTS as error:
-        raise DatasetError(
-            f"{where}: it failed ({type(error).__name__}: {error}); repair the scorer"
-        ) from error
+        repair = "report it, or name another scorer" if entry.source == OWN else "repair the scorer"
+        raise DatasetError(f"{where}: it failed ({type(error).__name__}: {error}); {repair}") from error
     if not isinstance(got, Score):
         raise DatasetError(f"{where}: it gave a {type(got).__name__}; return a Score")
     if not all(0 <= value <= 1 for value in (got.value, *got.details.values())):
