@@ -10,13 +10,14 @@ from llmbench.config.environment import Environment
 from llmbench.config.media_view import force_variable, media_config, media_environment
 from llmbench.config.model import MEDIA_FILES, Config, MediaModality
 from llmbench.config.places import Problem, near
-from llmbench.errors import ConfigError, ParamError
+from llmbench.errors import ConfigError, ParamError, RouteError
 from llmbench.messages import Usage
 from llmbench.pricing import Made, cost_of
 from llmbench.providers.hosts import Host, open_host
 from llmbench.providers.local_voices import VOICES
 from llmbench.providers.media_wires import media_wire_for
 from llmbench.routing.media_params import normalise
+from llmbench.routing.resolve import Wanted
 from llmbench.routing.setup import Setup
 
 #: What a price by unit is tried with.
@@ -41,7 +42,9 @@ def media_problems(
         yield from _models(view, modality, environment, with_address)
         yield from _options(config, modality)
         yield from _forced(view, modality, environment)
-        yield from _out_of_reach(view, modality, media_environment(environment, modality, media))
+        setup = _setup(view, media_environment(environment, modality, media))
+        yield from _out_of_reach(setup, modality)
+        yield from _moved(setup, modality)
 
 
 def _models(
@@ -117,9 +120,9 @@ def _unpriced(spec: ModelSpec, endpoint: Endpoint) -> str | None:
     return None if cost is not None else reason.removeprefix("unknown: ")
 
 
-def _out_of_reach(view: Config, modality: MediaModality, environment: Environment) -> Iterator[Problem]:
+def _out_of_reach(setup: Setup, modality: MediaModality) -> Iterator[Problem]:
     """Lists of which nothing can be called here: a key, an address or a package is missing."""
-    setup = Setup(view, environment, _hosts(view, environment))
+    view = setup.config
     lists: list[tuple[tuple[str, ...], str, tuple[str, ...]]] = [
         (("tiers", tier), f"tier {tier!r}", names) for tier, names in view.media[modality].tiers.items()
     ]
@@ -136,15 +139,28 @@ def _out_of_reach(view: Config, modality: MediaModality, environment: Environmen
             yield "info", place, f"{label}: nothing of it can be called here: {listed}"
 
 
-def _hosts(view: Config, environment: Environment) -> dict[str, Host]:
-    """The hosts that can be opened; an address that is refused is told of elsewhere."""
+def _moved(setup: Setup, modality: MediaModality) -> Iterator[Problem]:
+    """Tasks that another model than the first of their list would answer here, which nobody allowed."""
+    for name, task in setup.config.media[modality].tasks.items():
+        wanted = Wanted(name, modality=modality, allow_fallback=bool(task.allow_fallback))
+        try:
+            moved = setup.route(wanted).moved
+        except RouteError:
+            continue  # nothing of it can be called, which is told of its list
+        if moved is not None:
+            message = f"task {name!r}: {moved.after} answers in place of {moved.before} here: {moved.rule}"
+            yield "info", (MEDIA_FILES[modality], ("tasks", name)), message
+
+
+def _setup(view: Config, environment: Environment) -> Setup:
+    """The view with the hosts that can be opened; an address that is refused is told of elsewhere."""
     hosts: dict[str, Host] = {}
     for name, endpoint in view.endpoints.items():
         try:
             hosts[name] = open_host(endpoint, environment)
         except ConfigError:
             continue
-    return hosts
+    return Setup(view, environment, hosts)
 
 
 def _reason(setup: Setup, spec: ModelSpec) -> str | None:

@@ -198,6 +198,8 @@ class Route:
         adjustments: model key -> what the guard changed for that model.
         worst_case_s, worst_case_usd: the longest and the most of the call; None when a price is unknown.
         worst_case_tokens: input (estimated) and output limit of the longest; output_limits: by model key.
+        moved: that the call, which may not fall back, goes to another model than the one named first, as that
+            one cannot be called here (image and speech); None where it does not.
     """
 
     task: str
@@ -213,6 +215,7 @@ class Route:
     worst_case_usd: float | None = None
     worst_case_tokens: int | None = None
     output_limits: Mapping[str, int | None] = field(default_factory=dict)
+    moved: Adjustment | None = None
 
     def __str__(self) -> str:
         lines = [f"{self.task} -> tier {self.tier} -> {' > '.join(self.candidates)}"]

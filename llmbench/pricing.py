@@ -86,7 +86,7 @@ def cost_of(
         reported_usd: what the provider says it charged.
         cpu_s: processor time of a local model in seconds.
         at: when the call was made, for prices that change with the date; now by default.
-        made: pictures, seconds or characters, for a price by one of them.
+        made: pictures, seconds or characters, for a price by one of them; None where nobody knows.
 
     Returns:
         USD with "provider", "registry", "registry:per_…" (core_hour, image, minute, million_chars) or
@@ -98,7 +98,7 @@ def cost_of(
         if cpu_s is None:
             return None, f"unknown: no CPU time was measured for {spec.key}"
         return cpu_s / 3600 * spec.price.per_core_hour, "registry:per_core_hour"
-    if made is not None and spec.price is not None and (by_unit := _unit_cost(spec.price, made)) is not None:
+    if spec.price is not None and (by_unit := _unit_cost(spec, spec.price, made)) is not None:
         return by_unit
     broken = _broken_count(usage)
     if broken is not None:
@@ -108,16 +108,28 @@ def cost_of(
     return _list_cost(spec, endpoint, usage, at or datetime.now(UTC))
 
 
-def _unit_cost(price: Price, made: Made) -> tuple[float, str] | None:
-    """The cost by the unit that the price is for; None where it is by tokens, or nothing was made by it."""
-    units = (
-        ("per_image", price.per_image, made.images),
-        ("per_minute", price.per_minute, made.audio_s / 60),
-        ("per_million_chars", price.per_million_chars, made.characters / 1e6),
-    )
-    return next(
-        ((usd * count, f"registry:{name}") for name, usd, count in units if usd is not None and count), None
-    )
+def _unit_cost(spec: ModelSpec, price: Price, made: Made | None) -> tuple[float | None, str] | None:
+    """The cost by the unit that the price is for; None where it is by tokens.
+
+    Where nothing was made, nothing is billed by the unit: a picture that the filter stopped costs what the
+    price says of tokens, or nothing.
+    """
+    counted = made or Made()
+    units = {
+        "image": (("per_image", price.per_image, counted.images),),
+        "speech": (
+            ("per_minute", price.per_minute, counted.audio_s / 60),
+            ("per_million_chars", price.per_million_chars, counted.characters / 1e6),
+        ),
+    }.get(spec.capabilities.mode, ())
+    named = [(name, usd, count) for name, usd, count in units if usd is not None]
+    is_by_tokens = price.input is not None and price.output is not None
+    if not named or (is_by_tokens and not any(count for _, _, count in named)):
+        return None
+    if made is None:
+        return None, f"unknown: nobody knows how much of its {named[0][0]} price {spec.key} bills for this"
+    name, usd, count = next((each for each in named if each[2]), named[0])
+    return usd * count, f"registry:{name}"
 
 
 def worst_case_usd(

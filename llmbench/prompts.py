@@ -46,6 +46,8 @@ def as_messages(
 
 
 def _filled(messages: tuple[Message, ...], variables: Mapping[str, str | float]) -> tuple[Message, ...]:
+    if not isinstance(variables, Mapping):
+        raise ParamError(f"variables: give a mapping of names to values, not {type(variables).__name__}")
     for name, value in variables.items():
         if isinstance(value, bool) or not isinstance(value, (str, int, float)):
             kind = type(value).__name__

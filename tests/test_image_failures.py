@@ -15,7 +15,8 @@ import zlib
 import pytest
 from PIL import Image as Pillow
 
-from llmbench.errors import ProviderError
+from llmbench.catalog import BudgetLimits
+from llmbench.errors import BudgetExceeded, ProviderError
 from llmbench.media import Blob
 from llmbench.providers.pictures import MOST_PIXELS, open_picture
 from tests.conftest import CANARY
@@ -42,7 +43,7 @@ def test_an_answer_without_a_picture_is_a_typed_failure_with_one_line(open_image
     error = exhausted(open_images(), task, f"a cube #{outcome}")
     assert error.kind == kind
     (line,) = lines(log)
-    assert (line["status"], line["error_kind"]) == ("fail", kind)
+    assert (line["status"], line["error_kind"], line["media"]) == ("fail", kind, {"modality": "image"})
     assert len(line["attempts"]) == 1
     assert (error.exceptions[0].output == WORDS) == (outcome == "text" and task in WITH_WORDS)
 
@@ -246,6 +247,60 @@ def test_a_picture_that_is_made_is_asked_for_again_after_a_passing_failure(open_
     assert paths.count("kontext") == 1  # one job, which is paid for once
     with_key = [CANARY in request.headers.get("authorization", "") for request in painter.received]
     assert with_key == [request.method == "POST" for request in painter.received]
+
+
+PAGE = Step(b"<html>one moment</html>", headers={"content-type": "text/html"})
+BROKEN = [Step({"id": "t"}, fault=fault) for fault in ("reset", "close", "truncate")]
+UNKNOWN = Step({"error": "no such task"}, 404)
+
+
+def missing(painter, monkeypatch, step: Step, times: int) -> None:
+    """Answer the first so many questions after a ticket with this step."""
+    monkeypatch.setattr("llmbench.providers.media_send._MISSED_WAIT_S", 0.01)
+    monkeypatch.setattr("llmbench.providers.workflow_images._FIRST_WAIT_S", 0.01)
+    left, answer = [step] * times, painter.answer
+    painter.answer = lambda request: (
+        left.pop() if left and request.path.endswith("/get_result") else answer(request)
+    )
+
+
+def posts(painter, end: str) -> int:
+    return sum(request.path.endswith(end) for request in painter.received)
+
+
+@pytest.mark.parametrize("step", [*BROKEN, UNKNOWN, PAGE, Step(b"")], ids=str)
+def test_a_ticket_outlives_a_broken_connection_a_404_and_a_page_of_a_gateway(
+    open_images, painter, monkeypatch, step
+):
+    missing(painter, monkeypatch, step, 2)
+    response = open_images().generate("ticket", "a cube")
+    assert (len(response.images), len(response.attempts)) == (1, 1)
+    assert (posts(painter, "/kontext"), posts(painter, "/get_result")) == (1, 4)
+
+
+@pytest.mark.parametrize(
+    ("step", "times", "kind"),
+    [
+        (BROKEN[0], 5, "connect"),
+        (failure(503), 5, "server_error"),
+        (UNKNOWN, 4, "server_error"),
+        (PAGE, 4, "malformed"),
+        (failure(401), 1, "auth"),
+        (Step({"error": {"message": "it failed", "code": 502}}), 1, "server_error"),
+    ],
+)
+def test_a_ticket_that_is_lost_is_asked_for_a_few_times_counts_as_paid_and_no_other_takes_its_place(
+    open_images, painter, monkeypatch, step, times, kind
+):
+    missing(painter, monkeypatch, step, 100)
+    ticket = {"provider": "p", "wire": "workflow", "model_name": "accounts/fireworks/models/kontext"}
+    client = open_images(a={**ticket, "price": {"per_image": 0.04}})
+    client.router._budgets.limits = BudgetLimits(run_usd=0.05)
+    error = exhausted(client, "scene", "a cube")
+    assert [(each.kind, each.status_code) for each in error.exceptions] == [(kind, 200)]
+    assert (posts(painter, "/kontext"), posts(painter, "/get_result")) == (1, times)
+    with pytest.raises(BudgetExceeded, match=r"what is left: \$0\.010000"):
+        client.generate("scene", "a cube")
 
 
 def test_a_ticket_that_asks_for_a_long_wait_does_not_outlast_the_deadline(open_images, painter):

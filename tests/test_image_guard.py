@@ -64,9 +64,11 @@ def test_what_a_dialect_has_no_field_for_is_left_out_and_told(wire):
 
 NO_SIZE, NO_RATIO = {"supports_size": False}, {"supports_aspect_ratio": False}
 HD = {"size": "1920x1080", "aspect_ratio": "16:9"}
+WIDE_2K, TALL_4K = {"size": "2K", "aspect_ratio": "16:9"}, {"size": "4K", "aspect_ratio": "9:16"}
 BOTH = [("aspect_ratio", "moved"), ("size", "clamped")]
 NEITHER = NO_SIZE | NO_RATIO
 GPT = {"sizes": ["1024x1024", "1536x1024", "1024x1536"], **NO_RATIO}
+BIG = {"sizes": ["1024x1024", "2048x2048", "1280x720", "2048x1152"], **NO_RATIO}
 NAMED = {"sizes": ["1K", "2K"], "aspect_ratios": ["1:1", "16:9", "9:16"]}
 
 
@@ -79,6 +81,13 @@ NAMED = {"sizes": ["1K", "2K"], "aspect_ratios": ["1:1", "16:9", "9:16"]}
         (NEITHER, {"aspect_ratio": "16:9"}, {}, [("aspect_ratio", "dropped")]),
         (NO_RATIO, {"aspect_ratio": "1:1"}, {"size": "1024x1024"}, [("aspect_ratio", "moved")]),
         (NO_RATIO, {"aspect_ratio": "16:9"}, {"size": "1360x768"}, [("aspect_ratio", "moved")]),
+        (NO_RATIO, {"size": "2K"}, {"size": "2048x2048"}, [("size", "clamped")]),
+        (NO_RATIO, WIDE_2K, {"size": "2048x1152"}, [("size", "clamped"), ("aspect_ratio", "dropped")]),
+        (NO_RATIO, TALL_4K, {"size": "2304x4096"}, [("size", "clamped"), ("aspect_ratio", "dropped")]),
+        (GPT, WIDE_2K, {"size": "1536x1024"}, [("size", "clamped"), ("aspect_ratio", "dropped")]),
+        (BIG, WIDE_2K, {"size": "2048x1152"}, [("size", "clamped"), ("aspect_ratio", "dropped")]),
+        (BIG, {"size": "4K"}, {"size": "2048x2048"}, [("size", "clamped")]),
+        ({}, WIDE_2K, WIDE_2K, []),
         (GPT, {"aspect_ratio": "16:9"}, {"size": "1536x1024"}, [("aspect_ratio", "moved")]),
         (GPT, {"size": "720x1280"}, {"size": "1024x1536"}, [("size", "clamped")]),
         (GPT, {"size": "1024x1024"}, {"size": "1024x1024"}, []),
@@ -96,6 +105,17 @@ def test_size_and_ratio_are_turned_into_what_the_model_knows(media, options, par
     result = guarded(media, **options)
     assert dict(result.params) == params
     assert [(change.param, change.action) for change in result.adjustments] == changes
+
+
+def test_a_ratio_beside_a_size_is_dropped_with_the_reason_that_holds():
+    rules = {
+        media["sizes"][0]: guarded(media, size="2K", aspect_ratio="16:9").adjustments[-1].rule
+        for media in ({"sizes": ["2048x1152"], **NO_RATIO}, {"sizes": ["512x512"], **NO_RATIO})
+    }
+    assert rules == {
+        "2048x1152": "the size says it",
+        "512x512": "no size that the model makes has this shape; the size stays",
+    }
 
 
 @pytest.mark.parametrize(

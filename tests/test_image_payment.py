@@ -193,7 +193,38 @@ def test_a_file_that_cannot_be_written_loses_no_picture_and_no_cost(open_images,
     assert line["wasted_cost_usd"] == 0.04
 
 
+def test_a_picture_that_the_filter_stopped_costs_nothing_beside_those_that_came(open_images, painter):
+    by_turn(painter, None, failure(400, "moderation_blocked"), None)
+    filtered = Step({**images_answer([]), "content_filter_results": {"sexual": {"filtered": True}}})
+    client = open_images(a={**PRICED, "capabilities": {"max_batch_n": 1}})
+    assert client.generate("scene", "a cube", n=3).cost_usd == pytest.approx(0.08)
+    by_turn(painter, None, filtered, None, None)
+    response = client.generate("scene", "a cube", n=4)
+    assert (len(response.images), response.cost_usd) == (3, pytest.approx(0.12))
+    assert response.cost_source == "registry:per_image"
+
+
+def test_a_budget_says_what_a_call_for_pictures_needs(open_images, painter):
+    with pytest.raises(BudgetExceeded, match=r"is not known: give the model a price per_image") as caught:
+        open_images(a={}).generate("scene", "a cube", budget_usd=1)
+    assert "max_tokens" not in str(caught.value)
+    assert painter.received == []
+
+
 # ---- how many
+
+
+@pytest.mark.parametrize(("most", "seeds"), [(1, [3, 4, 5, 6, 7]), (2, [3, 5, 7]), (3, [3, 6]), (9, [3])])
+def test_no_picture_is_made_and_paid_for_twice_however_many_a_request_makes(
+    open_images, painter, most, seeds
+):
+    client = open_images(a={"capabilities": {"max_batch_n": most}})
+    response = client.generate("scene", "a cube", n=5, seed=3, size="64x64")
+    alone = [drawn("a cube", 64, 64, seed=seed) for seed in range(3, 8)]
+    assert [image.data for image in response.images] == alone
+    assert sorted(body["seed"] for body in painter.bodies()) == seeds
+    ones = [image.seed for image in response.images if image.seed is not None]
+    assert ones == {1: [3, 4, 5, 6, 7], 2: [7]}.get(most, [])
 
 
 def test_a_number_of_pictures_beyond_all_reason_is_refused(open_images, painter):

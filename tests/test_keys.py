@@ -113,6 +113,37 @@ def test_the_host_uses_the_next_key_after_a_refusal_and_says_which_one_was_refus
     assert used == ["Bearer first-secret", "Bearer second-secret", "Bearer second-secret"]
 
 
+def test_when_the_last_key_is_refused_the_host_says_when_the_first_is_back(server):
+    server.answer = lambda _: failure(402, None, "no credits")
+    environment = read_environment({"A_KEY": FIRST.value, "B_KEY": SECOND.value})
+    host = RemoteHost(Endpoint("p", base_url=server.url, env_api_keys=("A_KEY", "B_KEY")), environment)
+    for said in ("another key is next", "and so do all others of p: the first is back in 10 min"):
+        with pytest.raises(
+            ProviderError, match=rf"no credits; key#\w{{4}} \(\w_KEY\) rests for 10 min, {said}$"
+        ):
+            asyncio.run(post(host, server.url))
+
+
+def test_a_single_key_that_is_refused_says_nothing_of_others(server):
+    server.answer = lambda _: failure(402, None, "no credits")
+    host = RemoteHost(
+        Endpoint("p", base_url=server.url, env_api_keys=("A_KEY",)), read_environment({"A_KEY": FIRST.value})
+    )
+    with pytest.raises(ProviderError, match=r"no credits$"):
+        asyncio.run(post(host, server.url))
+
+
+def test_the_ring_knows_when_its_first_key_is_back(clock):
+    ring = KeyRing([FIRST, SECOND], clock=clock)
+    ring.note(FIRST, "quota")
+    assert ring.back_in_s() == 0
+    clock.now = 100.0
+    ring.note(SECOND, "quota")
+    assert ring.back_in_s() == REST_S - 100
+    clock.now = REST_S
+    assert ring.back_in_s() == KeyRing([]).back_in_s() == 0
+
+
 def test_a_failure_found_after_the_lease_is_noted_by_it(server):
     environment = read_environment({"A_KEY": FIRST.value, "B_KEY": SECOND.value})
     host = RemoteHost(Endpoint("p", base_url=server.url, env_api_keys=("A_KEY", "B_KEY")), environment)

@@ -86,6 +86,28 @@ def test_profiles_and_codes_are_a_part_of_the_media_file(write_configs):
     assert (task.tier, task.models, task.allow_fallback) == ("image", ("painter",), None)
 
 
+def test_a_tasks_voice_is_no_finding_where_one_of_its_models_may_have_it(write_configs):
+    speech = """\
+providers: {gemini: {}}
+models:
+  first: {provider: gemini, capabilities: {voices: [Kore]}}
+  second: {provider: gemini, capabilities: {voices: [Puck]}}
+  third: {provider: gemini}
+tiers: {speech: [first, second]}
+tasks:
+  puck: {tier: speech, options: {voice: Puck}}
+  bob: {tier: speech, models: [first, third], options: {voice: bob}}
+"""
+    assert inspect_config(write_configs(**FILES | {"speech_models": speech}))[1] == ()
+
+
+@pytest.mark.parametrize("voices", ["voices: Kore, ", ""])
+def test_a_default_voice_that_the_model_has_or_may_have_is_no_finding(write_configs, voices):
+    speech = FILES["speech_models"].replace("voices: Kore, ", voices)
+    speech = speech.replace("gemini, c", "gemini, defaults: {voice: Kore, speakers: {A: Kore}}, c")
+    assert inspect_config(write_configs(**FILES | {"speech_models": speech}))[1] == ()
+
+
 def test_a_code_that_is_another_models_key_is_an_error(write_configs):
     models = FILES["image_models"].replace("  painter:\n", "  p1: {provider: gemini}\n  painter:\n")
     _, findings = inspect_config(write_configs(**FILES | {"image_models": models}))
@@ -123,6 +145,10 @@ def check_finding(write_configs, file, old, new, line, said):
         ("image_models", "  image: [painter]", "  cheap: [painter]", 9, "too; a tier holds one kind"),
         ("speech_models", "{speech: [voice]}", "{image: [voice]}", 3, "stands in image_models.yaml too"),
         ("speech_models", "timeout: 60", "timeout: 0", 4, "greater than 0"),
+        ("speech_models", "gemini, c", "gemini, defaults: {voice: Kora}, c", 2, "did you mean 'Kore'?"),
+        ("speech_models", "gemini, c", "gemini, defaults: {voice_name: bob}, c", 2, "'bob'; known: Kore"),
+        ("speech_models", "gemini, c", "gemini, defaults: {speakers: {A: bob}}, c", 2, "has no voice 'bob'"),
+        ("speech_models", "timeout: 60", "options: {voice: Kora}", 4, "models has the voice 'Kora'; did you"),
     ],
 )  # fmt: skip
 def test_a_name_that_leads_nowhere_or_to_two_kinds_is_an_error(write_configs, file, old, new, line, said):

@@ -140,6 +140,30 @@ def test_the_later_layer_wins_and_only_its_renaming_is_told():
     assert [change.param for change in renamed] == ["image_size", "ratio"]
 
 
+@pytest.mark.parametrize(
+    ("kind", "layers", "options"),
+    [
+        ("image", [{"aspect_ratio": "16:9"}, {"size": "1024x1024"}], {"size": "1024x1024"}),
+        ("image", [{"size": "1024x1024"}, {"ratio": "16:9"}], {"aspect_ratio": "16:9"}),
+        ("image", [{"size": "2K"}, {"ratio": "16:9"}], {"size": "2K", "aspect_ratio": "16:9"}),
+        ("image", [{"ratio": "16:9"}, {"size": "2K"}], {"size": "2K", "aspect_ratio": "16:9"}),
+        ("image", [{"ratio": "1:1"}, {"size": "9x9"}, {"size": None}], {}),
+        ("image", [{"image_size": "1K", "n": 2}, {"size": None}], {"n": 2}),
+        ("speech", [{"voice": "a"}, {"speakers": {"A": "b"}}], {"speakers": {"A": "b"}}),
+        ("speech", [{"speakers": {"A": "b"}}, {"voice_name": "a"}], {"voice": "a"}),
+        ("speech", [{"voice": "a"}, {"speakers": {"A": "b"}}, {"voice": "c"}], {"voice": "c"}),
+        ("speech", [{"voice": "a", "speakers": {"A": "b"}}], {"voice": "a", "speakers": {"A": "b"}}),
+    ],
+)
+def test_an_option_takes_away_what_it_excludes_in_lower_layers_alone(kind, layers, options):
+    assert merge(kind, layers)[0] == options
+
+
+def test_the_renaming_of_what_a_later_layer_takes_away_is_not_told():
+    for later in ({"size": "9x9"}, {"aspect_ratio": None}, {"aspect_ratio": "1:1"}):
+        assert merge("image", [{"ratio": "16:9"}, later])[1] == ()
+
+
 VALUES = st.one_of(
     st.none(), st.booleans(), st.integers(), st.floats(), st.text(max_size=8), st.lists(st.integers()),
     st.dictionaries(st.text(max_size=3), st.text(max_size=3), max_size=2), st.binary(max_size=4),

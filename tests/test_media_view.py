@@ -10,7 +10,7 @@ import pytest
 from llmbench import ImageClient, LLMClient, SpeechClient
 from llmbench.config import load_config, read_environment
 from llmbench.config.media_view import media_config, media_environment
-from llmbench.errors import ConfigError, RouteError
+from llmbench.errors import ConfigError, ParamError, RouteError
 from tests.media_calls import write_folder
 
 URL = "http://127.0.0.1:1/v1"
@@ -130,7 +130,8 @@ def test_a_profile_changes_tasks_and_leaves_what_it_does_not_name(folder):
     view = media_config(config, "image", environment)
     thumbnail, scene = view.task_overrides["thumbnail"], view.media["image"].tasks["scene-image.2"]
     assert view.mapping == {"thumbnail": "image_cheap", "scene-image.2": "image"}
-    assert thumbnail.options == {"aspect_ratio": "16:9", "quality": "low"}
+    assert view.router_tasks["thumbnail"].options == {"aspect_ratio": "16:9"}
+    assert thumbnail.options == {"quality": "low"}  # a layer of its own, over the task's
     assert thumbnail.timeout_s == 5
     assert (scene.models, scene.allow_fallback) == (("sketcher",), False)
     plain = media_config(config, "image", read_environment({}))
@@ -190,6 +191,75 @@ def test_options_of_model_task_and_call_lie_over_each_other(folder):
         }
     with images(folder, IMAGE_CLIENT_PROFILE="draft") as client:
         assert client.explain("thumbnail", ratio="1:1").bodies["sketcher"]["aspect_ratio"] == "1:1"
+
+
+@pytest.mark.parametrize(
+    ("own", "shape"),
+    [
+        ({}, {"aspect_ratio": "16:9"}),
+        ({"size": "1024x1024"}, {"size": "1024x1024"}),
+        ({"image_size": "1024x1024", "ratio": None}, {"size": "1024x1024"}),
+        ({"size": "2K"}, {"aspect_ratio": "16:9", "size": "2K"}),
+        ({"ratio": None}, {}),
+        ({"aspect_ratio": None, "size": "1K"}, {"size": "1K"}),
+    ],
+)
+def test_the_shape_that_a_call_names_replaces_the_tasks(folder, own, shape):
+    with images(folder) as client:
+        body = client.explain("thumbnail", **own, strict=True).bodies["painter"]
+    assert {name: body[name] for name in ("aspect_ratio", "size") if name in body} == shape
+
+
+def test_the_shape_that_a_profile_names_replaces_the_tasks(tmp_path):
+    square = {"tasks": {"thumbnail": {"options": {"image_size": "1024x1024", "n": None}}}}
+    tasks = {"thumbnail": {"tier": "image", "options": {"ratio": "16:9", "n": 2}}}
+    files = {**IMAGES, "tasks": tasks, "profiles": {"square": square}}
+    folder = write_folder(tmp_path / "square", image_models=files)
+    with images(folder, IMAGE_CLIENT_PROFILE="square") as client:
+        body = client.explain("thumbnail").bodies["painter"]
+        assert body.keys() & {"size", "aspect_ratio", "n"} == {"size"}
+        turned = client.explain("thumbnail", aspect_ratio="2:3").bodies["painter"]
+        assert turned.keys() & {"size", "aspect_ratio"} == {"aspect_ratio"}
+
+
+def test_a_shape_that_contradicts_itself_in_one_place_is_refused(folder):
+    with images(folder) as client, pytest.raises(ParamError, match="contradict each other"):
+        client.explain("thumbnail", size="1024x1024", aspect_ratio="16:9")
+
+
+def test_the_speakers_of_a_call_replace_the_voice_of_a_model_and_the_reverse(tmp_path):
+    voices = {
+        "alone": {"provider": "google", "defaults": {"voice": "Kore"}},
+        "both": {"provider": "google", "defaults": {"speakers": {"A": "Kore", "B": "Puck"}}},
+        "one": {"provider": "google", "defaults": {"voice": "Kore"}, "capabilities": {"max_speakers": 1}},
+    }
+    files = {**SPEECH, "models": voices, "tiers": {"speech": [*voices]}, "profiles": {}}
+    folder = write_folder(tmp_path / "voices", speech_models=files)
+    pair, text = {"A": "Puck", "B": "Zephyr"}, "A: hi\nB: yo"
+    with SpeechClient(folder, variables=KEY) as client:
+
+        def config(model: str, **own: Any) -> dict[str, Any]:
+            (body,) = client.explain("narration", text, models=model, **own).bodies.values()
+            return body["generationConfig"].get("speechConfig", {})
+
+        assert config("alone").keys() == {"voiceConfig"}
+        assert config("alone", speakers=pair).keys() == {"multiSpeakerVoiceConfig"}
+        assert config("both").keys() == {"multiSpeakerVoiceConfig"}
+        assert config("both", voice_name="Kore").keys() == {"voiceConfig"}
+        assert config("both", speakers=None) == {}
+        with pytest.raises(ParamError, match="not both"):
+            config("alone", speakers=pair, voice="Kore")
+        with pytest.raises(ParamError, match="1 voice at once"):
+            config("one", speakers=pair)
+
+
+def test_an_explained_dialogue_without_a_text_has_a_line_of_each_speaker(tmp_path):
+    talk = {"talk": {"tier": "speech", "options": {"speakers": {"A": "Kore", "B": "Puck"}}}}
+    files = {**SPEECH, "tiers": {"speech": ["kore"]}, "tasks": talk, "profiles": {}}
+    with SpeechClient(write_folder(tmp_path / "talk", speech_models=files), variables=KEY) as client:
+        for own, text in (({}, "A: A text.\nB: A text."), ({"speakers": {"C": "x", "D": "y"}}, "C: A text.")):
+            (body,) = client.explain("talk", **own).bodies.values()
+            assert body["contents"][0]["parts"][0]["text"].startswith(text)
 
 
 def test_the_wire_follows_the_provider_where_the_model_names_none(folder):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
@@ -14,9 +15,9 @@ from genai_prices.data_snapshot import get_snapshot
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llmbench.catalog import Capabilities, Endpoint, ModelSpec, Price
+from llmbench.catalog import Capabilities, Endpoint, Modality, ModelSpec, Price
 from llmbench.messages import Usage
-from llmbench.pricing import begin_loading, cost_of, uses_list, worst_case_usd
+from llmbench.pricing import Made, begin_loading, cost_of, uses_list, worst_case_usd
 
 TODAY = datetime(2026, 11, 22, 12, tzinfo=UTC)
 HOSTS = {
@@ -94,6 +95,44 @@ def test_an_unknown_cost_is_none_with_the_reason_and_never_zero(kind, spec, usag
     assert cost is None
     assert source.startswith("unknown: ")
     assert said in source
+
+
+def media(mode: Modality, **price: float) -> ModelSpec:
+    return replace(model("i", price=Price(**price)), capabilities=Capabilities(mode=mode))
+
+
+@pytest.mark.parametrize(
+    ("spec", "made", "cost"),
+    [
+        (media("image", per_image=0.04), Made(images=3), (0.12, "registry:per_image")),
+        (media("image", per_image=0.04), Made(), (0.0, "registry:per_image")),
+        (media("image", per_image=0.04, input=1, output=2), Made(), (0.0015, "registry")),
+        (media("speech", per_minute=0.6), Made(audio_s=30, characters=9), (0.3, "registry:per_minute")),
+        (media("speech", per_minute=0.6), Made(), (0.0, "registry:per_minute")),
+        (media("speech", per_million_chars=15), Made(characters=100), (0.0015, "registry:per_million_chars")),
+    ],
+)
+def test_a_price_by_the_unit_is_for_what_was_made_and_nothing_made_is_nothing_billed(spec, made, cost):
+    usd, source = cost_of(spec, HOSTS["openai"], Usage(500, 500), made=made)
+    assert (usd, source) == (pytest.approx(cost[0]), cost[1])
+
+
+@pytest.mark.parametrize(
+    ("spec", "made", "said"),
+    [
+        (
+            media("image", per_image=0.04),
+            None,
+            "nobody knows how much of its per_image price m bills for this",
+        ),
+        (media("speech", per_minute=0.6), None, "nobody knows how much of its per_minute price"),
+        (media("image", per_minute=0.6), Made(images=1), "lacks input or output"),
+        (media("speech", per_image=0.04), Made(audio_s=3.0), "lacks input or output"),
+    ],
+)
+def test_an_answer_that_its_unit_says_nothing_of_has_an_unknown_cost(spec, made, said):
+    usd, source = cost_of(spec, HOSTS["openai"], USAGE, made=made)
+    assert (usd, said in source) == (None, True)
 
 
 # ---- the list: the figures that the wire page measured, 1000 in (200 cached) + 500 out

@@ -207,7 +207,7 @@ def test_the_deadline_holds_for_the_whole_narration(open_speech, speaker, log):
     assert time.monotonic() - started < 3
     assert error.kind == "timeout"
     assert len(speaker.received) <= 5
-    assert lines(log)[0]["error_kind"] == "timeout"
+    assert (lines(log)[0]["error_kind"], lines(log)[0]["media"]) == ("timeout", {"modality": "speech"})
 
 
 def test_one_piece_that_hangs_does_not_outlast_the_deadline(open_speech, speaker):
@@ -308,7 +308,8 @@ def test_a_budget_is_kept_by_characters_by_minutes_and_by_processor_time(open_sp
     }
     assert worst == {"a": pytest.approx(10), "b": pytest.approx(5), "c": pytest.approx(20), "d": None}
     for model in "abcd":
-        with pytest.raises(BudgetExceeded):
+        with pytest.raises(BudgetExceeded) as caught:
             client.synthesize("narration", "0123456789", models=model, budget_usd=4, timeout=10)
+    assert "give the model a price per_million_chars or per_minute" in str(caught.value)
     assert speaker.received == []
     assert client.synthesize("narration", "0123456789", models="a", budget_usd=10).cost_usd == 10

@@ -120,6 +120,8 @@ def test_rates_of_pieces_that_are_lost_in_the_whole_are_told(came, whole, planne
         ({"voices": ["Kore"]}, {"speakers": {"A": "Kore", "B": "Zed"}}, "no voice 'Zed'"),
         ({}, {"voice": "a", "speakers": {"A": "b"}}, "not both"),
         ({"max_speakers": 2}, {"speakers": {"A": "a", "B": "b", "C": "c"}}, "2 voices at once"),
+        ({"max_speakers": 1}, {"speakers": {"A": "a", "B": "b"}}, "1 voice at once"),
+        ({}, {"speakers": {"B": "a", "C": "b"}}, "begins with 'B' or 'C' and a colon"),
         ({"languages": ["ja", "en-US"]}, {"language": "fr"}, "does not speak 'fr'; it speaks ja, en-US"),
     ],
 )
@@ -147,6 +149,19 @@ def test_speed_and_instructions_are_dropped_or_clamped_in_the_open():
     assert told(result) == [("speed", "dropped", 2.0, None), ("instructions", "dropped", "calmly", None)]
     assert told(guarded(speed=9.0)) == [("speed", "clamped", 9.0, 4.0)]
     assert told(guarded(speed=0.1)) == [("speed", "clamped", 0.1, 0.25)]
+
+
+@pytest.mark.parametrize("media", [{}, {"supports_speed": True}, {"supports_speed": False}])
+def test_a_speed_that_gemini_has_no_field_for_is_left_out_in_the_open(media):
+    result = guarded(media, "gemini", speed=1.5)
+    assert "speed" not in result.params
+    assert told(result) == [("speed", "dropped", 1.5, None)]
+
+
+def test_a_name_without_a_voice_in_a_dialogue_is_told():
+    result = guarded(wire="gemini", text="A: hi\nB: hey\nC: yo", speakers={"A": "a", "B": "b"})
+    assert told(result) == [("speakers", "dropped", "C", None)]
+    assert result.params["speakers"] == {"A": "a", "B": "b"}
 
 
 @pytest.mark.parametrize("text", ["", " \n　"])

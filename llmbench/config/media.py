@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from typing import Any, Final
 
 from llmbench.catalog import Price
 from llmbench.config.build import build_endpoint
@@ -30,6 +31,8 @@ from llmbench.config.places import near
 from llmbench.config.yaml_source import Path, YamlSource
 
 Problem = tuple[Path, str]
+#: What the voice of a call is called in a file.
+_VOICE: Final = ("voice", "voice_name")
 
 
 def build_media(
@@ -85,7 +88,14 @@ def lint_media(config: Config, sources: Mapping[str, YamlSource]) -> list[Findin
     for modality, media in config.media.items():
         source, codes = sources[MEDIA_FILES[modality]], sources[MEDIA_CODE_FILES[modality]]
         names = _Names(config, modality, media)
-        for found in (_models(media, modality), _tiers(names), _tasks(names), _profiles(names)):
+        for found in (
+            _models(media, modality),
+            _voices(media),
+            _task_voices(names),
+            _tiers(names),
+            _tasks(names),
+            _profiles(names),
+        ):
             findings += [Finding("error", *source.place(path), message) for path, message in found]
         for path, message in _twice(config, modality):
             findings.append(Finding("error", *source.place(path), message))
@@ -110,9 +120,16 @@ class _Names:
 
     def is_known(self, model: str) -> bool:
         """Whether a key, a code or a model id leads to exactly one model of this file."""
-        if model in self.media.models or self.media.codes.get(model) in self.media.models:
-            return True
-        return sum(spec.model_id == model for spec in self.media.models.values()) == 1
+        return self.model(model) is not None
+
+    def model(self, name: str) -> MediaModel | None:
+        """The one model of this file that a key, a code or a model id leads to, or None."""
+        models = self.media.models
+        key = name if name in models else self.media.codes.get(name, "")
+        if key in models:
+            return models[key]
+        found = [spec for spec in models.values() if spec.model_id == name]
+        return found[0] if len(found) == 1 else None
 
     def instead(self, model: str) -> str:
         """What a name is that is no model of this file."""
@@ -140,6 +157,32 @@ def _models(media: Media, modality: MediaModality) -> Iterator[Problem]:
                 f"model {key!r} is a {model.modality} model; it belongs in {MEDIA_FILES[model.modality]}"
             )
             yield ("models", key, "capabilities", "mode"), message
+
+
+def _voices(media: Media) -> Iterator[Problem]:
+    """Default voices that the model has not: every call that names no other would be refused."""
+    for key, model in media.models.items():
+        known, path = model.capabilities.get("voices", ()), ("models", key, "defaults")
+        given: list[tuple[Path, Any]] = [((*path, name), model.defaults.get(name)) for name in _VOICE]
+        speakers = model.defaults.get("speakers")
+        if isinstance(speakers, Mapping):
+            given += [((*path, "speakers", name), voice) for name, voice in speakers.items()]
+        for place, voice in given:
+            if known and isinstance(voice, str) and voice not in known:
+                yield place, f"model {key!r} has no voice {voice!r}; {near(voice, known)}"
+
+
+def _task_voices(names: _Names) -> Iterator[Problem]:
+    """A task's voice that none of its candidates has."""
+    for name, task in names.media.tasks.items():
+        candidates = task.models or names.media.tiers.get(task.tier, ())
+        found = [model for each in candidates if (model := names.model(each)) is not None]
+        listed = [model.capabilities.get("voices", ()) for model in found]
+        for option in _VOICE:
+            voice, known = task.options.get(option), {each for voices in listed for each in voices}
+            if isinstance(voice, str) and listed and all(listed) and voice not in known:
+                message = f"task {name!r}: none of its models has the voice {voice!r}; {near(voice, known)}"
+                yield ("tasks", name, "options", option), message
 
 
 def _tiers(names: _Names) -> Iterator[Problem]:

@@ -13,7 +13,16 @@ from typing import Final
 
 from llmbench.catalog import Candidate, Capabilities, Endpoint, ModelSpec, Wire
 from llmbench.config.environment import Environment
-from llmbench.config.model import MEDIA_FILES, Config, Media, MediaModality, MediaModel, MediaTask, TaskRule
+from llmbench.config.model import (
+    MEDIA_FILES,
+    Config,
+    Media,
+    MediaModality,
+    MediaModel,
+    MediaProfile,
+    MediaTask,
+    TaskRule,
+)
 from llmbench.errors import ConfigError
 
 #: The wire of a model that names none, by modality and the provider's type.
@@ -34,7 +43,10 @@ def media_config(config: Config, modality: MediaModality, environment: Environme
     if media is None or not media.models:
         raise ConfigError(f"{config.folder} has no models in {file}; copy the shipped one to start")
     stem = file.removesuffix(".yaml")
-    profile, tasks, tiers = _profiled(media, modality, environment)
+    chosen, profile = _profile(media, modality, environment)
+    tasks = {name: _changed(task, profile.tasks.get(name)) for name, task in media.tasks.items()}
+    tiers = {**media.tiers, **profile.tiers}
+    changed = {name: task.options for name, task in profile.tasks.items()}
     return replace(
         config,
         endpoints=media.endpoints,
@@ -47,20 +59,20 @@ def media_config(config: Config, modality: MediaModality, environment: Environme
         envs={},
         channel_envs={},
         task_overrides={
-            name: TaskRule(models=task.models, options=task.options, timeout_s=task.timeout_s)
+            name: TaskRule(models=task.models, options=changed.get(name, {}), timeout_s=task.timeout_s)
             for name, task in tasks.items()
         },
         router_tiers={},
-        router_tasks={},
+        router_tasks={name: TaskRule(options=task.options) for name, task in media.tasks.items()},
         slots={},
         rollouts={},
         default_slot=None,
         unknown_task="error",
         media={modality: replace(media, tasks=tasks, tiers=tiers)},
         sources={
-            "llm_tier_mapping": f"{stem}{profile}",
-            "llm_task_overrides": f"{stem}{profile}",
-            "llm_tier_candidates": f"{stem}{profile}",
+            "llm_tier_mapping": f"{stem}{chosen}",
+            "llm_task_overrides": f"{stem}{chosen}",
+            "llm_tier_candidates": f"{stem}{chosen}",
             "LLM_FORCE_MODELS": _variable(modality, "FORCE_MODEL_KEY"),
             "LLM_FORCE_TASK_MODELS_JSON": f"{_variable(modality, 'FORCE_MODEL_KEY')}_<TASK>",
         },
@@ -98,13 +110,15 @@ def _capitals(task: str) -> str:
     return "".join(char if char.isalnum() else "_" for char in task.upper())
 
 
-def _profiled(
-    media: Media, modality: MediaModality, environment: Environment
-) -> tuple[str, dict[str, MediaTask], dict[str, tuple[str, ...]]]:
-    """How reasons call the profile, and tasks and tiers with what it changes."""
+def _profile(media: Media, modality: MediaModality, environment: Environment) -> tuple[str, MediaProfile]:
+    """How reasons call the profile that the environment names, and what it changes; nothing without one.
+
+    Raises:
+        ConfigError: the file has no such profile.
+    """
     name = environment.secret(_variable(modality, "PROFILE"))
     if name is None:
-        return "", dict(media.tasks), dict(media.tiers)
+        return "", MediaProfile({}, {})
     profile = media.profiles.get(name)
     if profile is None:
         known = ", ".join(media.profiles) or "none"
@@ -112,8 +126,7 @@ def _profiled(
             f"{_variable(modality, 'PROFILE')}={name!r} is no profile of {MEDIA_FILES[modality]}; "
             f"known: {known}"
         )
-    tasks = {task: _changed(rule, profile.tasks.get(task)) for task, rule in media.tasks.items()}
-    return f" profile {name}", tasks, {**media.tiers, **profile.tiers}
+    return f" profile {name}", profile
 
 
 def _changed(task: MediaTask, change: MediaTask | None) -> MediaTask:

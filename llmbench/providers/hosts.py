@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import ipaddress
+import math
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
@@ -147,12 +148,20 @@ class RemoteHost:
                 yield lease
             except ProviderError as error:
                 if key is not None and self._note(key, error.kind):
-                    error.args = (f"{error}; {key} rests for {REST_S / 60:.0f} min, another key is next",)
+                    error.args = (f"{error}; {key} rests for {REST_S / 60:.0f} min, {self._next_key()}",)
                 raise
 
     def ready_keys(self) -> int:
         """How many keys do not rest."""
         return 0 if self._tokens is not None else self._keys.awake()
+
+    def _next_key(self) -> str:
+        """Which key is next, in words."""
+        wait_s = self._keys.back_in_s()
+        if wait_s <= 0:
+            return "another key is next"
+        minutes = math.ceil(wait_s / 60)
+        return f"and so do all others of {self._endpoint.name}: the first is back in {minutes} min"
 
     def _note(self, key: Key, kind: ErrorKind) -> bool:
         if self._tokens is None:

@@ -66,10 +66,16 @@ class KeyRing:
             values = {key.value for key in self._keys}
             return sum(self._rests_until.get(value, now) <= now for value in values)
 
+    def back_in_s(self) -> float:
+        """Seconds until a key is ready: 0 where one is, or where there is none."""
+        with self._guard:
+            now = self._clock()
+            return max(min((self._rests_until.get(key.value, now) - now for key in self._keys), default=0), 0)
+
     def note(self, key: Key, kind: ErrorKind) -> bool:
-        """Learn of a failed attempt. True when another key is next because of it."""
+        """Learn of a failed attempt. True when it puts one of several different keys to rest."""
         if kind not in KEY_REFUSALS:
             return False
         with self._guard:
             self._rests_until[key.value] = self._clock() + self._rest_s
-        return self.pick() != key
+        return any(other.value != key.value for other in self._keys)

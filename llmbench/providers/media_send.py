@@ -11,10 +11,10 @@ from typing import Any, Final
 from urllib.parse import urlsplit
 
 from llmbench.catalog import Endpoint, ModelSpec
-from llmbench.errors import EmbeddedServerError, ProviderError
+from llmbench.errors import EmbeddedServerError, ErrorKind, ProviderError
 from llmbench.messages import Usage
 from llmbench.pricing import Made, begin_loading, cost_of, uses_list
-from llmbench.providers.base import HttpReply, Reply, Transport, json_bytes
+from llmbench.providers.base import HttpReply, Reply, Transport, json_bytes, payload_of
 from llmbench.providers.hosts import Host, Lease, is_loopback
 from llmbench.providers.media_wire import MediaWire, Step
 from llmbench.providers.media_wires import media_wire_for
@@ -26,9 +26,13 @@ from llmbench.providers.waits import retry_after_s
 _MOST_DOWNLOADS: Final = 200
 #: The least wait before a ticket is asked for again, whatever the host says: the first, its growth, its end.
 _LEAST_WAIT_S, _GROWTH, _LEAST_AT_LAST_S = 0.1, 1.5, 2.0
-#: Statuses of a further request that are waited out, how often, and in seconds how long at least and at most.
+#: Statuses of a further request that are waited out, and kinds of its failure without an answer.
 _PASSING: Final = frozenset({408, 429, 500, 502, 503, 504, 524, 529})
-_MOST_MISSED, _MISSED_WAIT_S, _LONGEST_MISSED_S = 3, 0.1, 10.0
+_BROKEN: Final[frozenset[ErrorKind]] = frozenset({"connect", "timeout"})
+#: How often one is sent again, and how often for a ticket that is not known; seconds of the first wait at
+#: least, its growth, and seconds of any wait at most.
+_MOST_MISSED, _MOST_UNKNOWN = 4, 3
+_MISSED_WAIT_S, _MISSED_GROWTH, _LONGEST_MISSED_S = 0.2, 2.0, 10.0
 #: Characters of an address in an answer at most; what is longer is none.
 _MOST_ADDRESS: Final = 16_384
 
@@ -70,7 +74,8 @@ async def send_media(
             reply = wire.parse(answer, body)
     except EmbeddedServerError as error:
         raise ProviderError(str(error), kind="connect") from error
-    parsed, made = None, Made()
+    parsed: Any = None
+    made: Made | None = None
     if reply.problem is None:
         try:
             parsed, made = await asyncio.to_thread(open_reply, reply)
@@ -134,16 +139,68 @@ def _least_wait_s(asked: int) -> float:
 async def _taken_at_last(
     step: Step, transport: Transport, lease: Lease, endpoint: Endpoint, head: Mapping[str, str]
 ) -> HttpReply:
-    """One further request, again while it meets a passing failure: what it asks for is made and paid for."""
-    taken = await _taken(step, transport, lease, endpoint, head)
-    for _ in range(_MOST_MISSED):
-        wait_s = retry_after_s(taken.headers)
-        wait_s = max(step.wait_s, _MISSED_WAIT_S) if wait_s is None else wait_s
-        if taken.status not in _PASSING or wait_s > _LONGEST_MISSED_S:
+    """One further request, again while it meets a passing failure: what it asks for is made and paid for.
+
+    Raises:
+        ProviderError: no answer came; or a ticket met a failure for good. It has the status of an answer, as
+            its host may charge for what the ticket stands for.
+    """
+    missed = 0
+    while True:
+        met = await _tried(step, transport, lease, endpoint, head)
+        asked_s = retry_after_s(met.headers) if isinstance(met, HttpReply) else None
+        wait_s = max(step.wait_s if asked_s is None else asked_s, _MISSED_WAIT_S * _MISSED_GROWTH**missed)
+        if missed >= _most_missed(step, met) or wait_s > _LONGEST_MISSED_S:
             break
+        missed += 1
         await asyncio.sleep(wait_s)
-        taken = await _taken(step, transport, lease, endpoint, head)
-    return taken
+    if isinstance(met, HttpReply):
+        if step.is_waiting:
+            _check_ticket(met, missed + 1)
+        return met
+    met.status_code = met.status_code or 200
+    raise met
+
+
+async def _tried(
+    step: Step, transport: Transport, lease: Lease, endpoint: Endpoint, head: Mapping[str, str]
+) -> HttpReply | ProviderError:
+    """One further request: its answer, or why there is none."""
+    try:
+        return await _taken(step, transport, lease, endpoint, head)
+    except ProviderError as error:
+        return error
+
+
+def _most_missed(step: Step, met: HttpReply | ProviderError) -> int:
+    """How often a further request that met this is sent again.
+
+    A ticket is not known everywhere as soon as it is given: its 404 counts as the host's own word for that.
+    A page in place of its state comes from a gateway before the host.
+    """
+    if isinstance(met, ProviderError):
+        return _MOST_MISSED if met.kind in _BROKEN else 0
+    if met.status in _PASSING:
+        return _MOST_MISSED
+    is_page = 200 <= met.status < 300 and met.body.lstrip()[:1] in (b"", b"<")
+    return _MOST_UNKNOWN if step.is_waiting and (met.status == 404 or is_page) else 0
+
+
+def _check_ticket(met: HttpReply, times: int) -> None:
+    """Refuse a failure in place of the state of a ticket, which was asked for so many times.
+
+    Raises:
+        ProviderError: it is one.
+    """
+    if met.status < 300 and met.body.lstrip()[:1] != b"{":
+        return  # a picture, or what the wire calls malformed
+    try:
+        payload_of(met)
+    except ProviderError as error:
+        error.args = (f"{error} (the ticket was asked for {times} times)",)
+        error.kind = "server_error" if met.status == 404 else error.kind
+        error.status_code = 200
+        raise
 
 
 async def _taken(

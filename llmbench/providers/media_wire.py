@@ -25,7 +25,8 @@ class Step:
         body: JSON to post; None asks for what is at the address.
         wait_s: seconds to wait before it, for a ticket that is not done.
         then: more addresses, read one after the other after this one before the wire is asked again.
-        is_waiting: the reply so far only said to wait; it joins `earlier` without its body.
+        is_waiting: it asks for the state of a ticket: the reply so far only said to wait, and joins `earlier`
+            without its body.
     """
 
     url: str

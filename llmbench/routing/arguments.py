@@ -6,7 +6,7 @@ The arguments stand here once; `call`, `acall`, `stream` and `explain` take the 
 from __future__ import annotations
 
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,7 +18,7 @@ from llmbench.routing.params import normalise
 from llmbench.routing.prepare import content_parts, estimated_tokens, text_tokens
 from llmbench.routing.resolve import Wanted
 from llmbench.routing.setup import Setup
-from llmbench.structuring import as_output_schema
+from llmbench.structuring import as_output_schema, brief
 
 Prompt = str | Sequence[Message | Mapping[str, Any]]
 
@@ -48,7 +48,7 @@ def asked_for(
     channel: str | None = None,
     env: str | None = None,
     tier: str | None = None,
-    models: str | Sequence[str] = (),
+    models: str | Sequence[str] | None = None,
     allow_fallback: bool | None = None,
     response_format: object = None,
     strict: bool = False,
@@ -86,6 +86,10 @@ def asked_for(
     Raises:
         ParamError: an argument is unknown or has a wrong value.
     """
+    check_task(task)
+    check_texts(channel=channel, env=env, tier=tier, run_id=run_id, cell=cell, routing_key=routing_key)
+    check_flags(allow_fallback=allow_fallback, strict=strict)
+    wire = _forced_wire(force_responses, force_chat)
     environment = setup.environment
     channel, env = channel or environment.channel, env or environment.env
     settings = setup.settings(task, channel, env)
@@ -106,7 +110,7 @@ def asked_for(
         channel=channel,
         env=env,
         deadline_s=float(deadline_s),
-        strict=strict,
+        strict=bool(strict),
         budget_usd=budget_usd,
         run_id=run_id,
         cell=cell,
@@ -115,11 +119,11 @@ def asked_for(
     wanted = Wanted(
         task=task,
         tier=tier,
-        models=(models,) if isinstance(models, str) else tuple(models),
+        models=named_models(models),
         channel=channel,
         env=env,
         allow_fallback=allow_fallback,
-        wire=_forced_wire(force_responses, force_chat) or settings.wire,
+        wire=wire or settings.wire,
         needs_vision=any(
             part.get("type") == "image_url" for turn in messages for part in content_parts(turn)
         ),
@@ -143,7 +147,53 @@ def _is_instructed(messages: Sequence[Message]) -> bool:
     return any(turn.role in ("system", "developer") for turn in messages)
 
 
+def check_task(task: object) -> None:
+    """Refuse a task that is no name.
+
+    Raises:
+        ParamError: it is none.
+    """
+    if not isinstance(task, str):
+        raise ParamError(f"task: give the name of a task as a text, not {type(task).__name__}")
+
+
+def check_texts(**given: object) -> None:
+    """Refuse arguments that are no text; None is not given.
+
+    Raises:
+        ParamError: one of them is none.
+    """
+    for name, value in given.items():
+        if value is not None and not isinstance(value, str):
+            raise ParamError(f"{name}: give a text, not {type(value).__name__}")
+
+
+def check_flags(**given: object) -> None:
+    """Refuse arguments that are neither True nor False; None is not given.
+
+    Raises:
+        ParamError: one of them is neither: a text such as "no" would count as yes.
+    """
+    for name, value in given.items():
+        if value is not None and not isinstance(value, bool):
+            raise ParamError(f"{name}: give True or False, not {brief(value)}")
+
+
+def named_models(models: object) -> tuple[str, ...]:
+    """The candidates that a call names, none where None is given.
+
+    Raises:
+        ParamError: they are no names.
+    """
+    several = (models,) if isinstance(models, str) else () if models is None else models
+    names = tuple(several) if isinstance(several, Iterable) else (several,)
+    if all(isinstance(name, str) for name in names):
+        return names
+    raise ParamError(f"models: give the name of a model, or a list of names, not {brief(models)}")
+
+
 def _forced_wire(force_responses: bool, force_chat: bool) -> Wire | None:  # noqa: FBT001 -- the caller's words
+    check_flags(force_responses=force_responses, force_chat=force_chat)
     if force_responses and force_chat:
         raise ParamError("force_responses and force_chat exclude each other; keep one")
     return "responses" if force_responses else "chat" if force_chat else None

@@ -28,7 +28,8 @@ UNITS: Final = 10**12
 #: Failures without an HTTP status that count nothing. A connection that breaks while the answer is read has
 #: the status of the answer, and counts: the host may charge for it.
 _UNCHARGED: Final[frozenset[ErrorKind]] = frozenset({"connect", "circuit_open", "auth"})
-_UNKNOWN: Final = "its worst case is not known: give the model a price and the call max_tokens"
+_UNKNOWN: Final = "its worst case is not known: "
+_NEEDS: Final = "give the model a price and the call max_tokens"
 
 
 @dataclass(slots=True)
@@ -82,8 +83,16 @@ class Budgets:
             self._begin()
         return self._guard
 
-    def open(self, run_id: str | None, routing_key: str | None, budget_usd: float | None = None) -> Purse:
+    def open(
+        self,
+        run_id: str | None,
+        routing_key: str | None,
+        budget_usd: float | None = None,
+        needs: str = _NEEDS,
+    ) -> Purse:
         """The money of one call. `budget_usd` is the call's own limit; the smaller one holds.
+
+        `needs` says what to do where the worst case of a request is not known.
 
         Raises:
             ParamError: `budget_usd` is no amount of money.
@@ -93,7 +102,7 @@ class Budgets:
         limits = self.limits
         given = [limit for limit in (budget_usd, limits.call_usd) if limit is not None]
         if not given and limits.run_usd is None and limits.routing_key_usd is None:
-            return Purse(self, ())
+            return Purse(self, (), needs)
         accounts: list[_Limited] = []
         with self.guard():
             if given:
@@ -105,15 +114,16 @@ class Budgets:
                 account = self._keys.setdefault(routing_key, _Account())
                 name = f"the budget of {_key(routing_key)}"
                 accounts.append(_Limited(account, units(limits.routing_key_usd), name))
-        return Purse(self, tuple(accounts))
+        return Purse(self, tuple(accounts), needs)
 
 
 class Purse:
     """What one call may spend: its own account, and those that it shares."""
 
-    def __init__(self, budgets: Budgets, accounts: tuple[_Limited, ...]) -> None:
+    def __init__(self, budgets: Budgets, accounts: tuple[_Limited, ...], needs: str = _NEEDS) -> None:
         self._budgets = budgets
         self._accounts = accounts
+        self._unknown = _UNKNOWN + needs
 
     @property
     def is_limited(self) -> bool:
@@ -125,7 +135,7 @@ class Purse:
         if not self._accounts:
             return None
         if worst_usd is None or not math.isfinite(worst_usd):
-            return _UNKNOWN
+            return self._unknown
         with self._budgets.guard():
             return self._refusal(units(worst_usd))
 
@@ -138,7 +148,7 @@ class Purse:
         if not self._accounts:
             return Reservation(self._budgets, (), 0)
         if worst_usd is None or not math.isfinite(worst_usd):
-            raise BudgetExceeded(f"{model}: {_UNKNOWN}")
+            raise BudgetExceeded(f"{model}: {self._unknown}")
         worst = units(worst_usd)
         with self._budgets.guard():
             problem = self._refusal(worst)

@@ -216,8 +216,8 @@ class Call:
         self._write({**line, **self.extra_facts(response)})
         return response
 
-    def extra_facts(self, response: Response) -> Mapping[str, Any]:
-        """What a kind of call adds to its telemetry line."""
+    def extra_facts(self, response: Response | None) -> Mapping[str, Any]:
+        """What a kind of call adds to its telemetry line; None for a call that failed."""
         del response
         return {}
 
@@ -278,7 +278,7 @@ class Call:
             redact=self.redact,
             content=self.setup.logs_content,
         )
-        self._write(line)
+        self._write({**line, **self.extra_facts(None)})
 
     def _write(self, line: Mapping[str, Any]) -> None:
         self.is_logged = True

@@ -47,14 +47,16 @@ class ImageCall(MediaCall):
         extra = own_keys(options.pop("extra_body", {}))
         form_of(asked.out, options.get("format"))  # a name that contradicts it is refused before it costs
         guarded = guard_image(spec, asked.text, options, asked.references)
-        wire, bodies, seeds = media_wire_for(spec), [], []
-        for number, count in enumerate(guarded.batches):
+        wire, bodies, seeds, before = media_wire_for(spec), [], [], 0
+        for count in guarded.batches:
             params = dict(guarded.params)
             if count > 1 or "n" in options:
                 params["n"] = count
             if "seed" in params:
-                params["seed"] += number  # the same seed twice would be the same picture twice
-            seeds.append(params.get("seed"))
+                # A host counts up within a request, and the same seed twice would be the same picture twice.
+                params["seed"] += before
+            before += count
+            seeds.append(params.get("seed") if count == 1 else None)
             bodies.append(wire.body(spec, MediaAsk(asked.text, params, asked.references, extra)))
         changes = self.checked(spec, (*renamed, *guarded.adjustments))
         return MediaPrepared(
@@ -205,8 +207,10 @@ class ImageCall(MediaCall):
         }
         return self.record(made, hashlib.sha256(image.data).hexdigest(), facts)
 
-    def extra_facts(self, response: Response) -> Mapping[str, Any]:
+    def extra_facts(self, response: Response | None) -> Mapping[str, Any]:
         """What the line says of the pictures."""
+        if response is None:
+            return {"media": {"modality": "image"}}
         assert isinstance(response, ImageResponse)  # noqa: S101 -- what `response` makes
         first = response.images[0]
         facts = {"images": len(response.images), "width": first.width, "height": first.height}

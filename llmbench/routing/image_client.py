@@ -16,7 +16,7 @@ class ImageClient(Door[ImageRouter]):
     """Ask a task for pictures; tasks, tiers and models are those of `image_models.yaml`.
 
     `generate` works in a script, in a notebook and from several threads; `agenerate` inside a running event
-    loop. `llmbench.routing.media_router.media_asked` explains every argument; the parameters are n, size
+    loop. `llmbench.routing.media_asked.media_asked` explains every argument; the parameters are n, size
     ("1536x1024", or "2K"), aspect_ratio ("16:9"), negative_prompt, seed, quality, format, background, style,
     timeout and extra_body. A picture of another form than `format`, or than the ending of the file that `out`
     names, is converted.

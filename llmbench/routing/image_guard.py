@@ -38,6 +38,7 @@ _RATIOS: Final = ("1:1", "3:2", "2:3", "4:3", "3:4", "5:4", "4:5", "16:9", "9:16
 #: Of a ratio alone, a size is made with about so many pixels, in steps that encoders like.
 _PIXELS: Final = 1024 * 1024
 _STEP: Final = 16
+_NO_SUCH_SHAPE: Final = "no size that the model makes has this shape; the size stays"
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +113,8 @@ def guard_image(
         fit.changes.append(Adjustment("n", "moved", wanted, most, rule))
         if "seed" in fit.params:
             seed = fit.params["seed"]
-            fit.changes.append(Adjustment("seed", "moved", seed, None, "counted up by one for each request"))
+            rule = "counted up in each request by the pictures asked for before it"
+            fit.changes.append(Adjustment("seed", "moved", seed, None, rule))
     return GuardedImage(fit.params, tuple(batches), tuple(fit.changes))
 
 
@@ -154,50 +156,59 @@ def _fit_shape(fit: _Fit) -> None:
     params = fit.params
     if "size" in params and "aspect_ratio" in params:
         _refuse_contradiction(params["size"], params["aspect_ratio"])
-        if _pixels(params["size"]) is not None and fit.can("size") is not False:
-            if fit.can("aspect_ratio") is False:
-                fit.drop("aspect_ratio", "the size says it")
-        elif fit.can("size") is False:
+        if fit.can("size") is False:
             fit.drop("size", f"{fit.spec.key} takes no size (supports_size); the aspect ratio stays")
     if "size" in params:
         _fit_size(fit)
     if "aspect_ratio" in params:
         _fit_ratio(fit)
     if {"size", "aspect_ratio"} <= set(params) and _is_contradiction(params["size"], params["aspect_ratio"]):
-        fit.drop("aspect_ratio", "no size that the model makes has this shape; the size stays")
+        fit.drop("aspect_ratio", _NO_SUCH_SHAPE)
 
 
 def _fit_size(fit: _Fit) -> None:
     size, listed, key = fit.params["size"], fit.choices("size"), fit.spec.key
-    pixels = _pixels(size)
+    pixels, ratio = _pixels(size), fit.params.get("aspect_ratio")
     if fit.can("size") is False:
         if pixels is None or fit.can("aspect_ratio") is False:
             fit.drop("size", f"{key} takes no size (supports_size)")
         else:
-            ratio = _near_ratio(pixels, fit.choices("aspect_ratio"))
-            fit.move("size", "aspect_ratio", ratio, f"{key} takes an aspect ratio, no pixels (supports_size)")
+            near_ratio = _near_ratio(pixels, fit.choices("aspect_ratio"))
+            rule = f"{key} takes an aspect ratio, no pixels (supports_size)"
+            fit.move("size", "aspect_ratio", near_ratio, rule)
+    elif size in listed:
         return
-    if not listed or size in listed:
-        return
-    ratio_asked = fit.params.get("aspect_ratio")
-    shape = pixels or _shape_of(ratio_asked, size)
-    if all(choice in _EDGES for choice in listed):
-        near = min(listed, key=lambda choice: abs(math.log(_EDGES[choice] / max(shape))))
-        rule = f"{key} names its sizes {', '.join(listed)}"
-        if pixels is not None and ratio_asked is None and fit.can("aspect_ratio") is not False:
-            ratio = _near_ratio(pixels, fit.choices("aspect_ratio"))
-            fit.changes.append(
-                Adjustment("aspect_ratio", "moved", None, ratio, f"{rule}: the ratio of {size}")
-            )
-            fit.params["aspect_ratio"] = ratio
-        fit.put("size", near, rule)
-        return
-    fit.put("size", _near_size(shape, listed), f"the nearest that {key} makes (sizes)")
+    elif listed and all(choice in _EDGES for choice in listed):
+        _name_size(fit, size, listed)
+    elif listed:
+        near = _near_size(pixels or _shape_of(ratio, size), listed)
+        fit.put("size", near, f"the nearest that {key} makes (sizes)")
+    elif pixels is None and fit.can("aspect_ratio") is False:  # so the entry says that it takes pixels
+        rule = f"{key} takes pixels, no aspect ratio: the longest edge of {size} in {ratio or '1:1'}"
+        fit.put("size", "{}x{}".format(*_shape_of(ratio, size)), rule)
+
+
+def _name_size(fit: _Fit, size: str, listed: Sequence[str]) -> None:
+    """A size as the nearest of the names of edges that the model has; the ratio of pixels beside it."""
+    pixels, ratio = _pixels(size), fit.params.get("aspect_ratio")
+    edge = max(pixels or _shape_of(ratio, size))
+    near = min(listed, key=lambda choice: abs(math.log(_EDGES[choice] / edge)))
+    rule = f"{fit.spec.key} names its sizes {', '.join(listed)}"
+    if pixels is not None and ratio is None and fit.can("aspect_ratio") is not False:
+        ratio = _near_ratio(pixels, fit.choices("aspect_ratio"))
+        change = Adjustment("aspect_ratio", "moved", None, ratio, f"{rule}: the ratio of {size}")
+        fit.changes.append(change)
+        fit.params["aspect_ratio"] = ratio
+    fit.put("size", near, rule)
 
 
 def _fit_ratio(fit: _Fit) -> None:
     ratio, listed, key = fit.params["aspect_ratio"], fit.choices("aspect_ratio"), fit.spec.key
     if fit.can("aspect_ratio") is False:
+        if "size" in fit.params and _pixels(fit.params["size"]) is not None:
+            is_lost = _is_contradiction(fit.params["size"], ratio)
+            fit.drop("aspect_ratio", _NO_SUCH_SHAPE if is_lost else "the size says it")
+            return
         if "size" in fit.params or fit.can("size") is False:
             fit.drop("aspect_ratio", f"{key} takes no aspect ratio (supports_aspect_ratio)")
             return

@@ -40,10 +40,14 @@ _RESERVED: Final = ("model", "prompt", "input", "contents", "messages")
 
 @dataclass(frozen=True, slots=True)
 class MediaAsked(Asked):
-    """One media call as it was asked for. `out` is the file to write, None for none."""
+    """One media call as it was asked for. `out` is the file to write, None for none.
+
+    `cleared` are the options that it takes away from what the files set: those given as None.
+    """
 
     references: tuple[Blob, ...] = ()
     out: Path | None = None
+    cleared: tuple[str, ...] = ()
 
     @property
     def text(self) -> str:
@@ -56,7 +60,7 @@ class MediaAsked(Asked):
 class MediaPrepared(Prepared):
     """One candidate's requests: `bodies` are sent at once; `body` is the first of them.
 
-    `seeds` are those that each of them was sent with, None for none.
+    `seeds` are those of the pictures of each of them: None for none, or where it asks for several.
     """
 
     bodies: tuple[Mapping[str, Any], ...] = ()
@@ -86,16 +90,22 @@ class MediaCall(Call):
         """
         asked, config = self.asked, self.setup.config
         layers = option_layers(config, asked.wanted, self.route.tier, config.models[key])
-        options, renamed = merge(kind, layers)
-        kept = [change for change in renamed if change.after not in asked.request.options]
-        return {**options, **asked.request.options}, (*kept, *asked.renamed)
+        own = {**dict.fromkeys(asked.cleared), **asked.request.options}
+        options, renamed = merge(kind, [*layers, own])
+        return options, (*renamed, *asked.renamed)
 
     def checked(self, spec: ModelSpec, changes: Sequence[Adjustment]) -> tuple[Adjustment, ...]:
-        """The changes, unless the call is strict and one of them loses something.
+        """The changes, and that of the model before them; unless the call is strict and one loses something.
 
         Raises:
             ParamError: it is.
         """
+        moved = self.route.moved
+        if moved is not None:
+            if self.asked.request.strict:
+                said = f"{moved.after} would answer in place of {moved.before}"
+                raise ParamError(f"strict: {said}: {moved.rule}")
+            changes = (moved, *changes)
         losses = [change for change in changes if change.action != "renamed"]
         if self.asked.request.strict and losses:
             listed = "; ".join(map(str, losses))
@@ -193,6 +203,7 @@ class MediaCall(Call):
                 )
             except ProviderError as error:
                 keys_left -= 1
+                self.has_lost = self.has_lost or not is_free(error)  # a ticket's result, by its key
                 if error.kind not in KEY_REFUSALS or keys_left <= 0 or not has_ready_key(host):
                     raise
                 latency_ms = (time.monotonic() - started) * 1000

@@ -116,6 +116,9 @@ def merge(
 ) -> tuple[dict[str, Any], tuple[Adjustment, ...]]:
     """Canonical options of several layers, later ones winning, and how the winning ones were renamed.
 
+    An option takes away what it excludes in the layers under its own, and a None the option of its name.
+    Options of one layer that exclude each other stay: the guard of the kind refuses them.
+
     Raises:
         ParamError: as `normalise`.
     """
@@ -123,10 +126,33 @@ def merge(
     renamed: dict[str, Adjustment] = {}
     for layer in layers:
         canonical, changes = normalise(kind, layer)
-        options |= canonical
-        renamed = {name: change for name, change in renamed.items() if name not in canonical}
+        gone = set(cleared(kind, layer))
+        gone |= {
+            under
+            for under, before in options.items()
+            if any(_excludes(name, value, under, before) for name, value in canonical.items())
+        }
+        options = {name: value for name, value in options.items() if name not in gone} | canonical
+        gone |= set(canonical)
+        renamed = {name: change for name, change in renamed.items() if name not in gone}
         renamed |= {str(change.after): change for change in changes}
     return options, tuple(renamed.values())
+
+
+def cleared(kind: MediaModality, options: Mapping[str, Any]) -> tuple[str, ...]:
+    """The canonical names of the options that are given as None."""
+    return tuple(_ALIASES[kind].get(name, name) for name, value in options.items() if value is None)
+
+
+def _excludes(name: str, value: Any, under: str, before: Any) -> bool:
+    """Whether an option takes the place of another one of a lower layer.
+
+    One voice or several speakers; and a size in pixels says its aspect ratio, which `2K` does not.
+    """
+    pair = {name: value, under: before}
+    if pair.keys() == {"size", "aspect_ratio"}:
+        return "x" in pair["size"]
+    return pair.keys() == {"voice", "speakers"}
 
 
 def normalise(

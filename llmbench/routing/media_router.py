@@ -4,31 +4,32 @@ from __future__ import annotations
 
 import asyncio
 import difflib
-import uuid
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping
 from dataclasses import replace
-from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Final
 
 from llmbench.catalog import Policy
 from llmbench.config.environment import Environment
 from llmbench.config.media_view import media_config, media_environment
 from llmbench.config.model import Config, MediaModality
-from llmbench.errors import ParamError, ProviderError, RouteError
-from llmbench.media import Blob, Piece, SpeechResponse
-from llmbench.messages import Message, Request
+from llmbench.errors import ParamError, RouteError
+from llmbench.media import Piece, SpeechResponse
 from llmbench.routing.budget import Purse
 from llmbench.routing.fallback import Outcome, run_turns
 from llmbench.routing.image_call import ImageCall
+from llmbench.routing.media_asked import media_asked
 from llmbench.routing.media_call import MediaAsked
-from llmbench.routing.media_files import check_target
-from llmbench.routing.media_params import normalise
-from llmbench.routing.prepare import text_tokens
 from llmbench.routing.progress import Progress
-from llmbench.routing.resolve import DOORS, Wanted
+from llmbench.routing.resolve import DOORS
 from llmbench.routing.router import LLMRouter
 from llmbench.routing.setup import Setup
 from llmbench.routing.speech_call import SpeechCall
+
+#: What a call under a budget needs of its model.
+_BUDGET_NEEDS: Final[Mapping[MediaModality, str]] = {
+    "image": "give the model a price per_image, by which a budget of pictures is kept",
+    "speech": "give the model a price per_million_chars or per_minute, by which a budget of speech is kept",
+}
 
 
 class MediaRouter(LLMRouter):
@@ -59,8 +60,9 @@ class MediaRouter(LLMRouter):
         """What a call works with, what it asks for, and the money that it may spend."""
         setup = self.setup()
         asked = self.asked(setup, task, text, **arguments)
-        request = asked.request
-        return setup, asked, self._budgets.open(request.run_id, request.routing_key, request.budget_usd)
+        request, needs = asked.request, _BUDGET_NEEDS[self.kind]
+        purse = self._budgets.open(request.run_id, request.routing_key, request.budget_usd, needs)
+        return setup, asked, purse
 
     def _no_such_task(self, view: Config, task: str) -> str:
         """Why a task is none of this kind, with the door where it is one."""
@@ -157,112 +159,3 @@ def whole(asked: MediaAsked) -> MediaAsked:
 def pieces(policy: Policy) -> Policy:
     """A policy for one request of a candidate: words in place of a picture or a voice are no answer."""
     return replace(policy, on_refusal="fallback")
-
-
-def media_asked(
-    setup: Setup,
-    kind: MediaModality,
-    task: str,
-    text: str,
-    *,
-    out: str | Path | None = None,
-    references: bytes | str | Path | Sequence[bytes | str | Path] = (),
-    channel: str | None = None,
-    env: str | None = None,
-    tier: str | None = None,
-    models: str | Sequence[str] = (),
-    allow_fallback: bool | None = None,
-    strict: bool = False,
-    budget_usd: float | None = None,
-    run_id: str | None = None,
-    cell: str | None = None,
-    routing_key: str | None = None,
-    **params: Any,
-) -> MediaAsked:
-    """What a media call asks for, with the task's own settings filled in.
-
-    Args:
-        setup: the loaded view and the process's variables.
-        kind: image or speech.
-        task: the kind of work, as the media file names it.
-        text: the prompt, or what is to be spoken.
-        out: the file to write; a record of how it was made is written beside it.
-        references: pictures to go by, one or several: bytes, or paths of files.
-        channel: written to telemetry; `LLM_CHANNEL` by default.
-        env: written to telemetry; `LLM_ENV` by default.
-        tier: use this tier whatever the file says of the task.
-        models: use these candidates; only the first unless allow_fallback.
-        allow_fallback: True lets another model answer, whose style is another; the task's own by default.
-        strict: refuse instead of adjusting a parameter.
-        budget_usd: the most that this call may cost, in USD.
-        run_id: the sweep this call belongs to; written to telemetry.
-        cell: the sweep's cell; written to telemetry.
-        routing_key: who the call is for; `LLM_ROUTING_KEY` by default.
-        **params: canonical parameters of the kind or their aliases; `timeout` is the deadline in seconds.
-
-    Raises:
-        ParamError: an argument is unknown or has a wrong value.
-    """
-    environment = setup.environment
-    channel, env = channel or environment.channel, env or environment.env
-    settings = setup.settings(task, channel, env)
-    options, renamed = normalise(kind, params)
-    rule = setup.config.media[kind].tasks.get(task)
-    own_fallback = rule is not None and bool(rule.allow_fallback)
-    request = Request(
-        task=task,
-        messages=(Message("user", text),),
-        call_id=uuid.uuid4().hex,
-        options=options,
-        channel=channel,
-        env=env,
-        deadline_s=float(options.get("timeout") or settings.timeout_s or settings.policy.deadline_s),
-        strict=strict,
-        budget_usd=budget_usd,
-        run_id=run_id,
-        cell=cell,
-        routing_key=routing_key or environment.routing_key,
-    )
-    wanted = Wanted(
-        task=task,
-        tier=tier,
-        models=(models,) if isinstance(models, str) else tuple(models),
-        channel=channel,
-        env=env,
-        allow_fallback=own_fallback if allow_fallback is None else allow_fallback,
-        modality=kind,
-        input_tokens=text_tokens(text),
-    )
-    given = [references] if isinstance(references, bytes | str | Path) else references
-    return MediaAsked(
-        request,
-        wanted,
-        settings.policy,
-        renamed,
-        references=tuple(map(_reference, given)),
-        out=None if out is None else check_target(out),
-    )
-
-
-def _reference(given: bytes | str | Path) -> Blob:
-    """A picture to go by, with the type that its bytes tell.
-
-    Raises:
-        ParamError: it cannot be read, or is no picture.
-    """
-    from llmbench.providers.pictures import open_picture
-
-    if not isinstance(given, bytes | str | Path):
-        raise ParamError(f"references: give the bytes of a picture or its path, not {type(given).__name__}")
-    try:
-        data = given if isinstance(given, bytes) else Path(given).read_bytes()
-    except OSError as error:
-        raise ParamError(f"references: {error.filename} cannot be read: {error.strerror}") from error
-    try:
-        picture = open_picture(Blob(data))
-    except ProviderError as error:
-        what = "the bytes" if isinstance(given, bytes) else str(given)
-        raise ParamError(
-            f"references: {what} are no picture that can be read; give PNG, JPEG or WebP"
-        ) from error
-    return Blob(data, picture.mime)

@@ -14,7 +14,7 @@ from llmbench.config import Config, Environment, Override, TaskRule
 from llmbench.config.candidates import unmet
 from llmbench.config.model import MEDIA_FILES
 from llmbench.errors import ExclusionCause, RouteError
-from llmbench.messages import Route
+from llmbench.messages import Adjustment, Route
 
 DEFAULT_TIER: Final = "standard"
 #: Where each kind of task is asked.
@@ -56,6 +56,7 @@ class _Choice:
     slot: str | None = None
     excluded: list[tuple[str, str]] = field(default_factory=list)
     causes: list[ExclusionCause] = field(default_factory=list)
+    passed: list[tuple[str, str]] = field(default_factory=list)  # out of reach, before the first that is not
 
     def exclude(self, model: str, cause: ExclusionCause, reason: str) -> None:
         """A candidate that cannot take the call."""
@@ -96,6 +97,7 @@ def resolve(
             choice.exclude(key, *lack)
         elif (reason := unreachable(spec)) is not None:
             choice.exclude(key, "unreachable", reason)
+            choice.passed += [] if kept else [(key, reason)]
         elif key not in kept:
             kept.append(key)
     if wanted.needs_reasoning:
@@ -108,7 +110,9 @@ def resolve(
             choice.causes,
         )
     reasons = [tier_reason, f"candidates from {choice.source}"]
+    moved = None
     if _is_strict(config, environment, wanted, choice):
+        moved = _moved(choice.passed, kept[0]) if wanted.modality != "text" else None
         choice.excluded += [(key, "strict choice: allow_fallback is off") for key in kept[1:]]
         kept = kept[:1]
         reasons.append("strict: only the first candidate, no fallback")
@@ -119,7 +123,17 @@ def resolve(
         reasons=tuple(reasons),
         excluded=tuple(choice.excluded),
         slot=choice.slot,
+        moved=moved,
     )
+
+
+def _moved(passed: Sequence[tuple[str, str]], asked: str) -> Adjustment | None:
+    """That a call for one model alone goes to another than the first, as that one cannot be called here."""
+    if not passed:
+        return None
+    first, reason = passed[0]
+    advice = f"allow_fallback: true of the task, or {asked} as the first of its list, settles it"
+    return Adjustment("model", "moved", first, asked, f"{reason}; {advice}")
 
 
 def _unknown(config: Config, model: str) -> str:

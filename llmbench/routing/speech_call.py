@@ -245,8 +245,10 @@ class SpeechCall(MediaCall):
                 raise UnsavedError(not_written(out, error), made) from error
         return made
 
-    def extra_facts(self, response: Response) -> Mapping[str, Any]:
+    def extra_facts(self, response: Response | None) -> Mapping[str, Any]:
         """What the line says of the audio."""
+        if response is None:
+            return {"media": {"modality": "speech"}}
         assert isinstance(response, SpeechResponse)  # noqa: S101 -- what `response` makes
         facts = {"duration_s": round(response.duration_s, 3), "pieces": len(response.pieces)}
         return {"media": {"modality": "speech", **facts, "characters": len(self.asked.text)}}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ from llmbench.media import Piece, SpeechResponse
 from llmbench.messages import Route
 from llmbench.routing.door import Door
 from llmbench.routing.media_router import SpeechRouter
+from llmbench.routing.resolve import Wanted, task_rules
 from llmbench.routing.streaming import Stream
 
 
@@ -18,7 +20,7 @@ class SpeechClient(Door[SpeechRouter]):
 
     A long text is split at its sentences, spoken by several requests at once and joined without a gap.
     `synthesize` works in a script, in a notebook and from several threads; `asynthesize` inside a running
-    event loop. `llmbench.routing.media_router.media_asked` explains every argument; the parameters are voice,
+    event loop. `llmbench.routing.media_asked.media_asked` explains every argument; the parameters are voice,
     speakers (name in the text -> voice), language, speed, instructions, format (wav, mp3, opus, flac, aac;
     else by the ending of `out`: .wav .mp3 .opus .ogg .flac .m4a .mp4 .aac), sample_rate_hz, split ("size", or
     "sentence" for one piece a sentence), piece_chars, at_once, timeout and extra_body.
@@ -56,10 +58,21 @@ class SpeechClient(Door[SpeechRouter]):
         call: Any = self.router.begin(task, text, **arguments)
         return Stream(self.router.stream_speech(call), self._loop.run)
 
-    def explain(self, task: str, text: str = "A text.", **arguments: Any) -> Route:
+    def explain(self, task: str, text: str | None = None, **arguments: Any) -> Route:
         """Where `synthesize` with the same arguments would go, and the body of its first piece. No network.
+
+        Without a text it is one in which each of the speakers says something, if there are any.
 
         Raises:
             RouteError, ParamError: as `synthesize`.
         """
+        if text is None:
+            text = self._example(task, arguments.get("speakers"))
         return self.router.explain(task, text, **arguments)
+
+    def _example(self, task: str, speakers: object) -> str:
+        """A text for the speakers of the call, or of what the file says of its task."""
+        rules = task_rules(self.config, Wanted(task)) if isinstance(task, str) else []
+        given = [speakers, *(rule.options.get("speakers") for rule in rules)]
+        names = next((each for each in given if isinstance(each, Mapping)), {})
+        return "\n".join(f"{name}: A text." for name in names) or "A text."

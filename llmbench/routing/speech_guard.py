@@ -17,6 +17,7 @@ from llmbench.catalog import ModelSpec
 from llmbench.errors import ParamError
 from llmbench.messages import Adjustment
 from llmbench.narration import split_text
+from llmbench.routing.dialogue import fit_speakers
 
 #: Characters of one piece where the model's limit is unknown: a minute or two of speech.
 _PIECE_CHARS: Final = 600
@@ -47,12 +48,16 @@ def guard_speech(spec: ModelSpec, text: str, options: Mapping[str, Any], form: s
 
     Raises:
         ParamError: nothing in the text can be spoken, or the model has not the voice, the language or the
-            speakers.
+            speakers, or a dialogue is not of the speakers that are named.
     """
     if not text.strip():
         raise ParamError("the text is empty; give what is to be spoken")
     params = {name: value for name, value in options.items() if name not in _OWN}
-    changes = [*_fit_voice(spec, params), *_fit_manner(spec, params)]
+    changes = [
+        *_fit_voice(spec, params),
+        *fit_speakers(text, params.get("speakers")),
+        *_fit_manner(spec, params),
+    ]
     wire_format = _wire_format(spec)
     rates: Sequence[int] = spec.media.get("sample_rates_hz", ())
     asked = options.get("format")
@@ -121,7 +126,8 @@ def _fit_voice(spec: ModelSpec, params: dict[str, Any]) -> list[Adjustment]:
         raise ParamError("give voice for one speaker or speakers for several, not both")
     most = spec.media.get("max_speakers")
     if most is not None and len(speakers) > most:
-        raise ParamError(f"{spec.key} speaks with {most} voices at once (max_speakers), not {len(speakers)}")
+        voices = f"{most} voice{'s' * (most != 1)} at once (max_speakers)"
+        raise ParamError(f"{spec.key} speaks with {voices}, not {len(speakers)}")
     languages: Sequence[str] = spec.media.get("languages", ())
     language = params.get("language")
     if language is None:
@@ -144,6 +150,9 @@ def _fit_manner(spec: ModelSpec, params: dict[str, Any]) -> list[Adjustment]:
         for name in ("speed", "instructions")
         if name in params and spec.media.get(f"supports_{name}") is False
     ]
+    if spec.wire == "gemini" and "speed" in params:
+        rule = "a request of wire gemini has no field for it; say it in instructions"
+        changes.append(Adjustment("speed", "dropped", params.pop("speed"), None, rule))
     if "speed" in params:
         speed = params["speed"]
         params["speed"] = min(max(speed, _SPEEDS[0]), _SPEEDS[1])
