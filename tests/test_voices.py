@@ -7,6 +7,7 @@ import contextlib
 import http.client
 import io
 import json
+import subprocess
 import sys
 import time
 import wave
@@ -145,6 +146,58 @@ def test_sentences_add_up_and_a_title_ends_none(mei_joe: EmbeddedServer) -> None
 
 
 @pytest.mark.embedded
+def test_no_pause_is_made_within_a_sentence(mei_joe: EmbeddedServer) -> None:
+    text = "Prof. Smith met J. K. Rowling at No. 5, e.g. on Jan. 3."
+    _, _, samples = post(mei_joe, {"input": text, "response_format": "pcm"})
+    pause = bytes(2 * int(0.15 * 22_050))
+    assert pause not in samples
+    assert pause in post(mei_joe, {"input": f"{text} {ENGLISH}", "response_format": "pcm"})[2]
+
+
+@pytest.mark.embedded
+def test_nothing_of_a_text_is_left_for_the_next_one(mei_joe: EmbeddedServer) -> None:
+    before = say(mei_joe, ENGLISH)
+    numbered = seconds(say(mei_joe, "We live at No. 5"))
+    assert say(mei_joe, ENGLISH) == before
+    assert numbered > seconds(say(mei_joe, "We live at No.")) + 0.1
+
+
+_PHONEMES = """
+import sys
+from llmbench.providers.voice_engines import Espeak
+espeak = Espeak()
+for text in sys.argv[1:]:
+    print(espeak.phonemes(text))
+"""
+
+
+@pytest.mark.embedded
+def test_the_stop_of_an_abbreviation_is_spoken_as_none(mei_joe: EmbeddedServer) -> None:
+    def read(*texts: str) -> list[str]:
+        command = [sys.executable, "-c", _PHONEMES, *texts]
+        done = subprocess.run(command, capture_output=True, text=True, check=True)
+        return done.stdout.splitlines()
+
+    pairs = {
+        "Prof. J. K. Lee came.": "Prof J K Lee came.",
+        "It is at No. 5.": "It is at No 5.",
+        "Mr. Lee of St. Paul": "Mr Lee of St Paul",
+        "A Ph.D. of the U.S. economy": "A PhD of the US economy",
+        "One, etc., and two": "One, etc, and two",
+    }
+    found = read(*pairs, *pairs.values())
+    assert found[: len(pairs)] == found[len(pairs) :]
+    assert read("It rains, e.g. today.")[0].endswith("ɛɡzˈæmpəl tədˈeɪ.")
+    assert read('He said "Stop. Now." and left.')[0].count(".") == 2
+
+
+@pytest.mark.embedded
+@pytest.mark.parametrize("text", ["彼を𠮟る。", "禰豆子が来た。", "𩸽と鱻と囍", "んぁ、えーぇ。"])
+def test_a_rare_kanji_is_spoken(server: EmbeddedServer, text: str) -> None:
+    assert 0.5 < seconds(say(server, text)) < 4
+
+
+@pytest.mark.embedded
 def test_the_official_sdk_speaks_and_raises_its_own_errors(mei_joe: EmbeddedServer) -> None:
     with openai.OpenAI(base_url=mei_joe.base_url, api_key=mei_joe.api_key, max_retries=0) as sdk:
         speak = sdk.audio.speech.create
@@ -160,6 +213,16 @@ def test_the_official_sdk_speaks_and_raises_its_own_errors(mei_joe: EmbeddedServ
 
 
 # ---- what is refused
+
+
+@pytest.mark.embedded
+def test_a_kanji_without_a_reading_is_named_before_anything_is_spoken(server: EmbeddedServer) -> None:
+    before = request_count(server)
+    status, code, message = refusal(server, {"input": "今日は天気がいい。习近平氏が们と来た。"})
+    assert (status, code) == (400, "unsupported_character")
+    assert message.startswith("no reading is known of '习们' in input: write those words in kana")
+    assert request_count(server) == before
+    say(server, JAPANESE)
 
 
 @pytest.mark.embedded
