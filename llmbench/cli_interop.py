@@ -9,6 +9,7 @@ import typer
 from rich.markup import escape
 
 from llmbench.cli_output import Json, err, out, print_json, print_table
+from llmbench.display.wording import count as counted
 from llmbench.display.wording import visible
 
 if TYPE_CHECKING:
@@ -50,7 +51,7 @@ def import_verb(
 
 
 def export_verb(
-    logs: Annotated[list[Path], typer.Argument(help="Telemetry logs, JSONL.")],
+    logs: Annotated[list[Path], typer.Argument(help="Telemetry logs or globs, also .gz and .zst.")],
     otlp: Annotated[str, typer.Option("--otlp", help="URL of a collector that takes OTLP over HTTP.")],
     service: Annotated[str, typer.Option(help="service.name of the spans.")] = "llmbench",
     as_json: Json = False,
@@ -69,7 +70,8 @@ def export_verb(
     if as_json:
         print_json(_export_facts(done))
         return
-    out.print(escape(visible(f"{done.calls:,} calls as {done.spans:,} spans to {otlp}")))
+    files = counted(done.files, "file")
+    out.print(escape(visible(f"{done.calls:,} calls as {done.spans:,} spans to {otlp}, from {files}")))
     for name, count in done.left_out.items():
         err.print(f"note: {count:,} with {_shown(name)} left out: too large a number")
     for reason, count in done.skipped.items():
@@ -100,4 +102,4 @@ def _import_facts(done: ImportSummary) -> dict[str, Any]:
 
 
 def _export_facts(done: ExportSummary) -> dict[str, Any]:
-    return {name: getattr(done, name) for name in ("lines", "calls", "spans", "skipped", "left_out")}
+    return {name: getattr(done, name) for name in ("files", "lines", "calls", "spans", "skipped", "left_out")}

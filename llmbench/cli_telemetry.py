@@ -9,7 +9,7 @@ import typer
 from rich.markup import escape
 
 from llmbench.cli_interop import export_verb, import_verb
-from llmbench.cli_output import Json, out, print_json
+from llmbench.cli_output import Json, err, out, print_json
 from llmbench.cli_telemetry_report import report_verb
 from llmbench.cli_verify import verify_verb
 from llmbench.display.wording import count
@@ -46,23 +46,35 @@ def load(
 
     Lines that are no records are kept in the table `quarantine`; a torn one is taken up when it is whole.
     """
-    from llmbench.analytics.telemetry_store import DEFAULT_STORE, load_store, open_store, retry_quarantine
+    from llmbench.analytics.telemetry_store import (
+        DEFAULT_STORE,
+        cut_lines,
+        load_store,
+        open_store,
+        retry_quarantine,
+    )
     from llmbench.telemetry import DEFAULT_LOG_PATH
 
     where = store or project / DEFAULT_STORE
-    taken_up = 0
+    taken_up = cut = 0
     if retry:
         _check_there(where)
         with open_store(where) as con:
-            taken_up = retry_quarantine(con)
+            taken_up, cut = retry_quarantine(con), cut_lines(con)
     done = load_store(where, logs or [str(project / DEFAULT_LOG_PATH)])
     facts = {"store": str(where), "files": done.files, "lines": done.lines, "rows": done.calls}
-    facts |= {"quarantined": done.quarantined, "blank": done.blank, "taken_up": taken_up}
+    facts |= {"quarantined": done.quarantined, "blank": done.blank, "taken_up": taken_up, "cut": cut}
     if as_json:
         print_json(facts)
         return
     if retry:
         out.print(escape(f"{where}: {count(taken_up, 'quarantined line')} taken up"), highlight=False)
+    if cut:
+        err.print(
+            f"note: of {count(cut, 'quarantined line')} over 1 MiB only the beginning is kept: to take "
+            "these up, load their log into a new store",
+            highlight=False,
+        )
     out.print(
         escape(
             f"{where}: {count(done.lines, 'new line')} of {count(done.files, 'file')}: "

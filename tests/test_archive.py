@@ -59,6 +59,18 @@ def test_what_is_read_from_both_is_what_was_in_the_store(store, tmp_path):
         assert opened.rows("select count(*) as n from stg_attempts") == [{"n": 200}]
 
 
+def test_a_clock_that_runs_ahead_moves_no_day_to_the_archive(store, tmp_path):
+    ahead = tmp_path / "ahead.jsonl"
+    later = datetime.now(UTC) + timedelta(days=400)
+    line = {"task": "t", "model": "m", "timestamp": later.isoformat(), "call_id": "ahead", "latency_ms": 1}
+    ahead.write_text(json.dumps(line) + "\n", encoding="utf-8")
+    load_store(store, [ahead])
+    with open_store(store) as con:
+        done = archive_days(con, tmp_path / "archive", keep_days=30)
+    assert (done.days, done.calls) == (10, 200)
+    assert len(calls(store, None)) == 601
+
+
 def test_calls_of_an_archived_day_that_come_late_get_a_file_of_their_own(store, tmp_path):
     folder = tmp_path / "archive"
     with open_store(store) as con:

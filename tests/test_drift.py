@@ -85,6 +85,18 @@ def drift(calls: pd.DataFrame) -> pd.DataFrame:
     return database().execute(SQL).df()
 
 
+def test_a_clock_that_runs_ahead_moves_no_window():
+    calls = simulated(3)
+    ahead = calls.tail(1).assign(called_at=pd.Timestamp.now("UTC").tz_localize(None) + timedelta(days=400))
+    pd.testing.assert_frame_equal(sorted_drift(pd.concat((calls, ahead))), sorted_drift(calls))
+    later = calls.assign(called_at=calls["called_at"] + timedelta(days=20_000))  # the clock of all runs ahead
+    assert (sorted_drift(later)["this_n"] > 0).sum() == (sorted_drift(calls)["this_n"] > 0).sum() > 0
+
+
+def sorted_drift(calls: pd.DataFrame) -> pd.DataFrame:
+    return drift(calls).sort_values(["task", "model", "measure"], ignore_index=True)
+
+
 # ---- another way to the same figures
 
 

@@ -273,7 +273,7 @@ def test_whole_numbers_without_room_are_left_out_and_counted(tmp_path):
 
 
 def test_a_log_that_is_not_there_is_an_error_that_names_it(tmp_path):
-    with pytest.raises(BenchError, match=r"none\.jsonl: cannot be read"):
+    with pytest.raises(BenchError, match=r"none\.jsonl: no such log"):
         exported(tmp_path / "none.jsonl")
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import shutil
 import signal
 import subprocess
 import sys
@@ -179,21 +180,73 @@ with block_copies.copies_folder() as folder:
         assert len(list(tmp_path.glob("llmbench-load-*"))) == 1
 
 
+#: Makes and leaves folders for a while, beside another one that does the same.
+_FOLDERS = """
+import sys, tempfile
+from llmbench.analytics import block_copies
+tempfile.tempdir, block_copies._ROOM = sys.argv[1], 1 << 60
+for _ in range(400):
+    with block_copies.copies_folder() as folder:
+        (folder / "1.jsonl").open("w+b").close()
+"""
+
+
+def test_loaders_that_begin_and_end_beside_each_other_keep_their_folders(tmp_path):
+    command = [sys.executable, "-c", _FOLDERS, str(tmp_path)]
+    running = [subprocess.Popen(command, stderr=subprocess.PIPE, text=True) for _ in range(3)]
+    assert [child.communicate()[1] for child in running] == [""] * 3
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_that_another_process_removes_before_it_is_locked_is_made_anew(tmp_path, monkeypatch):
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    monkeypatch.setattr(block_copies, "_ROOM", 1 << 60)
+    lock, made = block_copies.fcntl.flock, list[Path]()
+
+    def flock(file, operation):
+        if not made:
+            made.extend(tmp_path.glob("llmbench-load-*"))
+            shutil.rmtree(made[0])
+        lock(file, operation)
+
+    monkeypatch.setattr(block_copies.fcntl, "flock", flock)
+    with block_copies.copies_folder() as folder:
+        assert folder.is_dir()
+        assert [folder] != made
+
+
+def test_a_loader_killed_before_its_first_commit_leaves_nothing_behind(tmp_path, store):
+    log = tmp_path / "a.jsonl"
+    log.write_bytes(lines(0, 3))
+    load_store(store, [])
+    code = "import os, sys; from pathlib import Path; from llmbench.analytics import telemetry_store\n"
+    code += "telemetry_store._take = lambda *_: os._exit(9)\n"
+    code += "telemetry_store.load_store(Path(sys.argv[1]), [sys.argv[2]])"
+    for _ in range(3):
+        assert subprocess.run([sys.executable, "-c", code, str(store), str(log)], check=False).returncode == 9
+    with telemetry_store.open_store(store) as con:
+        assert con.execute("from log_files").fetchall() == []
+        con.execute("insert into log_files (file_no, file, taken_to) values (0, 'ghost', 0)")  # of old
+    load_store(store, [log])
+    with open_warehouse(store=store) as opened:
+        assert opened.rows("select file, lines from loads") == [{"file": str(log), "lines": 3}]
+
+
 def test_a_loader_killed_at_any_moment_leaves_each_line_in_one_place(tmp_path, store):
     log = tmp_path / "a.jsonl"
     log.write_bytes(b"".join(a_line(at) if at % 500 else b"torn\n" for at in range(60_000)))
     code = "import sys; from pathlib import Path; from llmbench.analytics import telemetry_store, log_text\n"
     code += "log_text._BLOCK_BYTES, telemetry_store._TOGETHER = 1 << 18, 4\n"
     code += "telemetry_store.load_store(Path(sys.argv[1]), [sys.argv[2]])"
+    load_store(store, [])
     for delay in (0.6, 0.9, 1.2, 1.5):
         child = subprocess.Popen([sys.executable, "-c", code, str(store), str(log)])
         time.sleep(delay)
         child.send_signal(signal.SIGKILL)
         child.wait()
-        if store.exists():
-            good, bad, _ = books(store)
-            with telemetry_store.open_store(store) as con:
-                counted = con.execute("select coalesce(sum(line_count), 0)::bigint from log_files").fetchall()
-            assert good + bad == counted[0][0]
+        good, bad, _ = books(store)
+        with telemetry_store.open_store(store) as con:
+            counted = con.execute("select coalesce(sum(line_count), 0)::bigint from log_files").fetchall()
+        assert good + bad == counted[0][0]
     load_store(store, [log])
     assert books(store) == (60_000 - 120, 120, 0)

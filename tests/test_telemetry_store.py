@@ -332,7 +332,7 @@ def test_a_file_that_is_no_store_is_refused(tmp_path):
 def test_a_store_that_another_process_keeps_open_is_said_after_a_wait(tmp_path, store, monkeypatch):
     (tmp_path / "a.jsonl").write_bytes(lines(0, 1))
     load_store(store, [tmp_path / "a.jsonl"])
-    monkeypatch.setattr("llmbench.analytics.telemetry_store._LOCK_WAIT_S", 0.3)
+    monkeypatch.setattr("llmbench.analytics.store_file._LOCK_WAIT_S", 0.3)
     import subprocess
     import sys
 

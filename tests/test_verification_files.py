@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import pytest
 
@@ -13,6 +15,7 @@ from tests.test_verification import (
     CHANGE,
     OLD,
     START,
+    a_call,
     a_recommendation,
     a_task,
     old_traffic,
@@ -48,6 +51,35 @@ def test_a_file_that_is_no_recommendation_is_refused_in_words(tmp_path, text, sa
 def test_a_file_that_is_not_there_is_refused_in_words(tmp_path):
     with open_warehouse() as warehouse, pytest.raises(WarehouseError, match="cannot be read"):
         verify(tmp_path / "none.json", warehouse)
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("none.json", r"^none\.json in work cannot be read \(No such file or directory\): give the rec"),
+        (".", r"^work in .+ cannot be read \(Is a directory\): "),
+        ("bad.json", r"^bad\.json in work is not JSON \("),
+        ("old.json", r"^old\.json in work has schema 1, "),
+        ("half.json", r"^half\.json in work: tasks is no list: "),
+    ],
+)
+def test_a_name_alone_is_refused_with_its_folder_and_the_reason(tmp_path, monkeypatch, name, said):
+    (tmp_path / "work").mkdir()
+    monkeypatch.chdir(tmp_path / "work")
+    for file, text in (("bad.json", "{"), ("old.json", '{"schema": 1}'), ("half.json", '{"schema": 2}')):
+        Path(file).write_text(text, encoding="utf-8")
+    with open_warehouse() as warehouse, pytest.raises(WarehouseError, match=said):
+        verify(Path(name), warehouse)
+
+
+def test_a_clock_that_runs_ahead_ends_no_window(tmp_path):
+    ahead = a_call(datetime.now(UTC) + timedelta(days=400), call_id="ahead")
+    plain = verified(tmp_path / "a", old_traffic(), traffic(CHANGE, 6))
+    moved = verified(tmp_path / "b", old_traffic(), traffic(CHANGE, 6), [ahead])
+    assert moved.to_dict()["tasks"] == plain.to_dict()["tasks"]
+    since = datetime.now(UTC) + timedelta(days=399)
+    asked = verified(tmp_path / "c", old_traffic(), traffic(CHANGE, 6), [ahead], since=since)
+    assert asked["sort"].application.calls == 1
 
 
 @pytest.mark.parametrize("value", ["1e999", "-1", "NaN", '"x"', "[]", "1" + "0" * 400, "true"])

@@ -20,7 +20,13 @@ from llmbench.errors import WarehouseError
 if TYPE_CHECKING:
     import duckdb
 
-_NEWEST: Final = "select max(called_at)::date from loaded_calls"
+#: As in warehouse.py: a clock that runs days ahead does not move the newest day, unless all calls have it.
+_NEWEST: Final = """
+select coalesce(
+    max(called_at) filter (where called_at < (now() at time zone 'UTC') + interval 1 day),
+    max(called_at))::date
+from loaded_calls
+"""
 _DAYS: Final = """
 select distinct called_at::date as day from loaded_calls where called_at < $before::timestamp order by day
 """

@@ -9,7 +9,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Final
+from typing import IO, Final
 
 from llmbench.errors import WarehouseError
 
@@ -29,12 +29,12 @@ def copies_folder() -> Iterator[Path]:
     place = _place()
     _sweep(place)
     try:
-        with (
-            tempfile.TemporaryDirectory(prefix=_PREFIX, dir=place) as name,
-            (Path(name) / "lock").open("wb") as lock,
-        ):
-            fcntl.flock(lock, fcntl.LOCK_EX)
-            yield Path(name)
+        folder, lock = _locked_folder(place)
+        with lock:
+            try:
+                yield folder
+            finally:
+                shutil.rmtree(folder, ignore_errors=True)
     except OSError as error:
         reason = error.strerror or "cannot be written"
         raise WarehouseError(f"{place}: {reason}; loading needs 400 MB there, or set TMPDIR") from error
@@ -47,6 +47,20 @@ def _place() -> Path:
         if room.f_bavail * room.f_frsize >= _ROOM:
             return _SHARED_MEMORY
     return Path(tempfile.gettempdir())
+
+
+def _locked_folder(place: Path) -> tuple[Path, IO[bytes]]:
+    """A new folder and its lock, which is held.
+
+    Until then another process may take the folder for a dead one's and remove it: then one more is made.
+    """
+    while True:
+        folder = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=place))
+        lock = (folder / "lock").open("wb")
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if (folder / "lock").exists():
+            return folder, lock
+        lock.close()
 
 
 def _sweep(place: Path) -> None:

@@ -24,16 +24,18 @@ def read_object(path: Path, advice: str) -> Facts:
     Raises:
         WarehouseError: the file is missing, unreadable, or holds no JSON object.
     """
+    whole = path.absolute()  # a name alone has no folder to tell
+    where = f"{whole.name} in {whole.parent.name}"
     try:
         value = json.loads(read_text(path, MAX_DOCUMENT_BYTES), parse_constant=lambda _: None)
     except RecursionError as error:
-        raise WarehouseError(f"{path.name} in {path.parent.name} is nested too deeply: {advice}") from error
+        raise WarehouseError(f"{where} is nested too deeply: {advice}") from error
     except OSError as error:
-        raise WarehouseError(f"{path.name} cannot be read in {path.parent.name}: {advice}") from error
+        raise WarehouseError(f"{where} cannot be read ({error.strerror or error}): {advice}") from error
     except ValueError as error:
-        raise WarehouseError(f"{path.name} in {path.parent.name} is not JSON ({error}): {advice}") from error
+        raise WarehouseError(f"{where} is not JSON ({error}): {advice}") from error
     if not isinstance(value, dict):
-        raise WarehouseError(f"{path.name} in {path.parent.name} is not a JSON object: {advice}")
+        raise WarehouseError(f"{where} is not a JSON object: {advice}")
     return Facts(value)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import glob
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -24,7 +24,10 @@ insert into log_files by name
 select
     $file_no as file_no, $file as file, 0 as taken_to, 0 as line_count, 0 as call_count, 0 as blank_count,
     0 as block_count
+where $file_no not in (select file_no from log_files)
 """
+#: Files of which nothing was taken: an earlier version noted them first, and was then killed.
+_FORGET_GHOSTS: Final = "delete from log_files where head_sha256 is null"
 _NAME: Final = """
 update log_files set file = $file, device = $device, inode = $inode where file_no = $file_no
 """
@@ -75,6 +78,24 @@ def find_logs(names: Sequence[str | Path]) -> list[Path]:
     return list(found)
 
 
+def with_late_parts(logs: Sequence[Path]) -> Iterator[Path]:
+    """The logs, and then the parts that were rotated away from them since they were found.
+
+    A log that is rotated before its turn is another file by then, and what it was is a part: whatever was
+    written before the logs were found is in one of the files.
+    """
+    yield from logs
+    for log in logs:
+        yield from (part for part in rotated_parts(log) if part not in logs)
+
+
+def is_moved(log: Path, error: WarehouseError) -> bool:
+    """Whether a log could not be opened since it has a longer name by now: rotated away, or compressed."""
+    packed = (log.with_name(log.name + suffix) for suffix in (".gz", ".zst"))
+    is_gone = isinstance(error.__cause__, FileNotFoundError)
+    return is_gone and (bool(rotated_parts(log)) or any(path.exists() for path in packed))
+
+
 def stat_of(text: LogText) -> Stat:
     """What tells at a glance that a file has not changed."""
     return text.state.st_dev, text.state.st_ino, text.state.st_size, text.state.st_mtime_ns
@@ -86,7 +107,7 @@ def is_seen(con: duckdb.DuckDBPyConnection, text: LogText) -> bool:
 
 
 def candidates(known: Sequence[KnownLog], text: LogText) -> list[KnownLog]:
-    """The known logs that a log begins as: that of its inode first, then the one that was read furthest.
+    """The known logs that a log begins as: the one that was read furthest first.
 
     Of one without a whole line only the inode is known; it comes last.
     """
@@ -96,16 +117,16 @@ def candidates(known: Sequence[KnownLog], text: LogText) -> list[KnownLog]:
         for log in known
         if log.mark and text.begins_as(log.mark) and (log.mark.taken_to > 0 or log.inode == inode)
     ]
-    marked.sort(key=lambda each: (each[1].taken_to == 0, each[0].inode != inode, -each[1].taken_to))
+    marked.sort(key=lambda each: -each[1].taken_to)
     return [log for log, _ in marked]
 
 
 def is_older_copy(path: Path, known: Sequence[KnownLog]) -> bool:
     """Whether a file is the beginning of a known log that is still where it was."""
     for log in known:
-        if log.mark and log.mark.taken_to > 0 and log.path.is_file() and not log.path.samefile(path):
+        if log.mark and log.mark.taken_to > 0 and log.path.is_file():
             with LogText(log.path) as whole, LogText(path) as part:
-                if whole.continues(part):
+                if stat_of(whole)[:2] != stat_of(part)[:2] and whole.continues(part):
                     return True
     return False
 
@@ -144,8 +165,13 @@ def _as_file(row: dict[str, Any]) -> KnownLog:
     return KnownLog(row["file_no"], Path(row["file"]), inode, found, row["line_count"], row["block_count"])
 
 
-def new_log(con: duckdb.DuckDBPyConnection, path: Path, known: Sequence[KnownLog]) -> KnownLog:
-    """Note a log that continues none that is known."""
+def new_log(path: Path, known: Sequence[KnownLog]) -> KnownLog:
+    """A log that continues none that is known."""
     file_no = max((log.file_no for log in known), default=-1) + 1
-    con.execute(_FILE, {"file_no": file_no, "file": str(path)})
     return KnownLog(file_no, path, (0, 0), None, 0, 0)
+
+
+def note_log(con: duckdb.DuckDBPyConnection, log: KnownLog) -> None:
+    """Give a log its row where it has none yet, in the transaction of its first blocks."""
+    con.execute(_FORGET_GHOSTS)
+    con.execute(_FILE, {"file_no": log.file_no, "file": str(log.path)})

@@ -9,15 +9,13 @@ that a loader killed at any moment has loaded each line once or not at all.
 from __future__ import annotations
 
 import itertools
-import re
 import tempfile
-import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, TypeVar
+from typing import TYPE_CHECKING, Final
 
 from llmbench.analytics.block_copies import copies_folder
 from llmbench.analytics.ingest import SQL_DIR, literal_glob, take_file
@@ -25,21 +23,23 @@ from llmbench.analytics.known_logs import (
     KnownLog,
     candidates,
     find_logs,
+    is_moved,
     is_older_copy,
     is_seen,
     keep_name,
     keep_seen,
     known_logs,
     new_log,
+    note_log,
     stat_of,
+    with_late_parts,
 )
 from llmbench.analytics.log_text import HEAD_BYTES, Block, LogText, Mark, mark
+from llmbench.analytics.store_file import check_tables, make_folder, when_free
 from llmbench.errors import WarehouseError
 
 if TYPE_CHECKING:
     import duckdb
-
-Taken = TypeVar("Taken")
 
 DEFAULT_STORE: Final = Path("workspaces/telemetry.duckdb")
 #: Blocks that are tried together. DuckDB reads them in parallel, which it does not do within one small file.
@@ -50,12 +50,6 @@ _MEMORY: Final = "700MB"
 _WAL: Final = "256MB"
 #: So many bytes of that log may stay: readers go through it, and a small load need not rewrite the tables.
 _WAL_KEPT: Final = 1 << 24
-_LOCK_WAIT_S: Final = 10.0
-#: What DuckDB says on Linux and macOS, and on Windows, of a file that another process has open.
-_LOCKED: Final = ("Could not set lock", "used by another process")
-#: A DuckDB file begins with a checksum of eight bytes and these.
-_MAGIC: Final = bytes(8) + b"DUCK"
-_FIRST_BYTES_S: Final = 1.0
 _PROGRESS: Final = """
 update log_files set
     taken_to = $taken_to, head_bytes = $head_bytes, head_sha256 = $head_sha256, tail_bytes = $tail_bytes,
@@ -73,6 +67,8 @@ from log_quarantine join log_files using (file_no)
 where reason not in ('torn_tail', 'unreadable', 'duplicate', 'not_utf8')
 group by file_no order by file_no
 """
+#: Lines of which not all is kept (ingest.py keeps a MiB of one, log_text.py less of one over its limit).
+_CUT: Final = "select count(*) from log_quarantine where reason = 'too_long' or strlen(raw) >= 1048576"
 _RELEASE: Final = """
 delete from log_quarantine where file_no = $file_no and byte_offset in (select unnest($offsets))
 """
@@ -123,7 +119,7 @@ def open_store(store: Path) -> Iterator[duckdb.DuckDBPyConnection]:
     """
     import duckdb
 
-    store.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(store)
     con = when_free(
         store,
         lambda: duckdb.connect(
@@ -132,6 +128,7 @@ def open_store(store: Path) -> Iterator[duckdb.DuckDBPyConnection]:
     )
     try:
         con.execute("pragma disable_checkpoint_on_shutdown")
+        check_tables(con, store, is_new_fine=True)
         make_tables(con)
         yield con
         if _size(store.with_name(store.name + ".wal")) > _WAL_KEPT:
@@ -142,44 +139,6 @@ def open_store(store: Path) -> Iterator[duckdb.DuckDBPyConnection]:
         con.close()
 
 
-def when_free(store: Path, take: Callable[[], Taken]) -> Taken:
-    """Open a store's file with `take`, after a wait of up to ten seconds where another process has it open.
-
-    Raises:
-        WarehouseError: the file is no DuckDB file, cannot be opened, or is still open elsewhere.
-    """
-    import duckdb
-
-    _check_file(store)
-    until = time.monotonic() + _LOCK_WAIT_S
-    while True:
-        try:
-            return take()
-        except duckdb.Error as error:
-            said = " ".join(str(error).split())
-            if not any(words in said for words in _LOCKED):
-                raise WarehouseError(f"{store} cannot be opened: {said}") from error
-            if time.monotonic() > until:
-                holder = re.search(r"\(PID \d+\)", said)
-                raise WarehouseError(
-                    f"{store} is locked: another process{f' {holder[0]}' if holder else ''} has it open; "
-                    "run this again when that is done"
-                ) from error
-            time.sleep(0.1)
-
-
-def _check_file(store: Path) -> None:
-    """Refuse what is no DuckDB file: DuckDB 2 opens a log, say, in memory, and a load into it is lost."""
-    until = time.monotonic() + _FIRST_BYTES_S
-    head = b"" if store.exists() else _MAGIC
-    while not head and time.monotonic() < until:
-        with store.open("rb") as file:
-            head = file.read(len(_MAGIC))
-        time.sleep(0 if head else 0.1)  # another loader may be about to write the first bytes
-    if head[8:] != _MAGIC[8:]:
-        raise WarehouseError(f"{store} is no store (no DuckDB file); name one, or a new file to make one")
-
-
 def make_tables(con: duckdb.DuckDBPyConnection) -> None:
     """Make the tables that telemetry is loaded into, where they are not there yet."""
     con.execute("set timezone = 'UTC'")
@@ -187,32 +146,34 @@ def make_tables(con: duckdb.DuckDBPyConnection) -> None:
 
 
 def load_logs(con: duckdb.DuckDBPyConnection, logs: Sequence[Path]) -> Load:
-    """Load what is new in logs into the tables of a connection.
+    """Load what is new in logs, and in parts that are rotated away meanwhile, into a connection's tables.
 
     Raises:
         WarehouseError: a log cannot be read; the others are loaded.
     """
-    before, failed = _totals(con), list[str]()
+    before, failed, read = _totals(con), list[str](), list[Path]()
     con.execute("set preserve_insertion_order = false")
     with copies_folder() as copies:
-        for path in logs:
+        for path in with_late_parts(logs):
+            read.append(path)
             try:
                 _load_log(con, path, copies)
             except WarehouseError as error:  # the other logs are loaded all the same
-                failed.append(str(error))
+                if not is_moved(path, error):
+                    failed.append(str(error))
     con.execute("reset preserve_insertion_order")
     if failed:
         raise WarehouseError("; ".join(failed))
     after = _totals(con)
     calls, quarantined, blank = (now - was for now, was in zip(after, before, strict=True))
-    return Load(len(logs), calls, quarantined, blank)
+    return Load(len(read), calls, quarantined, blank)
 
 
 def retry_quarantine(con: duckdb.DuckDBPyConnection) -> int:
     """Judge the quarantined lines again, and take up those that are calls by now; returns how many.
 
     It is for the day on which a newer version reads what an older one did not, a schema of tomorrow say. The
-    end of a file needs it not: each load reads it again.
+    end of a file needs it not: each load reads it again. A line whose text is cut (`cut_lines`) stays.
     """
     taken_up = 0
     with tempfile.TemporaryDirectory(prefix="llmbench-") as folder:
@@ -230,6 +191,11 @@ def retry_quarantine(con: duckdb.DuckDBPyConnection) -> int:
             con.execute("commit")
             taken_up += len(sound)
     return taken_up
+
+
+def cut_lines(con: duckdb.DuckDBPyConnection) -> int:
+    """How many quarantined lines are too long to be kept whole: only a load of their log takes these up."""
+    return int(con.execute(_CUT).fetchall()[0][0])
 
 
 def _totals(con: duckdb.DuckDBPyConnection) -> tuple[int, int, int]:
@@ -255,7 +221,7 @@ def _load_log(con: duckdb.DuckDBPyConnection, path: Path, copies: Path) -> None:
         if is_older_copy(path, same if len(text.head) == HEAD_BYTES else known):
             keep_seen(con, stat_of(text))
         else:
-            _read_on(con, path, text, new_log(con, path, known), copies)
+            _read_on(con, path, text, new_log(path, known), copies)
 
 
 def _read_on(
@@ -364,6 +330,7 @@ def _move_on(
 ) -> None:
     """Note up to where a log was read, and what lies behind its last whole line."""
     first, last = blocks[0], blocks[-1]
+    note_log(con, file)
     con.execute(_FORGET_TAIL, {"file_no": file.file_no, "taken_to": first.offset})
     now = mark(text, last.offset + last.size, last.tail)
     file.lines, file.blocks = file.lines + sum(block.newlines for block in blocks), file.blocks + 1

@@ -19,6 +19,7 @@ from llmbench.analytics.verification_calls import (
     Window,
     read_beginnings,
     read_calls,
+    read_end,
     read_sweep,
     read_today,
 )
@@ -159,14 +160,15 @@ def verify(
         warehouse: with the telemetry, and with the run's results where answers are to be compared.
         since: when the change was made; found in the telemetry, task by task, if not given. Without a time
             zone it is UTC.
-        until: calls from then on are not looked at.
+        until: calls from then on are not looked at; by default those whose clock runs a day or more ahead,
+            unless all do.
         min_calls: with fewer calls a measure stays open.
         alpha: how often any verdict of the page is wrong, at most; each interval gets an equal part.
 
     Raises:
         WarehouseError: the file cannot be used, or the times or limits given make no sense.
     """
-    asked = Window(_seconds(since, _FIRST), _seconds(until, _LAST))
+    asked = _asked(warehouse, since, until)
     if asked.seconds <= 0.0:
         raise WarehouseError("since is not before until: exchange them")
     if min_calls < 1 or not 0.0 < alpha < 1.0:
@@ -185,6 +187,12 @@ def verify(
         for (promise, applied), task in zip(found, samples, strict=True)
     )
     return Verification(decided, tasks, alpha, intervals, min_calls)
+
+
+def _asked(warehouse: Warehouse, since: datetime | None, until: datetime | None) -> Window:
+    """The span that is looked at: a single call of next year would end the window next year."""
+    first, ahead = _seconds(since, _FIRST), read_end(warehouse)
+    return Window(first, _seconds(until, _LAST if ahead is None or ahead <= first else ahead))
 
 
 def _application(warehouse: Warehouse, promise: Promise, asked: Window, *, is_given: bool) -> Application:

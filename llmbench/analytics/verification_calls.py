@@ -38,6 +38,12 @@ with latest as (
 )
 select model, count(*) / sum(count(*)) over () as share from latest group by model order by share desc, model
 """
+_AHEAD: Final = """
+select epoch((now() at time zone 'UTC') + interval 1 day)::double as at
+from stg_calls
+where called_at < (now() at time zone 'UTC') + interval 1 day
+limit 1
+"""
 # An older line without attempts tells by its chain and its error what the model did.
 _CALLS: Final = """
 with of_task as (
@@ -175,6 +181,14 @@ class Calls:
     def only(self, chosen: Flags) -> Calls:
         """The calls for which a flag is set."""
         return Calls({name: column[chosen] for name, column in self._columns.items()})
+
+
+def read_end(warehouse: Warehouse) -> float | None:
+    """The moment (seconds since 1970) from which on a call's clock runs ahead: a day from now.
+
+    None where no call is before it.
+    """
+    return next((float(row["at"]) for row in warehouse.rows(_AHEAD)), None)
 
 
 def read_beginnings(warehouse: Warehouse, task: str, model: str, window: Window) -> Beginnings:

@@ -76,8 +76,9 @@ def read_recommendation(path: Path) -> Recommendation:
         raise WarehouseError(f"{path.name} is nested too deeply to be a recommendation: {_ADVICE}") from error
     if facts["schema"] != SCHEMA or isinstance(facts["schema"], bool):
         raise WarehouseError(
-            f"{path.name} in {path.parent.name} has schema {facts['schema']!r:.40}, {SCHEMA} is read here: "
-            "run the sweep again; it calls nothing that is finished and writes the recommendation anew"
+            f"{path.name} in {path.absolute().parent.name} has schema {facts['schema']!r:.40}, "
+            f"{SCHEMA} is read here: run the sweep again; it calls nothing that is finished "
+            "and writes the recommendation anew"
         )
     if not isinstance(facts["tasks"], list):
         _refuse(path, "tasks", "is no list")
@@ -134,7 +135,7 @@ def _text(path: Path, at: int, entry: Facts, key: str) -> str:
 
 
 def _refuse(path: Path, key: str, trouble: str) -> NoReturn:
-    raise WarehouseError(f"{path.name} in {path.parent.name}: {key} {trouble}: {_ADVICE}")
+    raise WarehouseError(f"{path.name} in {path.absolute().parent.name}: {key} {trouble}: {_ADVICE}")
 
 
 def _sound(text: str) -> str:

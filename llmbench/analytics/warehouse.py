@@ -20,7 +20,8 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, Self, TypeVar
 
 from llmbench.analytics.ingest import SQL_DIR, Kind, literal_glob, load_file
-from llmbench.analytics.telemetry_store import load_logs, make_tables, when_free
+from llmbench.analytics.store_file import check_tables, when_free
+from llmbench.analytics.telemetry_store import load_logs, make_tables
 from llmbench.errors import WarehouseError
 
 if TYPE_CHECKING:
@@ -272,6 +273,7 @@ def _join_telemetry(
             raise WarehouseError(f"{store}: no such store; make it with `llmbench telemetry load LOG`")
         path = {"store": str(store.absolute())}
         when_free(store, lambda: con.execute(_ATTACH, path))
+        check_tables(con, store, "store")
         places.append("store")
     if archive is not None:
         if store is not None and con.execute("select count(*) from store.archiving").fetchall() != [(0,)]:
@@ -288,9 +290,27 @@ def _join_telemetry(
         folders = [str(archive.absolute()), literal_glob(archive)]
         con.execute("set allowed_directories = $folders", {"folders": folders})
         places.append("archive")
-    con.execute("create view every_line as " + " union all by name ".join(_CALLS[place] for place in places))
+    _make_view(con, places, archive)
     con.execute(_EVERY_CALL)
     con.execute(_LOG_VIEWS["memory" if store is None else "store"])
+
+
+def _make_view(con: duckdb.DuckDBPyConnection, places: Sequence[str], archive: Path | None) -> None:
+    """Make the view of all lines, for which the beginning of each file of an archive is read.
+
+    Raises:
+        WarehouseError: a file of the archive is damaged; DuckDB names it.
+    """
+    import duckdb
+
+    try:
+        con.execute("create view every_line as " + " union all by name ".join(_CALLS[at] for at in places))
+    except duckdb.Error as error:
+        if archive is None:
+            raise
+        raise WarehouseError(
+            f"{archive}: {_one_line(error)}; bring back a copy of that file, or move it out of the archive"
+        ) from error
 
 
 def _archived_files(archive: Path) -> list[Path]:

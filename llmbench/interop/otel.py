@@ -12,7 +12,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
 
-from llmbench.errors import BenchError
+from llmbench.analytics.block_copies import copies_folder
+from llmbench.analytics.known_logs import find_logs, is_moved, stat_of, with_late_parts
+from llmbench.analytics.log_text import LogText
+from llmbench.errors import BenchError, WarehouseError
 from llmbench.interop.conversions import Unmapped
 from llmbench.interop.spans import SpanFacts, spans_of
 from llmbench.jsonl import read_jsonl
@@ -22,6 +25,8 @@ if TYPE_CHECKING:
     from opentelemetry.sdk.trace import ReadableSpan
     from opentelemetry.sdk.trace.export import SpanExporter
 
+#: The log's name, and the line's number, record, or reason why it is none.
+_Line = tuple[str, int, dict[str, Any] | None, str | None]
 BATCH: Final = 512
 _TRACES: Final = "/v1/traces"
 _INSTALL: Final = 'pip install "llmbench[otel]"'
@@ -37,6 +42,7 @@ class ExportSummary:
         spans: spans of calls and attempts.
         skipped: reason -> lines that are no call, or none that a span can hold.
         left_out: attribute -> spans without it, since its whole number has no room in 64 bits.
+        files: files read, parts of a rotated log among them.
     """
 
     lines: int
@@ -44,15 +50,16 @@ class ExportSummary:
     spans: int
     skipped: Mapping[str, int]
     left_out: Mapping[str, int] = field(default_factory=dict)
+    files: int = 0
 
 
 def export_spans(
-    paths: Iterable[Path], exporter: SpanExporter, *, batch: int = BATCH, service: str = "llmbench"
+    paths: Iterable[str | Path], exporter: SpanExporter, *, batch: int = BATCH, service: str = "llmbench"
 ) -> ExportSummary:
     """Send every call of telemetry logs as spans. Memory holds one batch. The exporter is not shut down.
 
     Args:
-        paths: telemetry logs.
+        paths: telemetry logs and globs, plain, gzip or Zstandard; a log's rotated parts are sent with it.
         exporter: where spans go.
         batch: spans in one request; a call's spans stay together, so that it may be a few more.
         service: `service.name` of the resource.
@@ -76,7 +83,8 @@ def export_spans(
     if pending:
         counts["spans"] += _send(exporter, pending, counts["spans"])
     sums = counts["lines"], counts["calls"], counts["spans"]
-    return ExportSummary(*sums, dict(skipped.most_common()), dict(left_out.most_common()))
+    reasons, missing = dict(skipped.most_common()), dict(left_out.most_common())
+    return ExportSummary(*sums, reasons, missing, counts["files"])
 
 
 def otlp_exporter(
@@ -107,23 +115,49 @@ def otlp_exporter(
 
 
 def _calls(
-    paths: Iterable[Path], counts: Counter[str], skipped: Counter[str]
+    paths: Iterable[str | Path], counts: Counter[str], skipped: Counter[str]
 ) -> Iterator[Sequence[SpanFacts]]:
     """The spans of one line after another; what is no call is counted."""
-    for path in paths:
+    for name, number, record, reason in _lines(find_logs(list(paths)), counts):
+        counts["lines"] += 1
+        if record is None:
+            skipped[reason or "not_json"] += 1
+            continue
         try:
-            for line in read_jsonl(path):
-                counts["lines"] += 1
-                if line.record is None:
-                    skipped[line.reason or "not_json"] += 1
+            yield spans_of(record, f"{name}:{number}")
+        except Unmapped as unmapped:
+            skipped[unmapped.kind] += 1
+
+
+def _lines(logs: Sequence[Path], counts: Counter[str]) -> Iterator[_Line]:
+    """The lines of logs, each file once: a log that is rotated while it is read becomes a part."""
+    seen: set[tuple[int, int]] = set()
+    with copies_folder() as copies:
+        for path in with_late_parts(logs):
+            try:
+                text = LogText(path)
+            except WarehouseError as error:
+                if is_moved(path, error):
                     continue
-                try:
-                    yield spans_of(line.record, f"{path.name}:{line.number}")
-                except Unmapped as reason:
-                    skipped[reason.kind] += 1
-        except OSError as error:
-            reason_text = error.strerror or str(error)
-            raise BenchError(f"{path}: cannot be read ({reason_text}); name a telemetry log") from error
+                raise
+            with text:
+                if stat_of(text)[:2] not in seen:
+                    seen.add(stat_of(text)[:2])
+                    counts["files"] += 1
+                    yield from _lines_of(text, copies)
+
+
+def _lines_of(text: LogText, copies: Path) -> Iterator[_Line]:
+    """The lines of one log that are not blank, block by block, and what is behind its last line end."""
+    name, before = text.path.name.removesuffix(".gz").removesuffix(".zst"), 0
+    for block in text.blocks(copies, 1):
+        for line in read_jsonl(block.path):
+            yield name, before + line.number, line.record, "too_long" if block.is_long else line.reason
+        before += block.newlines
+        if block.rest.strip():
+            yield name, before + 1, None, "too_long" if block.is_long else "torn"
+        if block.broken:
+            yield name, before + 1, None, "unreadable"
 
 
 def _send(exporter: SpanExporter, spans: Sequence[ReadableSpan], sent: int) -> int:

@@ -19,7 +19,8 @@
 --   measure: failure_rate, fallback_rate and truncated_rate (cut at its limit, as an answer or as a failure) of all
 --     calls; latency_ms of calls that answered or timed out; cost_usd where known; output_tokens of
 --     answers, where known
---   this_n: calls of the newest seven days with this measure; the newest call of all telemetry ends them
+--   this_n: calls of the newest seven days with this measure; the newest call of all telemetry ends them, but one a
+--     day or more after the present moment only where all calls are (a clock that runs ahead), and is left out else
 --   last_n: calls of the seven days before
 --   this_days: effective days with such calls, newest seven days; 7 where each has as many calls
 --   last_days: effective days with such calls, seven days before
@@ -31,7 +32,11 @@
 --   is_change: true where the interval leaves out 0
 --   needed_z: standard errors that a change needs here, from the number of comparisons and of days; null as low is
 with newest as (
-    select max(called_at) as newest_at from every_call
+    select
+        coalesce(
+            max(called_at) filter (where called_at < (now() at time zone 'UTC') + interval 1 day),
+            max(called_at)) as newest_at
+    from every_call
 ),
 daily as (
     select
@@ -51,6 +56,7 @@ daily as (
         sum(output_tokens) filter (where status = 'success') as output_tokens
     from every_call
     where called_at > (select newest_at - interval 14 day from newest)
+        and called_at <= (select newest_at from newest)
     group by all
 ),
 listed as (
