@@ -12,8 +12,8 @@ from rich.markup import escape
 
 from llmbench.bounded import MAX_CONFIG_BYTES, parse_json, read_json
 from llmbench.cli_output import Json, err, out, print_json, print_table
-from llmbench.display.wording import visible
 from llmbench.errors import DatasetError
+from llmbench.visible import visible
 
 if TYPE_CHECKING:
     from llmbench.bench.datasets.draft import Draft

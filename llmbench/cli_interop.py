@@ -10,7 +10,7 @@ from rich.markup import escape
 
 from llmbench.cli_output import Json, err, out, print_json, print_table
 from llmbench.display.wording import count as counted
-from llmbench.display.wording import visible
+from llmbench.visible import visible
 
 if TYPE_CHECKING:
     from llmbench.interop.importers import ImportSummary

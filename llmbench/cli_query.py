@@ -11,7 +11,8 @@ from rich.markup import escape
 
 from llmbench.cli_output import Json, err, out, print_csv, print_json, print_table
 from llmbench.cli_sources import telemetry_warehouse
-from llmbench.display.wording import count, duration, money, share, visible
+from llmbench.display.wording import count, duration, money, share
+from llmbench.visible import visible
 
 if TYPE_CHECKING:
     from llmbench.analytics.usage import UsageReport

@@ -9,8 +9,8 @@ import typer
 from rich.markup import escape
 
 from llmbench.cli_output import Json, err, out, print_json, print_table
-from llmbench.display.wording import visible
 from llmbench.errors import DatasetError
+from llmbench.visible import visible
 
 if TYPE_CHECKING:
     from llmbench.interop.inspect_results import LogSummary

@@ -14,8 +14,9 @@ import typer
 from rich.markup import escape
 
 from llmbench.cli_output import Json, err, out, print_json, print_table
-from llmbench.display.wording import count, duration, money, share, visible
+from llmbench.display.wording import count, duration, money, share
 from llmbench.errors import ConfigError, LLMBenchError
+from llmbench.visible import visible
 
 if TYPE_CHECKING:
     from llmbench.bench.rollout_watch import Claim

@@ -15,6 +15,7 @@ from llmbench.analytics.render import render_report
 from llmbench.analytics.templating import goal, stake
 from llmbench.display import wording
 from llmbench.errors import WarehouseError
+from llmbench.visible import visible
 from tests.run_folders import write_run_folder
 
 PAYLOADS = (
@@ -320,13 +321,13 @@ def test_the_page_carries_its_policy_and_nothing_that_loads_or_runs(hostile):
 def test_every_payload_is_on_the_page_as_text(hostile):
     text = Page(read(hostile)).text
     for payload in PAYLOADS:
-        assert wording.visible(payload) in text
+        assert visible(payload) in text
 
 
 @pytest.mark.parametrize("name", ["report.html", "report.md"])
 def test_no_hidden_mark_or_control_character_reaches_a_file(hostile, name):
     text = read(hostile, name)
-    assert wording.visible(text) == text
+    assert visible(text) == text
 
 
 def test_templates_are_not_evaluated_twice(hostile):

@@ -19,7 +19,7 @@ from llmbench.analytics.render import render_html, render_report
 from llmbench.analytics.story import read_story
 from llmbench.analytics.warehouse import open_warehouse
 from llmbench.audio import decode
-from llmbench.display import wording
+from llmbench.visible import visible
 from tests.media_run_folders import (
     answer,
     change_answer,
@@ -288,13 +288,13 @@ def test_whatever_an_answer_says_the_page_is_made_and_shows_it_as_text(tmp_path,
     html = read(folder)
     page = MediaPage(html)
     assert page.tags <= ALLOWED_TAGS | {"img", "audio"}
-    assert wording.visible(html) == html
+    assert visible(html) == html
     assert "<script" not in html
     assert "the answer tells of no" in page.text
     assert "the answer names no file of this run" in page.text
     for task in json.loads(read(folder, "recommendation.json"))["tasks"]:
-        assert wording.visible(task["task"]) in page.text
-    assert wording.visible(read(folder, "report.md")) == read(folder, "report.md")
+        assert visible(task["task"]) in page.text
+    assert visible(read(folder, "report.md")) == read(folder, "report.md")
 
 
 def test_files_that_are_gone_leave_a_report_that_says_so(tmp_path):

@@ -11,7 +11,7 @@ import pytest
 from markdown_it import MarkdownIt
 
 from llmbench.analytics.render import render_report
-from llmbench.display import wording
+from llmbench.visible import visible
 from tests.run_folders import write_run_folder
 from tests.test_render import PAYLOADS
 
@@ -117,7 +117,7 @@ def test_no_payload_runs_loads_or_breaks_out(browser, hostile, name):
         assert page.url.partition("#")[0] == visit.url
         text = page.evaluate("document.body.textContent")
         for payload in PAYLOADS:
-            assert wording.visible(payload) in text
+            assert visible(payload) in text
 
 
 # Tags, attributes, and the words outside of code: in code no host looks for names or numbers.

@@ -23,6 +23,7 @@ from llmbench.display import decision_text, wording
 from llmbench.display.language import LANGUAGES, _between, catalog, retell, say, speaking, spoken
 from llmbench.display.said_decision import SaidDecision, SaidRow, SaidTerms, read_decision
 from llmbench.errors import ConfigError
+from llmbench.visible import visible
 from tests.report_words import fixed_words, said_texts
 from tests.run_folders import write_judgements, write_run_folder
 from tests.test_render import PAYLOADS, Page
@@ -70,7 +71,7 @@ class Texts(HTMLParser):
 
 def english_in(html: str) -> list[str]:
     """The English sentences that a page tells; a payload in a text tells that the text is a stranger's."""
-    planted = [" ".join(wording.visible(payload).split()) for payload in PAYLOADS]
+    planted = [" ".join(visible(payload).split()) for payload in PAYLOADS]
     told = [text for text in Texts(html).told if not any(payload in text for payload in planted)]
     return [text for text in told if _ENGLISH.search(text) and not text.startswith(_QUOTED)]
 
@@ -289,7 +290,7 @@ def test_strangers_texts_are_as_safe_in_japanese(judged):
     assert not page.tags & {"script", "img", "iframe"}
     assert not [name for _, name, _ in page.attributes if name.startswith("on")]
     for payload in PAYLOADS[:4]:
-        assert wording.visible(payload) in page.text
+        assert visible(payload) in page.text
 
 
 def test_pages_link_to_each_other_only_where_both_are_written(example, tmp_path):

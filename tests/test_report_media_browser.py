@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from llmbench.analytics.render import render_report
-from llmbench.display import wording
+from llmbench.visible import visible
 from tests.media_run_folders import change_answer, write_media_run, write_rows
 from tests.test_render import PAYLOADS
 from tests.test_report_browser import _CONTRAST, Visit, browser  # noqa: F401 - a fixture is used by its name
@@ -109,7 +109,7 @@ def test_no_payload_runs_loads_or_breaks_out(browser, hostile):
         assert ours
         text = visit.page.evaluate("document.body.textContent")
         for payload in PAYLOADS:
-            assert wording.visible(payload) in text
+            assert visible(payload) in text
 
 
 @pytest.mark.parametrize("width", [360, 420, 768, 1100])

@@ -18,8 +18,8 @@ from llmbench.analytics.story import Story, read_story
 from llmbench.analytics.summary import MOST_CHARACTERS, render_summary
 from llmbench.analytics.task_story import LanguageRow
 from llmbench.analytics.warehouse import open_warehouse
-from llmbench.display import wording
 from llmbench.display.language import speaking
+from llmbench.visible import visible
 from tests.test_render import PAYLOADS
 
 EXAMPLE = Path(__file__).parents[1] / "reports" / "example"
@@ -184,7 +184,7 @@ def test_no_name_calls_a_person_closes_an_issue_or_breaks_out(name, language):
 def test_the_fence_is_longer_than_any_in_the_diff(diff):
     html = html_of(render_summary(planted(read_example(), "x", diff), COMMANDS))
     shown = re.search(r'<pre><code class="language-diff">(.*?)</code></pre>', html, re.DOTALL)
-    whole = wording.visible(diff).rstrip("\n")
+    whole = visible(diff).rstrip("\n")
     lines = whole.split("\n") if whole else []
     assert (shown is None) == (not lines)
     if shown is not None:

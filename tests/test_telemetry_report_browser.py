@@ -10,9 +10,10 @@ from pathlib import Path
 import pytest
 
 from llmbench.cli_telemetry_report import telemetry_report
-from llmbench.display import figures, wording
+from llmbench.display import figures
 from llmbench.display.language import speaking
 from llmbench.display.traffic_figures_marks import style
+from llmbench.visible import visible
 from tests.test_report_browser import _CONTRAST, Visit, browser  # noqa: F401 - a fixture is used by its name
 from tests.test_traffic_figures import crowded, hidden_texts
 from tests.traffic_log import RECORDING, log_lines
@@ -101,7 +102,7 @@ def test_one_request_no_console_line_and_no_payload_runs(browser, hostile_pages,
         assert page.locator("img, iframe, object, embed, a, link, form").count() == 0
         text = page.evaluate("document.body.textContent")
         for payload in PAYLOADS.values():
-            assert wording.visible(payload) in text, payload
+            assert visible(payload) in text, payload
         assert page.evaluate("document.documentElement.scrollWidth") <= width
 
 

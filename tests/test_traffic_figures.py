@@ -12,11 +12,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from llmbench.display import figures, wording
+from llmbench.display import figures
 from llmbench.display.language import say, speaking
 from llmbench.display.traffic_figures import CostDay, LatencyRow, draw_cost_by_tier, draw_latency
 from llmbench.display.traffic_figures_marks import brief, level, percent, small_width, style
 from llmbench.display.traffic_figures_matrix import FallbackStep, HeatCell, draw_error_heat, draw_fallbacks
+from llmbench.visible import visible
 
 DAY = date(2026, 11, 1)
 HOSTILE = "<script>&amp;\u202e日本語\x00<img src=x onerror=alert(1)>"
@@ -233,7 +234,7 @@ def test_a_strangers_names_stay_text_and_a_name_that_is_cut_is_whole_in_its_titl
         assert not re.search("<script|<img|[\u202e\x00]", markup)
         assert any(text.endswith("…") for text in texts(svg))
         whole = [text.findtext("title") for text in svg.iter("text") if text.find("title") is not None]
-        assert any(wording.visible(HOSTILE) in each for each in whole)
+        assert any(visible(HOSTILE) in each for each in whole)
         check(svg)
 
 

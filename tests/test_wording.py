@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
 from llmbench.display import wording
+from llmbench.visible import visible
 from tests.test_render import Page
 
 
@@ -19,14 +20,14 @@ def test_markdown_escapes_any_text_to_itself(text):
     html = MarkdownIt("commonmark").enable("table").render(f"x {wording.markdown(text)} x")
     assert re.findall(r"<[^>]+>", html) == ["<p>", "</p>"]
     plain = Page(html).text.strip()
-    assert plain == f"x {' '.join(wording.visible(text).split())} x".replace("x  x", "x  x")
+    assert plain == f"x {' '.join(visible(text).split())} x".replace("x  x", "x  x")
 
 
 @given(st.text(alphabet=st.characters(), max_size=200))
 def test_visible_text_always_encodes_and_hides_nothing(text):
-    shown = wording.visible(text)
+    shown = visible(text)
     shown.encode("utf-8")
-    assert wording.visible(shown) == shown
+    assert visible(shown) == shown
     assert not re.search("[\u202a-\u202e\u2066-\u2069\x00-\x08\x7f]", shown)
     element = ET.Element("text")
     element.text = shown

@@ -24,6 +24,7 @@ from llmbench.display.language import ENGLISH, LANGUAGES, known_language, say, s
 from llmbench.display.png import draw_png
 from llmbench.errors import WarehouseError
 from llmbench.own_files import own_folder, write_beside
+from llmbench.visible import visible
 
 if TYPE_CHECKING:
     from markupsafe import Markup
@@ -204,7 +205,7 @@ def _commands(story: Story) -> list[str]:
     if len(limits) == 1 and None not in limits:
         words += ["--limit", str(*limits)]
     return [
-        shlex.join(" ".join(wording.visible(word).split()) for word in line)
+        shlex.join(" ".join(visible(word).split()) for word in line)
         for line in (words, ["llmbench", "report", story.run_id])
     ]
 

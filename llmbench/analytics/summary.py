@@ -14,8 +14,8 @@ from typing import Final
 from llmbench.analytics.story import Story, language_caveat
 from llmbench.analytics.task_story import TaskStory
 from llmbench.analytics.templating import Plain, environment, page_name
-from llmbench.display import wording
 from llmbench.display.language import retell, spoken
+from llmbench.visible import visible
 
 MOST_CHARACTERS: Final = 60_000
 """UTF-16 units of a summary at most: below GitHub's limit of 65,536, with room for a person's own words."""
@@ -78,7 +78,7 @@ def _rendered(story: Story, commands: Sequence[str], room: _Room) -> str:
     shown = _shown(story.tasks, room.tasks)
     diff, hidden_lines = _diff(str(story.recommendation["diff"] or ""), room)
     notes = [retell(note) or note for note in story.notes][:_NOTES]
-    typed = [_cut(" ".join(wording.visible(each).split()), 8 * room.name) for each in commands]
+    typed = [_cut(" ".join(visible(each).split()), 8 * room.name) for each in commands]
     code = [*diff, *typed]
     return (
         environment("pull request")
@@ -136,7 +136,7 @@ def _row(task: TaskStory, room: _Room) -> _Row:
 
 def _diff(diff: str, room: _Room) -> tuple[list[str], int]:
     """The lines of the diff that are shown, safe to look at, and how many are not."""
-    lines = [_cut(line, 4 * room.name) for line in wording.visible(diff).split("\n")]
+    lines = [_cut(line, 4 * room.name) for line in visible(diff).split("\n")]
     while lines and not lines[-1]:
         lines.pop()
     shown: list[str] = []

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 from llmbench.analytics.task_story import language_name
 from llmbench.display import wording
 from llmbench.display.language import ENGLISH, mark, retell, say, spoken, translated
+from llmbench.visible import visible
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -113,9 +114,7 @@ def environment(form: Format) -> Environment:
     from markupsafe import Markup
 
     is_html = form == "html"
-    escape = {"html": wording.visible, "markdown": wording.markdown, "pull request": wording.pull_request}[
-        form
-    ]
+    escape = {"html": visible, "markdown": wording.markdown, "pull request": wording.pull_request}[form]
     ours: type[str] = Markup if is_html else Plain
 
     def clean(value: object) -> object:
@@ -169,4 +168,4 @@ def _retold(text: object) -> Any:
     told = retell(str(text))
     if told is not None or not str(text) or spoken() == ENGLISH:
         return str(text) if told is None else told
-    return Markup('<span lang="en">{}</span>').format(wording.visible(str(text)))
+    return Markup('<span lang="en">{}</span>').format(visible(str(text)))

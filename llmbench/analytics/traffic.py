@@ -21,6 +21,7 @@ from llmbench.analytics.warehouse import Params, Warehouse, open_warehouse
 from llmbench.display import wording
 from llmbench.display.language import say
 from llmbench.errors import WarehouseError
+from llmbench.visible import visible
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -367,7 +368,7 @@ def _settings(
 
 
 def _visible(value: object) -> object:
-    return wording.visible(value) if isinstance(value, str) else value
+    return visible(value) if isinstance(value, str) else value
 
 
 def _sorted(rows: pd.DataFrame, amount: str, keys: Sequence[str]) -> pd.DataFrame:

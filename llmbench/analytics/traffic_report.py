@@ -21,10 +21,11 @@ from nbconvert.filters import strip_ansi
 from nbformat.v4 import new_output
 
 from llmbench.analytics.templating import language_style, page_name
-from llmbench.display import traffic_figures_marks, wording
+from llmbench.display import traffic_figures_marks
 from llmbench.display.language import LANGUAGES, say, spoken, translated
 from llmbench.errors import WarehouseError
 from llmbench.own_files import write_beside
+from llmbench.visible import visible
 
 PAGE: Final = "telemetry.html"
 """The page in English; page_name gives the others'."""
@@ -175,7 +176,7 @@ def _made_from(metadata: Mapping[str, Any]) -> str:
     values = ", ".join(f"{name} = {value!r}" for name, value in run.get("parameters", {}).items())
     path = run.get("input_path", say("a notebook"))
     text = "Made from {path} with {values}. Times are UTC." if values else "Made from {path}. Times are UTC."
-    return wording.visible(say(text, path=path, values=values))
+    return visible(say(text, path=path, values=values))
 
 
 def cleaned_text(text: str) -> str:
@@ -209,7 +210,7 @@ def cleaned_output(output: Mapping[str, Any], key: str, label: str = "Table") ->
 
 def _pre(text: str) -> str:
     plain = strip_ansi(text)  # type: ignore[no-untyped-call]
-    shown = wording.visible(plain).strip("\n")
+    shown = visible(plain).strip("\n")
     return f"<pre>{html.escape(shown)}</pre>" if shown else ""
 
 
@@ -217,7 +218,7 @@ def _table(text: str, label: str) -> str:
     clean = str(bleach.clean(_GONE.sub("", text), tags=_OUTPUT_TAGS, attributes=_HTML_ATTRIBUTES, strip=True))
     if "<table" not in clean:
         return clean
-    named = html.escape(wording.visible(label))
+    named = html.escape(visible(label))
     return f'<div class="scroll" role="group" aria-label="{named}" tabindex="0">{clean}</div>'
 
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 from llmbench.analytics.templating import action
 from llmbench.display import wording
 from llmbench.display.language import mark, say, translated
+from llmbench.visible import visible
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -115,7 +116,7 @@ def written(name: str, value: Any, row: Mapping[str, Any]) -> str:
     if write is not None:
         return write(value)
     if isinstance(value, str):
-        return wording.visible(" ".join(_ours(name, value).split()))
+        return visible(" ".join(_ours(name, value).split()))
     if not hasattr(value, "__float__"):
         return str(value)
     return wording.number(value, 0 if float(value) == round(float(value)) else 2)

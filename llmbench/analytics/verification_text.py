@@ -10,6 +10,7 @@ from unicodedata import east_asian_width
 from llmbench import markup
 from llmbench.analytics.verification_change import APPLIED_SHARE
 from llmbench.display import wording
+from llmbench.visible import visible
 
 if TYPE_CHECKING:
     from llmbench.analytics.verification import TaskCheck, Verification
@@ -224,7 +225,7 @@ def _width(text: str) -> int:
 
 def _name(text: str) -> str:
     """A stranger's text on one line, with nothing hidden in it."""
-    return " ".join(wording.visible(text).split())
+    return " ".join(visible(text).split())
 
 
 def _time(moment: datetime | None) -> str:

@@ -19,10 +19,10 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 from llmbench import bounded
 from llmbench.config.model import MediaModality
 from llmbench.config.yaml_source import UNREADABLE
-from llmbench.display.wording import visible
 from llmbench.errors import DatasetError, ParamError
 from llmbench.messages import canonical_json
 from llmbench.routing.media_params import normalise
+from llmbench.visible import visible
 
 CARD_FILE: Final = "card.yaml"
 DATA_FILE: Final = "data.jsonl"

@@ -20,6 +20,7 @@ from llmbench.bench.throttle import FIRST_CONCURRENCY, MOST_CONCURRENCY
 from llmbench.catalog import Limits
 from llmbench.display import wording
 from llmbench.routing.client import LLMClient
+from llmbench.visible import visible
 
 Kind = Literal["answer", "judge"]
 
@@ -314,8 +315,8 @@ def over_budget(forecast: Forecast, budget: Budget, *, spent_usd: float = 0.0, c
     if uncapped is not None:
         reason = uncapped.unknown.removeprefix("unknown: ") or "its answers have no output limit"
         return (
-            f"nobody knows what {wording.visible(uncapped.model)} may cost on "
-            f"{wording.visible(uncapped.task)} ({wording.visible(reason)}), and no budget in USD can hold "
+            f"nobody knows what {visible(uncapped.model)} may cost on "
+            f"{visible(uncapped.task)} ({visible(reason)}), and no budget in USD can hold "
             "that; give the model a price and the task max_tokens"
         )
     expected = _sum(row.usd for row in forecast.rows if row.usd is not None).expected

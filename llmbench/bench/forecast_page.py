@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 from llmbench import markup
 from llmbench.bench.forecast_calls import Span
 from llmbench.display import wording
+from llmbench.visible import visible
 
 if TYPE_CHECKING:
     from llmbench.bench.forecast import Forecast, ForecastRow
@@ -42,7 +43,7 @@ def notes(forecast: Forecast) -> list[str]:
         "low: the fewest calls, with short answers; high: all calls, each at its cap, no less than what a "
         "budget holds back; time: of the calls of a row one after the other, in the total as they run"
     )
-    return [reading, *(f"no dollars: {wording.visible(reason)}" for reason in forecast.unknown)]
+    return [reading, *(f"no dollars: {visible(reason)}" for reason in forecast.unknown)]
 
 
 def html_table(forecast: Forecast) -> str:
@@ -59,11 +60,11 @@ def about(seconds: float) -> str:
 
 
 def _row(row: ForecastRow) -> tuple[str, ...]:
-    named = wording.visible(row.task), wording.visible(row.model)
+    named = visible(row.task), visible(row.model)
     task = named[0] if row.kind == "answer" else f"{named[0]} ({row.kind})"
     counts = (wording.number(row.planned), wording.number(row.in_ledger))
     time = about(row.seconds) if row.calls.expected else wording.MISSING
-    return (task, named[1], *counts, *_figures(row), time, wording.visible("; ".join(row.basis)))
+    return (task, named[1], *counts, *_figures(row), time, visible("; ".join(row.basis)))
 
 
 def _figures(of: Forecast | ForecastRow) -> tuple[str, ...]:

@@ -19,10 +19,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Literal, NamedTuple
 
-from llmbench.display.wording import visible
 from llmbench.errors import BenchError
 from llmbench.jsonl import JsonlWriter, read_jsonl
 from llmbench.telemetry import utc_now
+from llmbench.visible import visible
 
 Label = Literal[-1, 0, 1]
 _HELP: Final = "1 left is better · 2 right is better · 0 or space no difference · b back one · q stop: "

@@ -27,10 +27,10 @@ from llmbench.bench.notebook_parameters import checked_notebook
 from llmbench.bench.notebooks import run_notebook
 from llmbench.bench.results import write_whole
 from llmbench.bounded import read_json
-from llmbench.display.wording import visible
 from llmbench.errors import NotebookError
 from llmbench.markup import Link, table
 from llmbench.messages import canonical_json
+from llmbench.visible import visible
 
 INDEX_FILE: Final = "matrix.json"
 MatrixStatus = Literal["ok", "kept", "failed", "interrupted", "pending"]

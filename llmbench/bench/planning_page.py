@@ -10,6 +10,7 @@ from llmbench.bench import forecast_page
 from llmbench.bench.pools import EQUAL, NEVER_DIFFER
 from llmbench.display import figures, wording
 from llmbench.display.planning_figures import PlanningCurve, draw_planning
+from llmbench.visible import visible
 
 if TYPE_CHECKING:
     from llmbench.bench.planning import Need, PoolRow, SweepForecast, TaskForecast
@@ -45,7 +46,7 @@ def table(forecast: SweepForecast) -> list[tuple[str, ...]]:
     """The same rows in words, under `HEAD`."""
     return [
         (
-            wording.visible(task.task),
+            visible(task.task),
             f"{row.factor:g}×",
             wording.number(row.prompts),
             wording.number(row.units),
@@ -62,17 +63,15 @@ def table(forecast: SweepForecast) -> list[tuple[str, ...]]:
 
 def task_line(task: TaskForecast) -> str:
     """One task in one line."""
-    return f"{wording.visible(task.task)}: {_pool(task)}; {_proof(task)}{_calls(task)}"
+    return f"{visible(task.task)}: {_pool(task)}; {_proof(task)}{_calls(task)}"
 
 
 def _pool(task: TaskForecast) -> str:
     prompts, units = task.pool.prompts, len(task.pool.weights)
     clusters = "" if units == prompts else f" in {wording.count(units, 'cluster')}"
-    named = wording.visible(", ".join(task.candidates))
+    named = visible(", ".join(task.candidates))
     against = f"{wording.count(len(task.candidates), 'candidate')} ({named})" if named else "no candidate"
-    return (
-        f"{wording.count(prompts, 'prompt')}{clusters}, {against} against {wording.visible(task.reference)}"
-    )
+    return f"{wording.count(prompts, 'prompt')}{clusters}, {against} against {visible(task.reference)}"
 
 
 def _proof(task: TaskForecast) -> str:
@@ -82,7 +81,7 @@ def _proof(task: TaskForecast) -> str:
     proved = best.provable
     reach = "can prove no margin" if proved is None else f"can prove {wording.plain(proved)} points at best"
     chances = ", ".join(
-        f"{_needed(task, need)} if {wording.visible(need.assumption.name)}" for need in task.needs[1:]
+        f"{_needed(task, need)} if {visible(need.assumption.name)}" for need in task.needs[1:]
     )
     least = f"{wording.plain(task.margin)} points need at least {_needed(task, best)}"
     return f"{least}, and for a chance of 80 % {chances}; {reach}; "
@@ -101,10 +100,10 @@ def _calls(task: TaskForecast) -> str:
     calls = f"{wording.count(now.expected_calls, 'call')} expected"
     if task.is_undecided:
         reason = " (all there are: too few to decide with a chance of 80 % if "
-        reason += f"{wording.visible(task.expected_from)})"
+        reason += f"{visible(task.expected_from)})"
     elif task.expected_from:
         reason = f" (about {wording.count(task.expected_prompts, 'prompt')} if "
-        reason += f"{wording.visible(task.expected_from)})"
+        reason += f"{visible(task.expected_from)})"
     else:
         reason = ""
     return f"{calls}{reason} of {wording.number(now.most_calls)} in the whole grid."
@@ -113,7 +112,7 @@ def _calls(task: TaskForecast) -> str:
 def need_lines(task: TaskForecast) -> list[str]:
     """What each assumption needs, a line each."""
     return [
-        f"if {wording.visible(need.assumption.name)}: {_needed(task, need)} for "
+        f"if {visible(need.assumption.name)}: {_needed(task, need)} for "
         f"{wording.plain(task.margin)} points; this pool proves {wording.plain(need.provable)} points"
         for need in task.needs
     ]
@@ -129,7 +128,7 @@ def warning(task: TaskForecast) -> str | None:
     )
     units = wording.count(len(task.pool.weights), "independent cluster")
     return (
-        f"{wording.visible(task.task)}: this pool can NEVER prove a margin of {wording.plain(task.margin)} "
+        f"{visible(task.task)}: this pool can NEVER prove a margin of {wording.plain(task.margin)} "
         f"points, whatever is spent: it has {units} and "
         f"{wording.number(best.units)} are needed even if the models never differ (only a candidate "
         f"that clearly beats the reference could do with fewer). Add prompts{smallest}."

@@ -17,6 +17,7 @@ from xml.etree.ElementTree import Element, SubElement, tostring
 
 from llmbench.display import wording
 from llmbench.display.language import say
+from llmbench.visible import visible
 
 WIDTH: Final = 460
 _CHAR: Final = 8.3  # mean width of a bold character at the labels' size, px, in the widest usual font
@@ -231,8 +232,8 @@ def picture(height: float, key: str, title: str, told: str) -> Element:
             "aria-labelledby": f"{key}-title {key}-desc",
         },
     )
-    SubElement(svg, "title", {"id": f"{key}-title"}).text = wording.visible(title)
-    SubElement(svg, "desc", {"id": f"{key}-desc"}).text = wording.visible(told)
+    SubElement(svg, "title", {"id": f"{key}-title"}).text = visible(title)
+    SubElement(svg, "desc", {"id": f"{key}-desc"}).text = visible(told)
     return svg
 
 
@@ -245,7 +246,7 @@ def add(svg: Element, tag: str, attributes: dict[str, str | float]) -> None:
 def write(svg: Element, x: float, y: float, text: str, kind: str, anchor: str) -> None:
     """Add one line of text at a baseline; `kind` is its classes, `anchor` start, middle or end."""
     place = {"class": kind, "x": f"{x:.2f}", "y": f"{y:.2f}", "text-anchor": anchor}
-    SubElement(svg, "text", place).text = wording.visible(text)
+    SubElement(svg, "text", place).text = visible(text)
 
 
 def dollars(value: float) -> str:
@@ -255,7 +256,7 @@ def dollars(value: float) -> str:
 
 def short(text: str, limit: int) -> str:
     """A stranger's text made safe and cut to the room of so many mean characters."""
-    text = wording.visible(text)
+    text = visible(text)
     if text_width(text) <= limit * _CHAR:
         return text
     text = text[:limit]

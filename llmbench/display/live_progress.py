@@ -11,7 +11,7 @@ import html
 from collections.abc import Mapping, Sequence
 from typing import Any, Final, Protocol
 
-from llmbench.display.wording import visible
+from llmbench.visible import visible
 
 Facts = Mapping[str, Any]
 #: Further counts, shown where a sweep has them: what waits on our side or at a provider's limit.

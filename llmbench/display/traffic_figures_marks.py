@@ -10,6 +10,7 @@ from xml.etree.ElementTree import Element, SubElement
 
 from llmbench.display import figures, wording
 from llmbench.display.language import say
+from llmbench.visible import visible
 
 #: Width of a text at the small size (11.5 px) against `figures.text_width`, which is for bold 12.5 px.
 SMALL: Final = 0.84
@@ -29,7 +30,7 @@ def style() -> str:
 
 def small_width(text: str) -> float:
     """The room that a text takes at the small size, px: an estimate on the safe side."""
-    return SMALL * figures.text_width(wording.visible(text))
+    return SMALL * figures.text_width(visible(text))
 
 
 def cut(text: str, room: float) -> str:
@@ -85,13 +86,13 @@ def label(
     element = SubElement(svg, "text", place)
     element.text = shown
     if shown != text:
-        SubElement(element, "title").text = wording.visible(text)
+        SubElement(element, "title").text = visible(text)
 
 
 def tip(svg: Element, shape: dict[str, str | float], text: str) -> None:
     """Add a rectangle that says what it stands for when it is pointed at."""
     figures.add(svg, "rect", shape)
-    SubElement(svg[-1], "title").text = wording.visible(text)
+    SubElement(svg[-1], "title").text = visible(text)
 
 
 def brief(n: float, room: float) -> str:

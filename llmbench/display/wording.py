@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 from typing import Final
 
 from llmbench.display.language import ENGLISH, say, spoken
-from llmbench.visible import visible as visible  # noqa: PLC0414 - a wording of its own, needed below too
+from llmbench.visible import visible
 
 MISSING: Final = "–"
 _MINUS: Final = "−"

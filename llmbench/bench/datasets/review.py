@@ -15,8 +15,8 @@ from llmbench.bench.datasets.personal import PERSONAL_RULES
 from llmbench.bench.datasets.split import near_pairs
 from llmbench.bench.datasets.texts import text_key
 from llmbench.bench.scorers import check_dataset, check_params, score, target_text
-from llmbench.display.wording import visible
 from llmbench.errors import DatasetError
+from llmbench.visible import visible
 
 _EXAMPLES: Final = 5
 

@@ -17,9 +17,9 @@ from llmbench.bench.dataset import Dataset, Sample
 from llmbench.bench.datasets.chats import Chat, chat_text
 from llmbench.bench.datasets.draft import LINEAGE_FILE, Draft, check_name
 from llmbench.bench.datasets.texts import NEAR, NearChats
-from llmbench.display.wording import visible
 from llmbench.errors import DatasetError
 from llmbench.jsonl import read_jsonl
+from llmbench.visible import visible
 
 CLUSTER: Final = "cluster"
 #: So many merged pairs are said, and stand on a card; of the rest the count.
