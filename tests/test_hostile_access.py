@@ -36,10 +36,11 @@ SOURCES = sorted((ROOT / "llmbench").rglob("*.py"))
 #: join constants and texts of our own files.
 JOINED_SQL = {
     ("warehouse.py", "build_views"),
-    ("warehouse.py", "_join_telemetry"),
+    ("warehouse.py", "_make_view"),
     ("telemetry_store.py", "_take_whole"),
+    ("telemetry_lines.py", "judge_lines"),
+    ("telemetry_lines.py", "_spell"),
     ("ingest.py", "_load_block"),
-    ("ingest.py", "take_file"),
 }
 
 

@@ -299,9 +299,9 @@ def test_quarantined_lines_are_taken_up_when_they_can_be_read(tmp_path, store, m
         assert retry_quarantine(con) == 0
     newer = tmp_path / "sql"
     shutil.copytree(SQL_DIR, newer)
-    check = newer / "checks" / "telemetry.sql"
+    check = newer / "loading" / "typed_lines.sql"
     check.write_text(check.read_text().replace("schema <> '1'", "schema not in ('1', '2')"))
-    monkeypatch.setattr("llmbench.analytics.ingest.SQL_DIR", newer)
+    monkeypatch.setattr("llmbench.analytics.telemetry_lines.SQL_DIR", newer)
     with open_store(store) as con:
         assert retry_quarantine(con) == 2
         assert retry_quarantine(con) == 0

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     import duckdb
     import numpy.typing as npt
 
-Kind = Literal["results", "ledger", "telemetry", "judgements", "labels"]
+Kind = Literal["results", "ledger", "judgements", "labels"]
 SQL_DIR: Final = Path(__file__).parent / "sql"
 _CHUNK: Final = 1 << 24
 #: So much of a line that is no row is kept beside the reason; the whole of it is in the file.
@@ -35,10 +35,11 @@ select * from read_json(
     $path, format = 'newline_delimited', columns = $columns, ignore_errors = true,
     compression = 'none', maximum_object_size = $longest)
 """
+#: The verdict on a line of which DuckDB made nothing: Python then says why.
+NOT_A_ROW: Final = "not_a_row"
 _COLUMNS: Final[dict[Kind, str]] = {
     "results": "select column_name, column_type from (describe raw_results)",
     "ledger": "select column_name, column_type from (describe raw_ledger)",
-    "telemetry": "select column_name, column_type from (describe raw_telemetry)",
     "judgements": "select column_name, column_type from (describe raw_judgements)",
     "labels": "select column_name, column_type from (describe raw_labels)",
 }
@@ -49,8 +50,6 @@ _INSERT: Final[dict[Kind, str]] = {
         join places as l on l.n = i.rowid join verdicts as v on v.n = i.rowid where v.reason is null""",
     "ledger": """insert into raw_ledger by name select $file as file, l.line_no, i.* from incoming as i
         join places as l on l.n = i.rowid join verdicts as v on v.n = i.rowid where v.reason is null""",
-    "telemetry": "insert into sound_calls by name "
-    + (SQL_DIR / "loading" / "each_line.sql").read_text("utf-8"),
     "judgements": """insert into raw_judgements by name select $file as file, l.line_no, i.*
         from incoming as i join places as l on l.n = i.rowid
         join verdicts as v on v.n = i.rowid where v.reason is null""",
@@ -139,7 +138,7 @@ def load_file(con: duckdb.DuckDBPyConnection, kind: Kind, path: Path) -> None:
 def take_file(con: duckdb.DuckDBPyConnection, kind: Kind, path: Path, facts: Mapping[str, object]) -> Taken:
     """Insert the sound lines of a file into raw_<kind>, and return where the others are.
 
-    Sound lines of telemetry go into `sound_calls`. `facts` are the values that the insertion needs.
+    `facts` are the values that the insertion needs.
 
     Raises:
         WarehouseError: the file cannot be read.
@@ -150,7 +149,7 @@ def take_file(con: duckdb.DuckDBPyConnection, kind: Kind, path: Path, facts: Map
         suspects = _load_block(con, kind, path, lines.filled, lines.longest, facts)
         again: list[tuple[int, dict[str, Any]]] = []
         for index, reason in suspects:
-            found = _reread(lines, index, reason)
+            found = reread(lines, index, reason)
             if isinstance(found, dict):
                 again.append((index, found))
             else:
@@ -177,14 +176,14 @@ def _load_block(
 
     described = con.execute(_COLUMNS[kind]).fetchall()
     columns = {name: type_ for name, type_ in described if name not in _OUR_COLUMNS}
-    limit = max(_SMALLEST_OBJECT_LIMIT, 2 * min(longest, MAX_LINE_BYTES))
+    wanted = {"path": literal_glob(source), "columns": columns, "longest": longest_object(longest)}
     try:
-        con.execute(_READ, {"path": literal_glob(source), "columns": columns, "longest": limit})
+        con.execute(_READ, wanted)
         seen = con.execute("select count(*) from incoming").fetchall()
     except duckdb.Error:
         seen = []
     if seen != [(len(indices),)]:
-        return [(int(index), "not_a_row") for index in indices]
+        return [(int(index), NOT_A_ROW) for index in indices]
     places = pd.DataFrame({"n": np.arange(len(indices)), "line_no": indices + 1})
     con.register("places", places)
     check = (SQL_DIR / "checks" / f"{kind}.sql").read_text(encoding="utf-8")
@@ -195,13 +194,23 @@ def _load_block(
     return [(int(indices[n]), reason) for n, reason in dict(bad).items()]
 
 
-def _reread(lines: Lines, index: int, reason: str) -> str | dict[str, Any]:
-    """Why a suspect line is bad, or its object when plain JSON reading finds nothing wrong with it."""
+def longest_object(longest: int) -> int:
+    """DuckDB's limit for the longest JSON value, in bytes, where the longest line has so many."""
+    return max(_SMALLEST_OBJECT_LIMIT, 2 * min(longest, MAX_LINE_BYTES))
+
+
+def reread(lines: Lines, index: int, reason: str, *, begins_file: bool = True) -> str | dict[str, Any]:
+    """Why a suspect line is bad, or its object where plain JSON reading finds nothing wrong with it.
+
+    Of a key that stands there twice the first value counts, as in DuckDB. A byte order mark may stand before
+    the first line where it `begins_file`.
+    """
     if lines.ends[index] - lines.starts[index] > MAX_LINE_BYTES:
         return "too_long"
     raw = lines.text(index)
+    encoding = "utf-8-sig" if index == 0 and begins_file else "utf-8"
     try:
-        value = json.loads(raw.decode("utf-8-sig" if index == 0 else "utf-8"))
+        value = json.loads(raw.decode(encoding), object_pairs_hook=_first)
     except UnicodeDecodeError:
         return "not_utf8"
     except (ValueError, RecursionError):
@@ -209,7 +218,24 @@ def _reread(lines: Lines, index: int, reason: str) -> str | dict[str, Any]:
         return "torn_tail" if is_tail else "not_json"
     if not isinstance(value, dict):
         return "not_an_object"
-    return value if reason == "not_a_row" else reason
+    return value if reason == NOT_A_ROW else reason
+
+
+def _first(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    first = dict(reversed(pairs))
+    return {key: first[key] for key, _ in pairs}
+
+
+def mended_text(value: dict[str, Any]) -> bytes | None:
+    """An object that Python reads and DuckDB does not, for DuckDB: half of a surrogate pair becomes U+FFFD.
+
+    None where a figure in it is infinite or none.
+    """
+    try:
+        text = json.dumps(value, ensure_ascii=False, allow_nan=False)
+    except ValueError:
+        return None
+    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace").encode()
 
 
 def _load_mended(
@@ -218,7 +244,7 @@ def _load_mended(
     again: Sequence[tuple[int, dict[str, Any]]],
     facts: Mapping[str, object],
 ) -> Iterator[Rejected]:
-    """Load objects that Python reads and DuckDB does not: half of a surrogate pair becomes U+FFFD."""
+    """Load objects that Python reads and DuckDB does not."""
     if not again:
         return
     with tempfile.TemporaryDirectory(prefix="llmbench-") as folder:
@@ -227,18 +253,16 @@ def _load_mended(
         longest = 0
         with source.open("wb") as out:
             for index, value in again:
-                try:
-                    text = json.dumps(value, ensure_ascii=False, allow_nan=False)
-                except ValueError:
+                data = mended_text(value)
+                if data is None:
                     yield Rejected(index, "non_finite_or_negative")
                     continue
-                data = text.encode("utf-16", "surrogatepass").decode("utf-16", "replace").encode()
                 out.write(data + b"\n")
                 longest = max(longest, len(data))
                 kept.append(index)
         if kept:
             for index, reason in _load_block(con, kind, source, np.array(kept), longest, facts):
-                yield Rejected(index, "missing_required" if reason == "not_a_row" else reason)
+                yield Rejected(index, "missing_required" if reason == NOT_A_ROW else reason)
 
 
 def _record(

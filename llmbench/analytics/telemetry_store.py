@@ -1,9 +1,9 @@
 """Load telemetry logs into DuckDB: only what is new, block by block, and every line that is none kept apart.
 
 A block in which every line is sound is taken whole, at the speed of DuckDB's own reader in its strict
-mode. Any other block is rolled back and read line by line (ingest.py), which says for each line what is wrong
-with it. The rows, the quarantined lines and the place up to which the log was read are committed together, so
-that a loader killed at any moment has loaded each line once or not at all.
+mode. Any other block is rolled back and read line by line (telemetry_lines.py), which says for each line
+what is wrong with it. The rows, the quarantined lines and the place up to which the log was read are
+committed together, so that a loader killed at any moment has loaded each line once or not at all.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from llmbench.analytics.block_copies import copies_folder
-from llmbench.analytics.ingest import SQL_DIR, literal_glob, take_file
+from llmbench.analytics.ingest import SQL_DIR, literal_glob
 from llmbench.analytics.known_logs import (
     KnownLog,
     candidates,
@@ -36,6 +36,7 @@ from llmbench.analytics.known_logs import (
 )
 from llmbench.analytics.log_text import HEAD_BYTES, Block, LogText, Mark, mark
 from llmbench.analytics.store_file import check_tables, make_folder, when_free
+from llmbench.analytics.telemetry_lines import INSERT_SOUND, LINE_COLUMNS, calls_sql, judge_lines
 from llmbench.errors import WarehouseError
 
 if TYPE_CHECKING:
@@ -57,6 +58,14 @@ update log_files set
     blank_count = blank_count + $blank, block_count = $block_no
 where file_no = $file_no
 """
+#: Lines of blocks that are taken whole: what is no record raises an error, or is missing from the insertion.
+_WHOLE: Final = """
+select *, 0 as n, null as fault
+from read_json(
+    $path, format = 'newline_delimited', columns = $columns, ignore_errors = false, compression = 'none')
+where schema is null or schema = '1'
+"""
+_INSERT_WHOLE: Final = "insert into loaded_calls by name select * exclude (n, fault) from "
 _QUARANTINE: Final = """
 insert into log_quarantine
 select $file_no, unnest($line_no), unnest($offset), unnest($reason), unnest($raw)
@@ -180,12 +189,11 @@ def retry_quarantine(con: duckdb.DuckDBPyConnection) -> int:
         for file_no, offsets, texts, blocks in con.execute(_KEPT).fetchall():
             again = Path(folder) / "again.jsonl"
             again.write_bytes(b"".join(text.replace("\n", " ").encode() + b"\n" for text in texts))
-            con.execute("truncate sound_calls")
-            taken = take_file(con, "telemetry", again, {"file_no": file_no, "block_no": blocks + 1})
+            taken = judge_lines(con, again, {"file_no": file_no, "block_no": blocks + 1})
             bad = {each.index for each in taken.rejected} | (set(range(len(texts))) - set(taken.lines.filled))
             sound = [offset for index, offset in enumerate(offsets) if index not in bad]
             con.execute("begin")
-            con.execute("insert into loaded_calls from sound_calls")
+            con.execute(INSERT_SOUND)
             con.execute(_RELEASE, {"file_no": file_no, "offsets": sound})
             con.execute(_RELEASED, {"file_no": file_no, "calls": len(sound), "block_no": blocks + 1})
             con.execute("commit")
@@ -269,14 +277,14 @@ def _take_whole(
     import duckdb
 
     number = {"file_no": file.file_no, "block_no": file.blocks + 1}
-    columns = dict(con.execute("select column_name, column_type from (describe telemetry_line)").fetchall())
+    columns = dict(con.execute(LINE_COLUMNS).fetchall())
     paths = [literal_glob(block.path) for block in blocks if block.size]
     con.execute("begin")
     try:
         inserted, missed = 0, 0
         if paths:
             found = con.execute(
-                "insert into loaded_calls by name " + _sql("loading/whole_block"),
+                _INSERT_WHOLE + "(" + calls_sql(_WHOLE) + ")",
                 {"path": paths, "columns": columns, **number},
             ).fetchall()
             inserted = int(found[0][0])
@@ -293,10 +301,9 @@ def _take_whole(
 
 def _take_lines(con: duckdb.DuckDBPyConnection, text: LogText, file: KnownLog, block: Block) -> None:
     """Read a block line by line: sound lines become calls, the others go to quarantine."""
-    con.execute("truncate sound_calls")
     con.execute("set preserve_insertion_order = true")
     number = {"file_no": file.file_no, "block_no": file.blocks + 1}
-    taken = take_file(con, "telemetry", block.path, number)
+    taken = judge_lines(con, block.path, number, begins_log=not block.offset)
     con.execute("set preserve_insertion_order = false")
     bad = sorted(taken.rejected, key=lambda each: each.index)
     filled = len(taken.lines.filled)
@@ -308,7 +315,7 @@ def _take_lines(con: duckdb.DuckDBPyConnection, text: LogText, file: KnownLog, b
         "raw": [taken.lines.begin(each.index).decode("utf-8", "replace") for each in bad],
     }
     con.execute("begin")
-    calls = int(con.execute("insert into loaded_calls from sound_calls").fetchall()[0][0])
+    calls = int(con.execute(INSERT_SOUND).fetchall()[0][0])
     if calls != filled - len(bad):
         raise WarehouseError(
             f"{text.path}: {filled} lines gave {calls} calls and {len(bad)} others; load it again"

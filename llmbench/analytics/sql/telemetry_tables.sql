@@ -63,9 +63,26 @@ create or replace temp macro time_of(stamp) as coalesce(
             then try_cast(try_cast(stamp as double) * 1000000 as bigint)
     end)
 );
+-- A time that a call can have; as `time_of` has it, also for a time that was not read by it.
+create or replace temp macro is_time_of_call(called_at) as
+    coalesce(called_at >= timestamp '2000-01-01' and called_at < timestamp '2100-01-01', false);
+create or replace temp macro is_figure(x) as coalesce(isfinite(x) and x >= 0, true);
+-- The calls of a table that no line can stand for: without a task or a time, or with a figure that is none.
+create or replace temp macro unsound_calls(calls) as table
+    select * from query_table(calls)
+    where task is null
+        or not is_time_of_call(called_at)
+        or least(input_tokens, output_tokens, cached_tokens, reasoning_tokens, dropped_before) < 0
+        or not is_figure(latency_ms)
+        or not is_figure(ttft_ms)
+        or not is_figure(queued_ms)
+        or not is_figure(cost_usd)
+        or not is_figure(wasted_ms)
+        or not is_figure(wasted_cost_usd)
+        or not is_figure(cpu_s);
 -- One sound line, of today's and of older writers: the types that a block is read with.
 create or replace temp table telemetry_line (
-    schema integer, status varchar, timestamp varchar, ts varchar, call_id varchar, task varchar, tier varchar,
+    schema varchar, status varchar, timestamp varchar, ts varchar, call_id varchar, task varchar, tier varchar,
     channel varchar, env varchar, slot varchar, model varchar, selected_model varchar, model_id varchar,
     model_version varchar, provider varchar, fallback_chain varchar[], chain varchar[], reason varchar,
     latency_ms double, ttft_ms double, queued_ms double,
@@ -85,17 +102,6 @@ create or replace temp table telemetry_line (
     media struct(
         modality varchar, images uinteger, width uinteger, height uinteger, duration_s double, characters uinteger)
 );
--- The same line where something in its block is of another form: every scalar as text, every nested value as JSON.
-create or replace temp table raw_telemetry (
-    schema varchar, status varchar, timestamp varchar, ts varchar, call_id varchar, task varchar,
-    tier varchar, channel varchar, env varchar, slot varchar, model varchar, selected_model varchar,
-    model_id varchar, model_version varchar, provider varchar, fallback_chain json, chain json, reason varchar,
-    latency_ms varchar, ttft_ms varchar, queued_ms varchar, usage json, cost_usd varchar,
-    cost_source varchar, wasted_ms varchar, wasted_cost_usd varchar, cpu_s varchar, load json,
-    finish_reason varchar, request_id varchar, error varchar, error_class varchar, error_kind varchar,
-    status_code varchar, attempts json, adjustments json, routing_key varchar, config_hash varchar,
-    prompt_sha256 varchar, run_id varchar, cell varchar, dropped_before varchar,
-    rollout json, media json
-);
--- The calls of a block that was read line by line, before they are committed with what was wrong in it.
-create or replace temp table sound_calls as from loaded_calls limit 0;
+-- The lines of a block that is read line by line, as the calls that they would be, and what keeps them from being ones.
+create or replace temp table spelled_calls as
+select 0::bigint as n, null::varchar as fault, * from loaded_calls limit 0;

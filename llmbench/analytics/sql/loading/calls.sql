@@ -1,7 +1,8 @@
--- grain: one line of a block in which every line is sound
--- key: call_id
--- reads: read_json
--- A line that is no record raises an error, or is one that `missed_calls` finds: the block is then read line by line.
+-- grain: one line, as a call; older spellings become today's names
+-- key: n
+-- reads: typed_lines
+-- What a line means is said here alone. The lines are those of a block that is read whole, or of one that is read line
+-- by line: who runs this says which `typed_lines` are. What no call can be is told from its row, by others.
 -- A time of today's form is told by its shape and cast at once; the others cost a cast more.
 with lines as (
     select
@@ -11,17 +12,18 @@ with lines as (
         list_filter(
             coalesce(fallback_chain, chain, [coalesce(model, selected_model)]),
             lambda each: each is not null) as models_tried
-    from read_json(
-        $path, format = 'newline_delimited', columns = $columns, ignore_errors = false, compression = 'none')
+    from typed_lines
 ),
 final as (
     select
+        n,
+        fault,
         coalesce(call_id, 'unnamed-' || uuid()) as call_id,
         case
             when timestamp like '____-__-__T%' then make_timestamp(epoch_us(try_cast(timestamp as timestamptz)))
             else time_of(stamp)
         end as called_at,
-        case when coalesce(schema, 1) = 1 then if(is_success, 'success', 'fail') end as status,
+        if(is_success, 'success', 'fail') as status,
         task,
         coalesce(tier, 'unknown') as tier,
         channel,
