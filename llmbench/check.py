@@ -19,6 +19,7 @@ from llmbench.bounded import MAX_CONFIG_BYTES, read_bytes, read_text
 from llmbench.catalog import Endpoint, ModelSpec
 from llmbench.check_media import media_problems
 from llmbench.config.environment import Environment, read_environment
+from llmbench.config.key_names import is_key_header, variable_named, without_address_keys
 from llmbench.config.load import config_folder, inspect_sources, read_source
 from llmbench.config.media_view import media_config
 from llmbench.config.model import FILES, MEDIA_FILES, Config, Finding
@@ -51,10 +52,6 @@ if TYPE_CHECKING:
 #: A model that expires within so many days is worth a word.
 SOON_DAYS: Final = 30
 _ORDER: Final = {"error": 0, "warning": 1, "info": 2}
-#: Names of headers and of unknown provider keys whose values are taken for keys.
-_KEY_NAME: Final = re.compile(r"(?i)key|token|secret|authorization")
-#: A value that names an environment variable; a wrong spelling of env_api_key holds one.
-_VARIABLE: Final = re.compile(r"[A-Z][A-Z0-9]*(_[A-Z0-9]+)+")
 #: 32 hexadecimal digits (the form of Azure's older keys) under such a name.
 _HEX_KEY: Final = re.compile(
     r"(?i)(?:key|token|secret|authorization)[\w-]*['\"]?\s*[:=]\s*['\"]?(?:bearer\s+)?[0-9a-f]{32}\b"
@@ -170,11 +167,11 @@ def _literal_keys(sources: Sources) -> Iterator[Problem]:
         for name, section in _mapping(sources[file].data.get("providers") if file in sources else None):
             where, place = f"provider {name!r}:", ("providers", name)
             for header, value in _mapping(_mapping_of(section).get("headers")):
-                if _KEY_NAME.search(header) and str(value or "").strip():
+                if is_key_header(header) and str(value or "").strip():
                     message = f"{where} the header {header!r} holds a key; name its variable in env_api_key"
                     yield "error", (file, (*place, "headers", header)), message
             for key, value in _mapping(section):
-                if key not in ProviderShape.model_fields and _KEY_NAME.search(key) and _is_literal(value):
+                if key not in ProviderShape.model_fields and is_key_header(key) and _is_literal(value):
                     message = f"{where} {key!r} holds a key; name its variable in env_api_key"
                     yield "error", (file, (*place, key)), message
 
@@ -191,7 +188,7 @@ def _mapping(value: object) -> Iterator[tuple[str, object]]:
 def _is_literal(value: object) -> bool:
     """Whether a value, or one of a list, is a text other than the name of a variable."""
     texts = value if isinstance(value, list) else [value]
-    return any(isinstance(text, str) and text.strip() and not _VARIABLE.fullmatch(text) for text in texts)
+    return any(isinstance(text, str) and text.strip() and not variable_named(text) for text in texts)
 
 
 def _expiry(config: Config, sources: Sources, today: date) -> Iterator[Problem]:
@@ -328,7 +325,7 @@ def _secrets(root: Path, redact: Redactor) -> Iterator[Finding]:
             continue  # a config file that cannot be read is a finding already
         for number, line in enumerate(lines, start=1):
             text = _COMMENT.sub(lambda found: re.sub("(?i:bearer)", "", found[0]), line)
-            if redact(text) != text or _HEX_KEY.search(line):
+            if redact(text) != text or _HEX_KEY.search(line) or without_address_keys(line) != line:
                 message = "this line holds a key; set it as an environment variable and name that here"
                 yield Finding("error", path.relative_to(root).as_posix(), number, message)
 

@@ -57,6 +57,8 @@ def migrate(
     is_full = to.is_dir() and any(to.iterdir())
     others = not_a_task or []
     if check and is_full and not force:
+        if tier:
+            raise typer.BadParameter(f"--tier has no effect: {to} is full and only compared; leave it out")
         done = prove_folder(old, to, not_tasks=others)
     else:
         done = run(old, to, tiers=_tiers(tier or []), not_tasks=others, force=force)
@@ -125,6 +127,7 @@ def _lists(done: Migration, errors: Sequence[str]) -> list[tuple[str, list[str]]
     return [
         ("Hidden model", [str(each) for each in done.hidden]),
         ("Not carried", [str(each) for each in done.losses]),
+        ("Note", [str(each) for each in done.notes]),
         ("Other route", [str(each) for each in done.differences]),
         ("Other option", [str(each) for each in done.changes]),
         ("To do", list(errors)),

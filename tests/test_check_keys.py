@@ -64,7 +64,9 @@ def test_a_header_that_carries_a_key_is_an_error_whatever_the_key_looks_like(che
     ]
 
 
-@pytest.mark.parametrize("header", ["X-Auth-Token", "subscription-KEY", "My-Secret", "Proxy-Authorization"])
+@pytest.mark.parametrize(
+    "header", ["X-Auth-Token", "subscription-KEY", "My-Secret", "Proxy-Authorization", "Cookie"]
+)
 def test_a_header_with_a_name_of_keys_is_an_error_and_its_value_is_not_repeated(check, header):
     router = ROUTER + f"  two:\n    base_url: https://x.test\n    headers:\n      {header}: hidden-value\n"
     place = "llm_router.yaml:7: error: provider 'two'"
@@ -111,3 +113,13 @@ def test_32_hexadecimal_digits_are_a_key_under_a_name_of_keys(check, text, line)
 
 def test_words_about_keys_are_no_keys(check):
     assert check(llm_router=ROUTER + "# bearer authentication: fw_deep_v3, or_small, sk-short\n") == []
+
+
+@pytest.mark.parametrize(
+    "address", ["https://bob:hidden-pass@x.test/v1", "https://x.test/v1?api_key=hidden-pass"]
+)
+def test_a_key_in_an_address_is_found_wherever_it_stands(check, address):
+    found = check(llm_router=ROUTER + f"# was {address}\n")
+    message = "this line holds a key; set it as an environment variable and name that here"
+    assert f"llm_router.yaml:4: error: {message}" in found
+    assert "hidden-pass" not in "".join(found)

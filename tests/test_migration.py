@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 
 import pytest
@@ -219,6 +220,15 @@ def test_a_line_of_100_mb_is_refused_unread(tmp_path):
         file.truncate(100 * 1024 * 1024)
     with pytest.raises(ConfigError, match="bytes are no config file"):
         migrate(old, tmp_path / "new", variables={})
+
+
+def test_a_pipe_is_refused_unread_and_called_what_it_is(tmp_path):
+    old = write(tmp_path / "old", SAMPLE)
+    (old / "llm_tasks.yaml").unlink()
+    os.mkfifo(old / "llm_tasks.yaml")
+    with pytest.raises(ConfigError, match="no regular file") as caught:
+        migrate(old, tmp_path / "new", variables={})
+    assert caught.value.path == "llm_tasks.yaml"
 
 
 def test_a_full_target_is_refused_and_with_force_set_aside(tmp_path):

@@ -101,3 +101,35 @@ def test_texts_in_quotes_hold_no_comment(pairs):
         for number, pair in enumerate(pairs)
     )
     assert comments(text) == [f"# {number}" for number in range(len(pairs))]
+
+
+MERGING = """\
+# top
+models:
+  # A
+  one: {provider: gemini, model_name: gemini-2.5-pro, allow_top_p_param: false}  # one
+  # B
+  two:           # two
+    <<: &base {provider: openrouter, api_version_responses: x}   # merge
+    model_name: foo/bar   # name
+  # C
+  three:
+    <<: *base
+    model_name: foo/baz
+# end
+"""
+
+
+def test_a_merge_key_costs_a_file_none_of_its_comments(tmp_path):
+    old = tmp_path / "old"
+    old.mkdir()
+    (old / "llm_model_registry.yaml").write_text(MERGING)
+    (old / "llm_tasks.yaml").write_text("a: one\nb: two\nc: three\n")
+    done = migrate(old, tmp_path / "new", variables={})
+    text = (tmp_path / "new" / "llm_model_registry.yaml").read_text()
+    assert sorted(comments(text)) == sorted(comments(MERGING))
+    lines = [line.strip() for line in text.splitlines()]
+    assert lines[lines.index("# C") + 1] == "three:"
+    assert "two:           # two" in lines
+    assert done.differences == ()
+    assert [loss for loss in done.losses if loss.key == "comments"] == []

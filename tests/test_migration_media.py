@@ -107,3 +107,52 @@ def test_a_default_slot_of_no_slot_is_listed_and_left_out(tmp_path):
     assert [loss.key for loss in done.losses] == ["default_slot"]
     assert "default_slot" not in (tmp_path / "new" / "image_model_slots.yaml").read_text("utf-8")
     assert done.is_same
+
+
+FALLING = MODELS.replace("-flash-image}", "-flash-image, fallback_model: pro}")
+
+
+def test_a_fallback_of_a_task_or_its_model_is_the_last_candidate_and_may_answer(tmp_path):
+    rules = {
+        "own": {"model": "flash", "fallback_model": "gemini-3-pro-image-preview"},
+        "barred": {"models": ["flash"], "fallback_model": "pro", "allow_fallback": False},
+        "plain": {"models": ["flash"]},
+    }
+    done, media = moved(tmp_path, rules)
+    assert {move.task: len(move.old) for move in done.moves if move.task in rules} == {
+        "own": 2,
+        "barred": 2,
+        "plain": 1,
+    }
+    assert {task: rule.allow_fallback for task, rule in media.tasks.items()} == {
+        "own": True,
+        "barred": False,
+        "plain": False,
+    }
+    assert (done.is_same, done.losses) == (True, ())
+
+
+def test_a_fallback_of_a_model_follows_it_in_tiers_profiles_and_tasks(tmp_path):
+    models = FALLING.replace("[flash, pro]", "[flash]")
+    slots = {"slots": {"s": {"tiers": {"image_gen": ["flash"]}}, "t": {"tasks": {"thumb": "flash"}}}}
+    done, media = moved(tmp_path, {"thumb": {"tier": "image_gen"}, "solo": "flash"}, slots, models)
+    assert media.tiers["image_gen"] == ("flash", "pro")
+    assert media.tasks["thumb"].allow_fallback is media.tasks["solo"].allow_fallback is True
+    assert (done.is_same, done.losses) == (True, ())
+
+
+def test_a_fallback_without_models_of_its_own_is_listed(tmp_path):
+    done, _ = moved(tmp_path, {"thumb": {"tier": "image_gen", "fallback_model": "pro"}})
+    assert [loss.key for loss in done.losses] == ["tasks.thumb.fallback_model"]
+    assert done.is_same
+
+
+def test_the_table_names_the_file_that_decided_on_an_image_task(tmp_path):
+    slots = {"default_slot": "s", "slots": {"s": {"tasks": {"slotted": "pro"}}}}
+    tier = {"tier": "image_gen"}
+    done, _ = moved(tmp_path, {"pinned": "pro", "slotted": tier, "tiered": tier}, slots)
+    assert {move.task: move.file for move in done.moves if move.task != "draft"} == {
+        "pinned": "image_models.yaml",
+        "slotted": "image_model_slots.yaml",
+        "tiered": "its tier",
+    }

@@ -15,8 +15,9 @@ from llmbench.config.model import MEDIA_CODE_FILES, MEDIA_FILES
 from llmbench.migration.before_media import BeforeMedia
 from llmbench.migration.models import asked_id, guessed_provider, provider_name
 from llmbench.migration.reading import Legacy
-from llmbench.migration.tasks import ROUTER, Entry, Named, read_task, read_tasks
-from llmbench.migration.values import Asked, Losses, section
+from llmbench.migration.task_files import read_tasks
+from llmbench.migration.tasks import ROUTER, Entry, Named, read_task
+from llmbench.migration.values import Asked, Keys, Losses, as_flag, section
 
 STANDARD: Final = "standard"
 
@@ -113,6 +114,19 @@ class Before:
     def media(self, task: str) -> BeforeMedia | None:
         """The file of images or speech that has the task; None for a text task."""
         return next((file for file in self._media if task in file.tasks), None)
+
+    def decider(self, task: str) -> tuple[str, Keys] | None:
+        """File and path of what names the models of a task; None where its tier does."""
+        media = self.media(task)
+        if media is None:
+            winner = self.winner(task)
+            return None if winner is None else (winner.file, winner.path)
+        kind = list(MEDIA_FILES)[self._media.index(media)]
+        return {
+            "models": (MEDIA_FILES[kind], ("tasks", task)),
+            "slots": (MEDIA_CODE_FILES[kind], ("slots", media.default_slot, "tasks", task)),
+            None: None,
+        }[media.decides(task)]
 
     def route(self, task: str, question: Question) -> tuple[Asked, ...]:
         """The models of a task in order; none where the folder has no answer."""
@@ -258,8 +272,8 @@ class Before:
         least = condition.get("min_context_tokens")
         if isinstance(least, int) and (can.get("context_tokens") or 0) < least:
             return False
-        reasons = bool(can.get("reasoning") or can.get("reasoning_levels"))
-        facts = {"structured_outputs": bool(can.get("structured_outputs")), "reasoning": reasons}
+        reasons = bool(as_flag(can.get("reasoning")) or can.get("reasoning_levels"))
+        facts = {"structured_outputs": bool(as_flag(can.get("structured_outputs"))), "reasoning": reasons}
         return all(condition.get(fact) in (None, value) for fact, value in facts.items())
 
     def _tails(self, names: list[Named]) -> list[Named]:

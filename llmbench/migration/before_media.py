@@ -15,7 +15,8 @@ class BeforeMedia:
     """The rules of one older media file and its short codes.
 
     A slot or profile changes tasks and whole tiers; `default_slot` holds where none is chosen. A task's own
-    models come first, then its tier's.
+    models come first, then its tier's. The `fallback_model` of the rule that names the models comes last, and
+    those of the models after it.
     """
 
     def __init__(self, models: object, slots: object) -> None:
@@ -28,7 +29,7 @@ class BeforeMedia:
         profiles = {**self._codes, **section(file.get("profiles"))}.items()
         changing = {str(name): section(slot) for name, slot in profiles}
         self._slots = {name: slot for name, slot in changing.items() if {"tasks", "tiers"} & {*slot}}
-        self._default = str(codes.get("default_slot"))
+        self.default_slot = str(codes.get("default_slot"))
 
     @property
     def slots(self) -> list[str]:
@@ -37,33 +38,61 @@ class BeforeMedia:
 
     def route(self, task: str, slot: str | None) -> tuple[Asked, ...]:
         """The models of a task in order; none where the files have no answer."""
-        chosen = self._slots.get(slot if slot in self._slots else self._default, {})
-        own, change = self._rule(task), _as_rule(section(chosen.get("tasks")).get(task))
-        tiers = {**self._tiers, **section(chosen.get("tiers"))}
-        said = _names(change) or ([] if change.get("tier") else _names(own))
-        tier = change.get("tier") or own.get("tier")
-        names = said or _as_list(tiers.get(tier) if isinstance(tier, str) else None)
-        provider = change.get("provider") or own.get("provider") if said else None
-        found = (self._asked(name, provider) for name in names if isinstance(name, str))
+        names, rule = self._said(task, slot)
+        provider = (rule.get("provider") or self._rule(task).get("provider")) if rule else None
+        found = [self._asked(name, provider) for name in names]
+        found += [self._asked(name, None) for name in self._tails(names, rule)]
         return tuple(dict.fromkeys(asked for asked in found if asked is not None))
 
+    def decides(self, task: str) -> str | None:
+        """Which file names the models of a task without a slot, `models` or `slots`; None: its tier does."""
+        change = _as_rule(section(self._slots.get(self.default_slot, {}).get("tasks")).get(task))
+        if _names(change):
+            return "slots" if self.default_slot in self._codes else "models"
+        return "models" if _names(self._rule(task)) and not change.get("tier") else None
+
     def options(self, task: str) -> dict[str, Any]:
-        """What the file says of a task besides its models: options, `timeout`, and `allow_fallback`."""
+        """What the file says of a task besides its models: options, `timeout`, and `allow_fallback`.
+
+        A `fallback_model` was there to answer, so that it allows a fallback unless the task says no.
+        """
         rule = self._rule(task)
         timeout = rule.get("timeout")
         said = {} if timeout is None else {"timeout": timeout}
-        return {**section(rule.get("options")), **said, "allow_fallback": rule.get("allow_fallback") is True}
+        allows = rule.get("allow_fallback")
+        if allows is None:
+            allows = bool(self._tails(*self._said(task, None)))
+        return {**section(rule.get("options")), **said, "allow_fallback": allows is True}
+
+    def _said(self, task: str, slot: str | None) -> tuple[list[str], Mapping[Any, Any]]:
+        """The names of a task without fallbacks, and the rule that has them; an empty one for a tier."""
+        chosen = self._slots.get(slot if slot in self._slots else self.default_slot, {})
+        own, change = self._rule(task), _as_rule(section(chosen.get("tasks")).get(task))
+        tiers = {**self._tiers, **section(chosen.get("tiers"))}
+        tier = change.get("tier") or own.get("tier")
+        rule = change if _names(change) else own if _names(own) and not change.get("tier") else {}
+        names = _names(rule) or _as_list(tiers.get(tier) if isinstance(tier, str) else None)
+        return [name for name in names if isinstance(name, str)], rule
+
+    def _tails(self, names: list[str], rule: Mapping[Any, Any]) -> list[str]:
+        keys = [self._key(name) for name in names]
+        entries = [rule, *(section(self._models[key]) for key in keys if key is not None)]
+        tails = (entry.get("fallback_model") for entry in entries)
+        return [tail for tail in tails if isinstance(tail, str) and names]
 
     def _rule(self, task: str) -> Mapping[Any, Any]:
         return _as_rule(self.tasks.get(task))
 
-    def _asked(self, name: str, provider: Any) -> Asked | None:
+    def _key(self, name: str) -> str | None:
+        """The entry behind a key, a code, or an id that only one entry has."""
         code = self._codes.get(name)
         target = code if isinstance(code, str) else section(code).get("model_key")
-        same = [key for key, entry in self._models.items() if asked_id(key, section(entry)) == name]
+        same = [str(key) for key, entry in self._models.items() if asked_id(key, section(entry)) == name]
         known = [each for each in (name, target) if isinstance(each, str) and each in self._models]
-        key = known[0] if known else None
-        key = same[0] if key is None and len(same) == 1 else key
+        return known[0] if known else same[0] if len(same) == 1 else None
+
+    def _asked(self, name: str, provider: Any) -> Asked | None:
+        key = self._key(name)
         if key is not None:
             entry = section(self._models[key])
             return Asked(

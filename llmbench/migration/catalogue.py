@@ -9,8 +9,9 @@ from typing import Any, Final
 
 from llmbench.config.openrouter_models import read_row
 from llmbench.migration.before import Before
+from llmbench.migration.hiding import key_variable
 from llmbench.migration.models import KNOWN_TYPES, asked_id, convert_model
-from llmbench.migration.reading import OPENROUTER, Legacy, key_variable
+from llmbench.migration.reading import OPENROUTER, Legacy
 from llmbench.migration.tasks import ROUTER, Named
 from llmbench.migration.values import Asked, section
 
@@ -56,7 +57,7 @@ class Catalogue:
         """A name for a list of the new files: itself where it leads to a model, else the key made for it."""
         return name if self.before.key(name) is not None else self.key(Named(None, name)) or name
 
-    def key(self, name: Named, options: Mapping[str, Any] | None = None) -> str | None:
+    def key(self, name: Named) -> str | None:
         """The model key of a name, made where there is none; None where nothing says who serves it."""
         asked = self.before.asked(name)
         if asked is None:
@@ -65,7 +66,7 @@ class Catalogue:
         if direct is not None:
             return direct
         same = next((key for key, entry in self.models().items() if _asked(key, entry) == asked), None)
-        return same or self._make(asked, options or {})
+        return same or self._make(asked)
 
     def unused_rows(self) -> None:
         """Say what becomes of the rows of OpenRouter's list that no task calls for."""
@@ -75,17 +76,13 @@ class Catalogue:
             reason = "models that no file names; `llmbench models import` brings them with their facts"
             self.legacy.lost(OPENROUTER, (), f"{len(rest)} models: {', '.join(rest)}", reason)
 
-    def _make(self, asked: Asked, options: Mapping[str, Any]) -> str:
+    def _make(self, asked: Asked) -> str:
         self._need_provider(asked.provider)
         taken = {*self.models(), *section(self.files.get("llm_model_codes.yaml", {}).get("codes"))}
         key = free_key(asked, taken)
         entry: dict[str, Any] = {"provider": asked.provider, "model_name": asked.model}
         if asked.provider == "openrouter":
             entry |= self._facts(asked.model)
-        elif "reasoning" in options:
-            entry["capabilities"] = {"reasoning": True}
-            if asked.provider == "gemini":
-                entry["params"] = {"reasoning_key": "thinkingLevel"}
         self.files.setdefault(MODELS, {}).setdefault("models", {})[key] = entry
         return key
 

@@ -103,7 +103,8 @@ class _Moving:
         self._lines = new.splitlines()
         self._kept = {(comment.line, comment.text) for comment in read_comments(new)}
         self._open = _open_lines(new)
-        self._paths = {line - 1: path for path, line in reversed(self._was.lines.items())}
+        lines = reversed(self._was.lines.items())
+        self._paths = {line - 1: path for path, line in lines if "<<" not in path}
         self._old_lines = sorted(self._paths)
         self._above: dict[int, list[str]] = {}
 

@@ -38,6 +38,11 @@ class _MediaFile:
         self.data = self.files[self.name]
 
     def convert(self) -> None:
+        followed = self._follow_models(self.data)
+        for profile in section(self.data.get("profiles")).values():
+            self._follow_models(profile)
+            for task, rule in section(section(profile).get("tasks")).items():
+                profile["tasks"][task] = self._rule(self.name, ("profiles", "tasks", task), rule)
         for task, rule in section(self.data.get("tasks")).items():
             self.data["tasks"][task] = self._rule(self.name, ("tasks", task), rule)
         self._convert_slots()
@@ -46,6 +51,34 @@ class _MediaFile:
             is_text = bool(models) and all(isinstance(name, str) for name in models)
             if isinstance(rule, dict) and is_text and rule.get("tier") not in list(self._tiers()):
                 self._give_tier(task, rule)
+            elif isinstance(rule, dict) and not models and rule.get("tier") in followed:
+                rule.setdefault("allow_fallback", True)
+        for entry in section(self.data.get("models")).values():
+            if isinstance(section(entry).get("fallback_model"), str):
+                del entry["fallback_model"]  # it stands in the lists now
+
+    def _follow_models(self, part: Any) -> set[str]:
+        """Put the `fallback_model` of models behind the tiers of the file or a profile; the tiers."""
+        found = set()
+        for tier, listed in section(section(part).get("tiers")).items():
+            if tails := self._tails(_as_list(listed)):
+                part["tiers"][tier] = self._followed(_as_list(listed), tails)
+                found.add(tier)
+        return found
+
+    def _tails(self, names: list[Any]) -> list[str]:
+        """What the entries of the models name as their `fallback_model`."""
+        models = section(self.data.get("models"))
+        entries = (section(models.get(self._key(name))) for name in names)
+        return [tail for entry in entries if isinstance(tail := entry.get("fallback_model"), str)]
+
+    def _followed(self, names: list[Any], tails: list[str]) -> list[Any]:
+        """A list with the fallbacks that it does not have at its end."""
+        made = list(names)
+        for tail in (self._written(tail, None) for tail in tails):
+            if self._key(tail) not in {self._key(name) for name in made}:
+                made.append(tail)
+        return made
 
     def _part(self, name: str) -> dict[Any, Any]:
         """A section of the file to write into."""
@@ -71,10 +104,18 @@ class _MediaFile:
         if not all(isinstance(name, str) for name in names):
             return rule  # the loader says what is wrong with it
         written = [self._written(name, rule.get("provider")) for name in names]
-        if not pinned and written == listed:
+        own = rule.get("fallback_model") if isinstance(rule.get("fallback_model"), str) else None
+        if own and not names:
+            reason = "a task without models of its own has no last one"
+            self.legacy.lost(file, (*path, "fallback_model"), own, reason)
+        tails = [*([own] if own and names else []), *self._tails(names)]
+        if not pinned and written == listed and not tails and not own:
             return rule
-        made = {key: value for key, value in rule.items() if key not in (*_MODEL_KEYS, "provider", "models")}
-        return {**made, "models": list(dict.fromkeys(written))}
+        gone = {*_MODEL_KEYS, "provider", "models", *(["fallback_model"] if own else [])}
+        made = {key: value for key, value in rule.items() if key not in gone}
+        if names:
+            made["models"] = self._followed(list(dict.fromkeys(written)), tails)
+        return {**made, "allow_fallback": made.get("allow_fallback", True)} if tails else made
 
     def _codes(self) -> Mapping[Any, Any]:
         return section(self.files.get(MEDIA_CODE_FILES[self.kind], {}).get("slots"))
@@ -174,6 +215,7 @@ class _MediaFile:
                 tier: [self._written(model, None) for model in _as_list(models)]
                 for tier, models in tiers.items()
             }
+            self._follow_models(made)
         if tasks := section(slot.get("tasks")):
             place = ("slots", name, "tasks")
             made["tasks"] = {task: self._rule(codes, (*place, task), rule) for task, rule in tasks.items()}

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Any, Final, get_args
 
+from llmbench.catalog import ResponseFormatSupport
+from llmbench.config.shapes import CapabilitiesShape, ModelShape
 from llmbench.migration.reading import Legacy
-from llmbench.migration.values import Keys
+from llmbench.migration.values import Keys, as_flag, section
 
 #: Older spellings of provider names.
 _PROVIDERS: Final[Mapping[str, str]] = {
@@ -27,6 +29,19 @@ _PROVIDER_KEYS: Final[Mapping[str, str]] = {
     "env_key": "env_api_key",
     "endpoint_env": "env_endpoint",
 }
+#: Flags of a model's wire, and its capabilities that are true or false.
+_BOOLEANS: Final = frozenset(
+    name
+    for shape in (ModelShape, CapabilitiesShape)
+    for name, field in shape.model_fields.items()
+    if field.annotation is bool
+)
+#: How a model may be held to a form of answer.
+SUPPORTS: Final[tuple[str, ...]] = get_args(ResponseFormatSupport)
+#: Capabilities that say the same.
+_FORM_FACTS: Final = frozenset(
+    {"structured_outputs", "json_mode", "supports_structured_outputs", "supports_json_mode"}
+)
 #: Rules that stand at a model's top; the others belong below `params`.
 _TOP_RULES: Final = frozenset({"allow_temperature", "allow_stop", "allow_reasoning_effort"})
 _PARAM_RULES: Final[Mapping[str, str]] = {
@@ -74,24 +89,60 @@ def convert_model(legacy: Legacy, file: str, path: Keys, entry: Any) -> Any:
     if not isinstance(entry, Mapping):
         return entry
     made: dict[str, Any] = {}
-    params = dict(entry["params"]) if isinstance(entry.get("params"), Mapping) else {}
-    for key, value in entry.items():
+    params = {
+        key: _flag(legacy, file, (*path, "params", key), value)
+        for key, value in section(entry.get("params")).items()
+    }
+    for key, given in entry.items():
+        value = _flag(legacy, file, (*path, key), given)
         rule = str(key).removesuffix("_param")
         if key == "api_version_responses":
             continue
         if not str(key).startswith("allow_"):
-            made[key] = value
+            made[key] = _facts(legacy, file, (*path, key), value) if key == "capabilities" else value
         elif rule in _TOP_RULES or _PARAM_RULES.get(rule) in _TOP_RULES:
             _set_rule(legacy, file, (*path, key), made, _PARAM_RULES.get(rule, rule), value)
         elif rule in _PARAM_RULES:
             _set_rule(legacy, file, (*path, key), params, _PARAM_RULES[rule], value)
         elif rule == "allow_response_format":
-            if value is False:
-                params.setdefault("response_format_support", "prompt")
+            _set_support(legacy, file, (*path, key), entry, params, value)
         else:
             legacy.lost(file, (*path, key), value, "no rule that llmbench has for a parameter")
     _responses_version(legacy, file, path, entry, made)
     return {**made, "params": params} if params else made
+
+
+def _facts(legacy: Legacy, file: str, path: Keys, value: Any) -> Any:
+    """Capabilities with booleans where they stand for one."""
+    if not isinstance(value, Mapping):
+        return value
+    return {name: _flag(legacy, file, (*path, name), each) for name, each in value.items()}
+
+
+def _flag(legacy: Legacy, file: str, path: Keys, value: Any) -> Any:
+    """A flag's value as the boolean that it was meant as; the value of any other key as it is."""
+    name = str(path[-1]).removeprefix("supports_")
+    meant = as_flag(value) if name.startswith("allow_") or name in _BOOLEANS else value
+    if isinstance(meant, bool) and not isinstance(value, bool):
+        legacy.noted(file, path, value, f"no boolean; read as {str(meant).lower()}")
+    return meant
+
+
+def _set_support(
+    legacy: Legacy, file: str, path: Keys, entry: Mapping[Any, Any], params: dict[str, Any], value: object
+) -> None:
+    """How a model is held to a form of answer: by the prompt where it takes no field for it.
+
+    Its facts decide where the flag says no more than that it takes one.
+    """
+    if value is True and _FORM_FACTS & set(section(entry.get("capabilities"))):
+        return
+    support = {True: "json_schema", False: "prompt"}.get(value) if isinstance(value, bool) else value
+    if support not in SUPPORTS:
+        legacy.lost(file, path, value, f"no form of answers; known: {', '.join(SUPPORTS)}")
+    elif params.setdefault("response_format_support", support) != support:
+        kept = params["response_format_support"]
+        legacy.lost(file, path, value, f"the entry also says {kept!r}, which is kept")
 
 
 def _set_rule(legacy: Legacy, file: str, path: Keys, into: dict[str, Any], rule: str, value: object) -> None:
@@ -110,7 +161,7 @@ def _responses_version(
     if version is None:
         return
     place = (*path, "api_version_responses")
-    is_asked = entry.get("use_responses_api") is True or entry.get("force_responses") is True
+    is_asked = made.get("use_responses_api") is True or made.get("force_responses") is True
     if not is_asked and entry.get("wire") != "responses":
         reason = "the version of a wire that this model is not asked on"
         legacy.lost(file, place, version, reason)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from llmbench.config.environment import read_environment
+from llmbench.config.places import near
 from llmbench.errors import ConfigError
 from llmbench.migration.before import Before
 from llmbench.migration.catalogue import Files
@@ -42,21 +43,26 @@ def migrate(
         variables: environment variables; the process's own by default.
 
     Raises:
-        ConfigError: a file cannot be read (with file and line), or the target cannot be written.
+        ConfigError: a file cannot be read (with file and line), the target cannot be written, or a name in
+            `tiers` or `not_tasks` is in none of the files.
     """
     _refuse_overlap(Path(old).resolve(), Path(target).resolve())
     plain, local = _read(old, variables, not_tasks)
     before = Before(plain)
+    local_before = None if local is None else Before(local)
+    befores = [before, *([] if local_before is None else [local_before])]
+    _refuse_unknown_tasks(befores, tiers or {})
+    _refuse_unmet(plain, local, befores)
     files = fit_files(plain, plan_files(plain, before, tiers or {}))
     texts = file_texts(plain, files)
-    local_before = None
-    if local is not None:
-        local_before = Before(local)
+    if local is not None and local_before is not None:
         whole = fit_files(local, plan_files(local, local_before, tiers or {}, files))
         texts |= file_texts(local, overlay_files(files, whole))
     kept = put_in_place(texts, Path(target), force=force)
     done = compare(plain, before, local, local_before, Path(target))
-    return replace(done, files=tuple(texts), losses=_losses(plain, local), kept=kept)
+    return replace(
+        done, files=tuple(texts), losses=_losses(plain, local), notes=_notes(plain, local), kept=kept
+    )
 
 
 def prove_folder(
@@ -69,10 +75,12 @@ def prove_folder(
     """Compare every route of an older folder with those of a folder that was written before.
 
     Raises:
-        ConfigError: one of them cannot be read.
+        ConfigError: one of them cannot be read, or a name in `not_tasks` is in none of the older files.
     """
     plain, local = _read(old, variables, not_tasks)
-    return compare(plain, Before(plain), local, None if local is None else Before(local), Path(folder))
+    before, local_before = Before(plain), None if local is None else Before(local)
+    _refuse_unmet(plain, local, [before, *([] if local_before is None else [local_before])])
+    return compare(plain, before, local, local_before, Path(folder))
 
 
 def overlay_files(base: Files, whole: Files) -> Files:
@@ -107,6 +115,26 @@ def _refuse_overlap(source: Path, folder: Path) -> None:
         raise ConfigError(f"{folder} holds the older folder, which is only read; name one outside of it")
 
 
+def _refuse_unknown_tasks(befores: Sequence[Before], tiers: Mapping[str, str]) -> None:
+    """Refuse a tier for what is no text task: it would make a task that nobody named."""
+    media = {task for before in befores for task in before.tasks() if before.media(task) is not None}
+    known = {task for before in befores for task in before.tasks()} - media
+    for task, tier in tiers.items():
+        if task in media:
+            raise ConfigError(f"--tier {task}={tier}: images and speech have their tiers in their own file")
+        if task not in known:
+            raise ConfigError(f"--tier {task}={tier}: no older file has a task {task!r}; {near(task, known)}")
+
+
+def _refuse_unmet(plain: Legacy, local: Legacy | None, befores: Sequence[Before]) -> None:
+    """Refuse a name that is said to be no task and that no file has where that can be said."""
+    met = plain.left_out | (set() if local is None else local.left_out)
+    if missing := sorted(plain.not_tasks - met):
+        known = {task for before in befores for task in before.tasks()}
+        files = "llm_tasks.yaml, llm_registry.json, stages.yaml or templates.yaml"
+        raise ConfigError(f"--not-a-task {missing[0]}: no such name in {files}; {near(missing[0], known)}")
+
+
 def _read(
     old: str | Path, variables: Mapping[str, str] | None, not_tasks: Collection[str]
 ) -> tuple[Legacy, Legacy | None]:
@@ -131,3 +159,8 @@ def _losses(plain: Legacy, local: Legacy | None) -> tuple[Loss, ...]:
         return tuple(found)
     overlays = set(local.overlays.values())
     return (*found, *(loss for loss in local.losses.found if loss.file in overlays and loss not in found))
+
+
+def _notes(plain: Legacy, local: Legacy | None) -> tuple[Loss, ...]:
+    found = [*plain.losses.notes, *([] if local is None else local.losses.notes)]
+    return tuple(dict.fromkeys(found))

@@ -12,8 +12,11 @@ from llmbench.config.model import FILES
 from llmbench.config.shapes import TaskShape
 from llmbench.migration.before import Before, Question
 from llmbench.migration.catalogue import Catalogue, Files
+from llmbench.migration.facts import say_what_is_sent
 from llmbench.migration.media import convert_media
+from llmbench.migration.pins import lose_unread_pins
 from llmbench.migration.reading import Legacy
+from llmbench.migration.task_files import read_tasks
 from llmbench.migration.tasks import (
     OVERRIDES,
     ROUTER,
@@ -21,7 +24,6 @@ from llmbench.migration.tasks import (
     canonical_options,
     option_value,
     read_task,
-    read_tasks,
 )
 from llmbench.migration.values import Keys, section
 
@@ -54,7 +56,8 @@ def plan_files(legacy: Legacy, before: Before, tiers: Mapping[str, str], base: F
     for file in _OWN_FILES:
         _rewrite_tasks(catalogue, file, ("tasks",))
     _rewrite_overrides(catalogue)
-    for task, entries in read_tasks(legacy).items():
+    tasks = read_tasks(legacy)
+    for task, entries in tasks.items():
         if before.media(task) is not None:
             for entry in entries:
                 reason = "an image or speech task of the same name has models of its own"
@@ -65,8 +68,10 @@ def plan_files(legacy: Legacy, before: Before, tiers: Mapping[str, str], base: F
         _put_task(catalogue, task, entries)
     _name_tiers(before, files, tiers)
     _make_tiers(before, catalogue)
+    say_what_is_sent(catalogue)
     _repeat_what_base_entries_hide(before, files, base or {})
     catalogue.unused_rows()
+    lose_unread_pins(legacy, (entry for entries in tasks.values() for entry in entries))
     return {name: files[name] for name in FILES if files.get(name)}
 
 
@@ -173,7 +178,7 @@ def _as_written(catalogue: Catalogue, entry: Entry) -> dict[str, Any]:
 def _keys(catalogue: Catalogue, entry: Entry) -> list[str]:
     keys: list[str] = []
     for name in entry.names:
-        key = catalogue.key(name, section(entry.body.get("options")))
+        key = catalogue.key(name)
         if key is None:
             reason = "nothing says which provider serves this model; name one in the registry"
             catalogue.legacy.lost(entry.file, entry.path, name.model, reason)
@@ -213,7 +218,8 @@ def _lose_models(catalogue: Catalogue, names: Sequence[Entry]) -> None:
     """Say of each entry whose models lose which file wins."""
     for loser in names[1:]:
         if loser.names != names[0].names and not loser.is_default:
-            reason = f"{catalogue.legacy.files[names[0].file]} names another model for the task and wins"
+            winner = catalogue.legacy.place(names[0].file, names[0].path)[0]
+            reason = f"{winner} names another model for the task and wins"
             shown = " > ".join(name.model for name in loser.names)
             catalogue.legacy.lost(loser.file, loser.path, shown, reason)
 

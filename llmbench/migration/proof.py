@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Hashable, Iterator
 from functools import cache
 from itertools import product
 from pathlib import Path
@@ -19,6 +19,7 @@ from llmbench.config.yaml_source import YamlSource, parse_yaml
 from llmbench.errors import ConfigError, RouteError
 from llmbench.migration.asking import asked_after, asked_before
 from llmbench.migration.before import Before, Question
+from llmbench.migration.kept import lost_on_the_way
 from llmbench.migration.names import hidden_names
 from llmbench.migration.reading import Legacy, read_text
 from llmbench.migration.sent import Settings, media_after, media_before, sent_after, sent_before
@@ -71,6 +72,7 @@ class After:
         self.config = config
         self._view = cache(self._media_view)
         self._asked: dict[tuple[str, str], tuple[Changed, ...]] = {}
+        self._lost: dict[Hashable, tuple[Changed, ...]] = {}
 
     def tasks(self) -> set[str]:
         """Every task of text, images and speech."""
@@ -94,10 +96,26 @@ class After:
         spec = next(spec for spec in specs if (spec.provider, spec.model_id) == asked)
         if (key, spec.key) not in self._asked:
             host = self.config.endpoints[spec.provider]
-            was = asked_before(before.model(key), before.provider(asked.provider), host)
+            was = asked_before(before.model(key), before.provider(asked.provider), host, spec)
             found = _differing(asked.model, was, asked_after(spec, host)) if was else ()
             self._asked[key, spec.key] = tuple(found)
         return self._asked[key, spec.key]
+
+    def lost(self, before: Before, task: str, question: Question, now: NewRoute) -> tuple[Changed, ...]:
+        """What its models are not sent of what the task asks for; a slot changes no more than the models."""
+        candidates = before.candidates(task, question)
+        place = (task, question.channel, question.env, now.tier, now.keys, tuple(candidates.items()))
+        if place not in self._lost:
+            keys: dict[Asked, str] = {}
+            for key in now.keys:
+                spec = self.config.models[key]
+                keys.setdefault(Asked(spec.provider, spec.model_id), key)
+            entries = [(asked, before.model(key), keys[asked]) for asked, key in candidates.items()]
+            found = lost_on_the_way(self.config, task, question, now.tier, entries)
+            self._lost[place] = tuple(
+                (model, option, _shown(wanted), becomes) for model, option, wanted, becomes in found
+            )
+        return self._lost[place]
 
     def route(self, task: str, question: Question, *, is_media: bool = False) -> NewRoute:
         """The route of a task; `is_media`: it was one of images or speech, and is asked as such."""
@@ -194,6 +212,7 @@ def _changes(before: Before, after: After, task: str, question: Question, now: N
     new = sent_after(after.config, task, question, now.tier, now.keys)
     for asked, sent in was.items():
         yield from _differing(asked.model, sent, new[asked])
+    yield from after.lost(before, task, question, now)
     for asked, key in before.candidates(task, question).items():
         if key is not None:  # what no registry had gets its facts from OpenRouter's list, or none
             yield from after.asked_otherwise(before, asked, key, now)
@@ -215,7 +234,7 @@ def _shown(value: object) -> str | None:
 
 
 def _move(legacy: Legacy, before: Before, after: After, task: str) -> Move:
-    entry = before.winner(task)
-    file = legacy.files[entry.file] if entry is not None else "its tier"
     found = after.route(task, _ALONE, is_media=before.media(task) is not None)
+    decider = before.decider(task)
+    file = "its tier" if decider is None else legacy.place(*decider)[0]
     return Move(task, file, before.route(task, _ALONE), found.tier, found.keys)

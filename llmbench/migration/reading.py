@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import json
 import os
-import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
 from llmbench.config.model import FILES
 from llmbench.config.yaml_source import YamlSource, parse_yaml
 from llmbench.errors import ConfigError
-from llmbench.migration.values import Keys, Losses, holds_key
+from llmbench.migration.hiding import Hiding, names_in, secrets_in
+from llmbench.migration.values import Keys, Losses, section
 from llmbench.telemetry import Redactor
 
 #: A config file of more bytes is refused before it is read.
@@ -22,22 +23,10 @@ MAX_DEPTH: Final = 4
 ONE_FILE: Final = ("llm.yml", "llm.yaml", "llm_router.yml")
 STAGES: Final = ("stages.yaml", "templates.yaml")
 OPENROUTER: Final = "openrouter_models.json"
+CODES: Final = "llm_model_codes.yaml"
 KNOWN: Final = frozenset({*FILES, *ONE_FILE, *STAGES, "llm_registry.json", "llm_tasks.yaml", OPENROUTER})
 _SKIPPED: Final = frozenset({"schema", "node_modules", "__pycache__", "venv", "site-packages"})
-_KEY_NAME: Final = re.compile(
-    r"(?i)(?:\w*[_-])?(?:api[_-]?key|secret|password|authorization|(?:access|auth|api)[_-]?token)"
-)
 _SECTIONS: Final = frozenset({"models", "providers", "tiers", "tasks", "codes", "slots"})
-#: Characters of a key that cannot be a word of the config itself.
-_OF_CHANCE: Final = 12
-_DIGIT: Final = re.compile("[0-9]")
-_VARIABLE: Final = re.compile(r"\$?\{?([A-Z][A-Z0-9]*(?:_[A-Z0-9]+)+)\}?")
-_KEY_VARIABLES: Final = {
-    "azure": "AZURE_OPENAI_API_KEY",
-    "openai": "OPENAI_API_KEY",
-    "openrouter": "OPENROUTER_API_KEY",
-    "gemini": "GEMINI_API_KEY",
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,8 +36,9 @@ class Legacy:
     `files` names each by its path in the folder, `sources` know the lines; `variables` is the environment.
     `overlays` names, by the file that each is merged over, the `.local.yaml` files that there are; `secrets`
     are the values of the keys that stand in the files. `not_tasks` are names that are no tasks, as the person
-    who migrates says. `origins` leads from a file and path of the new folder to those of the older one, where
-    another file had the value.
+    who migrates says; `left_out` are those of them that were met. `origins` leads from a file and path of the
+    new folder to those of the older one, where another file had the value; `joined` has the sources of files
+    that were put below another one.
     """
 
     root: Path
@@ -62,6 +52,8 @@ class Legacy:
     secrets: list[str] = field(default_factory=list, repr=False)
     not_tasks: frozenset[str] = frozenset()
     origins: dict[tuple[str, Keys], tuple[str, Keys]] = field(default_factory=dict, repr=False)
+    joined: dict[str, list[YamlSource]] = field(default_factory=dict, repr=False)
+    left_out: set[str] = field(default_factory=set, repr=False)
 
     def hidden(self, text: str) -> str:
         """The text without the keys that stand anywhere in the folder: a comment may repeat one."""
@@ -77,17 +69,33 @@ class Legacy:
 
     def lost(self, name: str, path: Keys, value: object, reason: str) -> None:
         """Add a loss of one file, with the line where it stands."""
-        file, line = self._place(name, path)
+        file, line = self.place(name, path)
         self.losses.add(file, path, value, reason, line)
+
+    def noted(self, name: str, path: Keys, value: object, reason: str) -> None:
+        """Add a note on one file: nothing is lost, but something is not as it stood."""
+        file, line = self.place(name, path)
+        self.losses.note(file, path, value, reason, line)
 
     def wrong(self, name: str, path: Keys, message: str) -> ConfigError:
         """An error about one file, with the line where it stands."""
-        file, line = self._place(name, path)
+        file, line = self.place(name, path)
         return ConfigError(message, path=file, line=line)
 
-    def _place(self, name: str, path: Keys) -> tuple[str, int | None]:
-        source = self.sources.get(name)
-        return (self.files.get(name, name), None) if source is None else source.place(path)
+    def place(self, name: str, path: Keys) -> tuple[str, int | None]:
+        """File and line of a path; where two files were joined, of the one that has it."""
+        sources = [self.sources[name], *self.joined.get(name, ())] if name in self.sources else []
+        for size in range(len(path), 0, -1):
+            for source in sources:
+                if path[:size] in source:
+                    where, line = source.place(path[:size])
+                    return where, line
+        return self.files.get(name, name), None
+
+    def has_model(self, name: str) -> bool:
+        """Whether a text is the key or the code of a text model."""
+        parts = (("llm_router.yaml", "models"), ("llm_model_registry.yaml", "models"), (CODES, "codes"))
+        return any(name in section(section(self.data.get(file)).get(part)) for file, part in parts)
 
 
 def read_legacy(folder: str | Path, variables: Mapping[str, str], *, overlays: bool = True) -> Legacy:
@@ -113,14 +121,20 @@ def read_legacy(folder: str | Path, variables: Mapping[str, str], *, overlays: b
         _take_overlay(legacy, path, merge=overlays)
     if not legacy.sources:
         raise ConfigError(f"{root} holds none of {', '.join(sorted(KNOWN))}; nothing can be migrated")
+    names = names_in(source.data for source in legacy.sources.values())
     try:
         for source in legacy.sources.values():
-            legacy.secrets.extend(_keys_in(source.data, ()))
+            legacy.secrets.extend(secrets_in(source.data, names))
         for name, source in legacy.sources.items():
-            legacy.data[name] = _with_sections(legacy, name, _without_keys(legacy, name, source.data, ()))
+            hiding = Hiding(legacy.secrets, partial(_lose_key, legacy, name))
+            legacy.data[name] = _with_sections(legacy, name, hiding.without_keys(source.data, names))
     except RecursionError as error:
         raise ConfigError("values in a file are nested too deeply; flatten them", path=str(root)) from error
     return legacy
+
+
+def _lose_key(legacy: Legacy, name: str, path: Keys, reason: str) -> None:
+    legacy.lost(name, path, "***", reason)
 
 
 def _candidates(root: Path) -> Iterator[Path]:
@@ -203,7 +217,9 @@ def read_text(path: Path, where: str) -> str:
     """
     try:
         size = path.stat().st_size
-        if not path.is_file() or size > MAX_BYTES:
+        if not path.is_file():
+            raise ConfigError("is no regular file (a pipe, a device?); remove it from the folder", path=where)
+        if size > MAX_BYTES:
             raise ConfigError(f"{size} bytes are no config file (at most {MAX_BYTES})", path=where)
         content = path.read_bytes()
     except OSError as error:
@@ -232,66 +248,6 @@ def _parse_json(text: str, where: str) -> YamlSource:
     return YamlSource(where, data, parse_yaml(text.replace("\t", " "), where).lines)
 
 
-def _without_keys(legacy: Legacy, name: str, value: Any, path: Keys) -> Any:
-    """The data without API keys; each becomes a loss, and the name of a variable in its provider section."""
-    if isinstance(value, list):
-        return [
-            _without_keys(legacy, name, item, (*path, index))
-            for index, item in enumerate(value)
-            if not _is_key(legacy, name, (*path, index), item)
-        ]
-    if not isinstance(value, dict):
-        return value
-    kept: dict[Any, Any] = {}
-    provider = str(path[1]) if len(path) >= 2 and path[0] == "providers" else None
-    for key, item in value.items():
-        named = _variable_named(key, item, provider)
-        if named is not None:
-            kept.setdefault("env_api_key", named)
-        elif not _is_key(legacy, name, (*path, key), item):
-            kept[key] = _without_keys(legacy, name, item, (*path, key))
-        elif provider is not None and len(path) == 2 and "env_api_key" not in value:
-            kept["env_api_key"] = key_variable(provider)
-    return kept
-
-
-def _variable_named(key: object, item: object, provider: str | None) -> str | None:
-    """The variable behind `api_key: ${NAME}` in a provider section."""
-    if provider is None or not isinstance(item, str) or not re.fullmatch("(?i)api[_-]?key|key", str(key)):
-        return None
-    found = _VARIABLE.fullmatch(item.strip())
-    return found[1] if found else None
-
-
-def _is_key(legacy: Legacy, name: str, path: Keys, value: object) -> bool:
-    """Whether a text is an API key, by its name or its form; it becomes a loss that does not repeat it."""
-    if not isinstance(value, str) or not value.strip():
-        return False
-    if not holds_key(value) and not _is_named_key(path, value) and not _repeats(legacy.secrets, value):
-        return False
-    provider = str(path[1]) if len(path) > 2 and path[0] == "providers" else ""
-    hint = f"set it as {key_variable(provider)}" if provider else "set it as an environment variable"
-    legacy.lost(name, path, "***", f"holds a key, which is never copied; {hint}")
-    return True
-
-
-def _is_named_key(path: Keys, value: str) -> bool:
-    """Whether a text stands where a key does, and is no variable's name."""
-    last, in_provider = str(path[-1]), path[0] == "providers"
-    by_name = not last.startswith("env_") and (
-        _KEY_NAME.fullmatch(last) or (in_provider and last.lower() in ("key", "token"))
-    )
-    return bool(by_name) and not _VARIABLE.fullmatch(value.strip())
-
-
-def _keys_in(value: Any, path: Keys) -> Iterator[str]:
-    """The texts that stand where keys do."""
-    for key, item in _items(value):
-        if isinstance(item, str) and _is_named_key((*path, key), item):
-            yield item.strip()
-        yield from _keys_in(item, (*path, key))
-
-
 def _with_sections(legacy: Legacy, name: str, data: Any) -> Any:
     """The data of a config file without its empty sections.
 
@@ -304,21 +260,3 @@ def _with_sections(legacy: Legacy, name: str, data: Any) -> Any:
         if data[key] is not None and not isinstance(data[key], Mapping):
             raise legacy.wrong(name, (key,), f"{key} must be a mapping of names; remove it or write it out")
     return {key: value for key, value in data.items() if key not in _SECTIONS or value is not None}
-
-
-def _items(value: Any) -> Iterator[tuple[Any, Any]]:
-    if isinstance(value, Mapping):
-        yield from value.items()
-    elif isinstance(value, list):
-        yield from enumerate(value)
-
-
-def _repeats(secrets: Iterable[str], value: str) -> bool:
-    """Whether a text holds one of the keys, as a URL may; a word like `embedded` in a key's place is none."""
-    return any(secret in value for secret in secrets if len(secret) >= _OF_CHANCE and _DIGIT.search(secret))
-
-
-def key_variable(provider: str) -> str:
-    """The environment variable for a provider's key."""
-    name = re.sub(r"[^A-Z0-9]+", "_", provider.upper()).strip("_")
-    return _KEY_VARIABLES.get(provider) or f"{name if name[:1].isalpha() else 'LLM'}_API_KEY"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import io
 import re
 from collections.abc import Mapping
@@ -9,6 +10,7 @@ from typing import Any, Final
 
 import yaml
 from ruamel.yaml import YAML
+from ruamel.yaml.comments import CommentedMap
 from ruamel.yaml.error import YAMLError
 
 from llmbench.config.yaml_source import parse_yaml
@@ -29,7 +31,15 @@ _UNFIT: Final = (
 
 
 def rewritten(old: str, name: str, data: Mapping[str, Any]) -> str | None:
-    """The old text with the changes alone, every comment kept; None where its layout does not allow that."""
+    """The old text with the changes alone, every comment kept; None where its layout does not allow that.
+
+    A text that can only be changed without its merge keys (`<<`) has what they bring written out.
+    """
+    tries = (False, True) if "<<" in old else (False,)
+    return next((text for each in tries if (text := _edited(old, name, data, spells_out=each))), None)
+
+
+def _edited(old: str, name: str, data: Mapping[str, Any], *, spells_out: bool) -> str | None:
     editor = YAML()
     editor.preserve_quotes = True
     editor.width = 4096
@@ -40,6 +50,8 @@ def rewritten(old: str, name: str, data: Mapping[str, Any]) -> str | None:
     written = io.StringIO()
     try:
         tree = editor.load(old)
+        if spells_out:
+            _spell_out(tree)
         _follow(tree, data)
         editor.dump(tree, written)
         text = with_comments(old, written.getvalue(), name)
@@ -47,6 +59,20 @@ def rewritten(old: str, name: str, data: Mapping[str, Any]) -> str | None:
         return text if is_whole and parse_yaml(text, name).data == data else None
     except _UNFIT:
         return None  # written anew, and said
+
+
+def _spell_out(tree: Any) -> None:
+    """Put in place of each mapping with a merge key one that has all of its values itself."""
+    for key, old in list(tree.items() if isinstance(tree, dict) else enumerate(tree)):
+        if isinstance(old, CommentedMap) and old.merge:
+            own = [name for name, _ in old.non_merged_items()]  # last: a comment below them belongs there
+            names = [*(name for name in old if name not in own), *own]
+            made = CommentedMap((name, copy.deepcopy(old[name])) for name in names)
+            made.ca.items.update({name: each for name, each in old.ca.items.items() if name in made})
+            made.ca.comment = old.ca.comment
+            tree[key] = made
+        if isinstance(tree[key], (dict, list)):
+            _spell_out(tree[key])
 
 
 def _follow(tree: Any, data: Mapping[Any, Any]) -> None:
@@ -60,8 +86,17 @@ def _follow(tree: Any, data: Mapping[Any, Any]) -> None:
             fresh.remove(name)
             _rename(tree, key, name)
     for key, value in data.items():
-        if key not in tree or tree[key] != value:
+        if key not in tree or not is_same(tree[key], value):
             _set(tree, key, value)
+
+
+def is_same(one: Any, other: Any) -> bool:
+    """Whether two values are equal, and a boolean in one is no number in the other."""
+    if isinstance(one, Mapping) and isinstance(other, Mapping):
+        return one.keys() == other.keys() and all(is_same(one[key], other[key]) for key in one)
+    if isinstance(one, list) and isinstance(other, list):
+        return len(one) == len(other) and all(map(is_same, one, other))
+    return bool(one == other) and isinstance(one, bool) == isinstance(other, bool)
 
 
 def _set(tree: Any, key: Any, value: Any) -> None:
@@ -71,7 +106,7 @@ def _set(tree: Any, key: Any, value: Any) -> None:
         _follow(old, value)
     elif isinstance(old, list) and isinstance(value, list) and len(old) == len(value):
         for number, item in enumerate(value):
-            if old[number] != item:
+            if not is_same(old[number], item):
                 _set(old, number, item)
     else:
         tree[key] = value

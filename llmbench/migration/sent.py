@@ -1,4 +1,4 @@
-"""What a task's calls are sent with besides their prompt: options, system prompt and deadline."""
+"""What a task's calls are sent with besides their prompt: options, system prompt, deadline and wire."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from llmbench.config.model import Config
 from llmbench.errors import ParamError
 from llmbench.migration.before import Before, Question
 from llmbench.migration.tasks import canonical_options
-from llmbench.migration.values import Asked, section
+from llmbench.migration.values import Asked, as_flag, section
 from llmbench.routing.params import merge
 from llmbench.routing.resolve import Wanted, option_layers, task_rules
 
@@ -32,7 +32,7 @@ def sent_before(before: Before, task: str, question: Question) -> dict[Asked, Se
         layers += [section(body.get("options")) for body in reversed(bodies)]
         timeouts = [body.get("timeout") or section(body.get("options")).get("timeout") for body in bodies]
         prompts = [body.get("system_prompt") for body in bodies]
-        found[asked] = _sent(layers, timeouts, prompts)
+        found[asked] = _sent(layers, timeouts, prompts) | _forced([_forces(body) for body in bodies])
     return found
 
 
@@ -44,6 +44,7 @@ def sent_after(
     rules = task_rules(config, wanted)
     timeouts = [rule.timeout_s or rule.options.get("timeout") for rule in rules]
     prompts = [rule.system_prompt for rule in rules]
+    forced = _forced([rule.force_wire for rule in rules])
     found: dict[Asked, Settings] = {}
     for key in keys:
         spec = config.models[key]
@@ -51,7 +52,7 @@ def sent_after(
             options = merge(option_layers(config, wanted, tier, spec))[0]
         except ParamError as error:
             options = {"options": str(error)}
-        found.setdefault(Asked(spec.provider, spec.model_id), _sent([options], timeouts, prompts))
+        found.setdefault(Asked(spec.provider, spec.model_id), _sent([options], timeouts, prompts) | forced)
     return found
 
 
@@ -68,6 +69,17 @@ def media_after(config: Config, task: str) -> Settings:
     if rule is None:
         return {}
     return {**rule.options, **_seconds(rule.timeout_s), "allow_fallback": rule.allow_fallback is True}
+
+
+def _forces(body: Mapping[str, Any]) -> str | None:
+    """The wire that an older task insists on."""
+    wires = {"force_responses": "responses", "force_chat": "chat"}
+    return next((wire for flag, wire in wires.items() if as_flag(body.get(flag)) is True), None)
+
+
+def _forced(wires: list[str | None]) -> Settings:
+    wire = next((wire for wire in wires if wire), None)
+    return {} if wire is None else {"force_wire": wire}
 
 
 def _seconds(value: object) -> Settings:

@@ -1,37 +1,30 @@
-"""What each file of an older folder says of the tasks: one form for all of them, in order of precedence.
-
-The order: the pins of `stages.yaml` and `templates.yaml`, then `llm_task_overrides.yaml`, `llm_tasks.yaml`,
-the router's file, `llm_registry.json`, and last a pipeline's `default_model`.
-"""
+"""What an older file says of one task, in any of its forms: one form for all of them."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple
 
 from llmbench.catalog import PARAMETER_ALIASES, PARAMETERS, REASONING_LEVELS
 from llmbench.config.shapes import TaskShape
-from llmbench.migration.reading import STAGES, Legacy
+from llmbench.migration.reading import Legacy
 from llmbench.migration.values import Keys, section
 
 REGISTRY, TASKS = "llm_registry.json", "llm_tasks.yaml"
 OVERRIDES, ROUTER = "llm_task_overrides.yaml", "llm_router.yaml"
-#: Overrides the `default_model` of the pipeline's files.
-DEFAULT_VARIABLE: Final = "SCRIPT_PIPELINE_DEFAULT_MODEL"
 #: Parameters that are whole numbers.
 _WHOLE: Final = frozenset({"max_tokens", "top_k", "seed"})
-_MODEL_KEYS: Final = ("model", "model_name", "model_key", "deployment")
+MODEL_KEYS: Final = ("model", "model_name", "model_key", "deployment")
 _OPTION_SECTIONS: Final = ("defaults", "params", "options")
 _BODY: Final = frozenset(TaskShape.model_fields) - {"tier", "models", "defaults", "options"}
-_OWN: Final = frozenset({"provider", "tier", "models", "fallback_model", "system_prompt_override"})
+_OWN: Final = frozenset({"provider", "tier", "models", "fallback_model", "system_prompt_override", "llm"})
+#: Parameters of a call, by any name.
+KNOWN: Final = frozenset({*PARAMETERS, *PARAMETER_ALIASES, "extra_body"}) - {"timeout"}
 #: What a stage says of its calls. Its `timeout` and all else are the pipeline's own.
-_STAGE_KEYS: Final = frozenset(
-    {*_MODEL_KEYS, *_OWN, *_OPTION_SECTIONS, *PARAMETERS, *PARAMETER_ALIASES, "extra_body", "system_prompt"}
-) - {"timeout"}
-_NOT_A_TASK: Final = "said to be no task"
-_NESTED: Final = ("stages", "templates", "steps", "tasks")
+ENTRY_KEYS: Final = KNOWN | {*MODEL_KEYS, *_OWN, *_OPTION_SECTIONS, "system_prompt"}
+NOT_A_TASK: Final = "said to be no task"
 
 
 class Named(NamedTuple):
@@ -55,29 +48,6 @@ class Entry:
     tier: str | None = None
     body: Mapping[str, Any] = field(default_factory=dict)
     is_default: bool = False
-
-
-def read_tasks(legacy: Legacy) -> dict[str, list[Entry]]:
-    """Every task of every file, the entry that wins first.
-
-    Raises:
-        ConfigError: an entry is no model and no mapping, or a section no mapping; with file and line.
-    """
-    pins, defaults = _stages(legacy)
-    found: dict[str, list[Entry]] = {}
-    for entry in (
-        *pins,
-        *_sectioned(legacy, OVERRIDES),
-        *_sub_tasks(legacy, TASKS, _root(legacy, TASKS), ("tasks",) if _has(legacy, TASKS) else ()),
-        *_sectioned(legacy, ROUTER),
-        *_registry(legacy),
-        *defaults,
-    ):
-        if entry.task in legacy.not_tasks and entry.file not in (OVERRIDES, ROUTER):
-            legacy.lost(entry.file, entry.path, "", _NOT_A_TASK)
-        else:
-            found.setdefault(entry.task, []).append(entry)
-    return found
 
 
 def mapping_at(legacy: Legacy, name: str, path: Keys) -> Mapping[Any, Any]:
@@ -134,6 +104,7 @@ def read_task(legacy: Legacy, file: str, path: Keys, task: str, entry: object) -
     if not isinstance(entry, Mapping):
         kind = "nothing" if entry is None else f"a {type(entry).__name__}"
         raise legacy.wrong(file, path, f"task {task!r} must be a model's name or a mapping, not {kind}")
+    entry = unwrapped(entry)
     body = {key: value for key, value in entry.items() if key in _BODY}
     if (prompt := entry.get("system_prompt_override")) is not None:
         if body.get("system_prompt") not in (None, prompt):
@@ -142,51 +113,99 @@ def read_task(legacy: Legacy, file: str, path: Keys, task: str, entry: object) -
         body["system_prompt"] = prompt
     if options := _options(legacy, file, path, entry):
         body["options"] = options
-    tier = entry.get("tier")
-    return Entry(
-        task, file, path, _names(legacy, file, path, entry), tier if isinstance(tier, str) else None, body
-    )
+    tier = text_at(legacy, file, path, entry, "tier", "a tier must be one name")
+    return Entry(task, file, path, read_names(legacy, file, path, entry), tier, body)
+
+
+def unwrapped(entry: Mapping[Any, Any]) -> Mapping[Any, Any]:
+    """An entry with what stands below its `llm`, a model's name or a mapping, as its own words."""
+    inner = {"model": entry["llm"]} if isinstance(entry.get("llm"), str) else entry.get("llm")
+    if not isinstance(inner, Mapping):
+        return entry
+    return {**inner, **{key: value for key, value in entry.items() if key != "llm"}}
+
+
+def text_at(
+    legacy: Legacy, file: str, path: Keys, entry: Mapping[Any, Any], key: str, reason: str
+) -> str | None:
+    """A text of an entry; anything else is a loss with the reason."""
+    value = entry.get(key)
+    if value is not None and not isinstance(value, str):
+        legacy.lost(file, (*path, key), value, reason)
+    return value if isinstance(value, str) else None
 
 
 def _options(legacy: Legacy, file: str, path: Keys, entry: Mapping[Any, Any]) -> dict[str, Any]:
     """The parameters of a call, wherever the entry has them; what is none of them is a loss."""
-    known = {*PARAMETERS, *PARAMETER_ALIASES, "extra_body"} - {"timeout"}
-    given = {key: value for key, value in entry.items() if key in known}
+    said = [((*path, key), value) for key, value in entry.items() if key in KNOWN]
     for name in _OPTION_SECTIONS:
+        if not isinstance(entry.get(name, {}), (Mapping, type(None))):
+            legacy.lost(file, (*path, name), entry[name], "no mapping of parameters to values")
         for key, value in section(entry.get(name)).items():
-            if key in known or key == "timeout":
-                given[key] = value
+            if key in KNOWN or key == "timeout":
+                said.append(((*path, name, key), value))
             else:
                 legacy.lost(file, (*path, name, key), value, "no parameter that llmbench sends")
     for key, value in entry.items():
-        if key not in {*known, *_BODY, *_OWN, *_MODEL_KEYS, *_OPTION_SECTIONS} and not _is_own(key):
+        if key not in {*KNOWN, *_BODY, *_OWN, *MODEL_KEYS, *_OPTION_SECTIONS} and not _is_own(key):
             legacy.lost(file, (*path, key), value, "nothing that llmbench has for a task")
-    return canonical_options(given)
+    given = {str(place[-1]): value for place, value in said}
+    options = canonical_options(given)
+    for place, value in said:
+        _lose_option(legacy, file, place, value, given, options)
+    return options
+
+
+def _lose_option(
+    legacy: Legacy, file: str, path: Keys, value: Any, given: Mapping[str, Any], options: Mapping[str, Any]
+) -> None:
+    """Say of a parameter that is named twice, also by two of its names, which value is used."""
+    name = str(path[-1])
+    target = PARAMETER_ALIASES.get(name, name)
+    used = given[name] if name == "extra_body" else options.get(target)
+    own = value if name == "extra_body" else canonical_options({name: value}).get(target)
+    if own != used:
+        legacy.lost(file, path, value, f"{target} is said twice; {used!r} is used")
 
 
 def _is_own(key: object) -> bool:
     return str(key).startswith("x-")
 
 
-def _names(legacy: Legacy, file: str, path: Keys, entry: Mapping[Any, Any]) -> tuple[Named, ...]:
-    """The models in order, a `fallback_model` last."""
-    provider = entry.get("provider")
-    host = provider if isinstance(provider, str) else None
-    single = [entry[key] for key in _MODEL_KEYS if entry.get(key)]
+def read_names(legacy: Legacy, file: str, path: Keys, entry: Mapping[Any, Any]) -> tuple[Named, ...]:
+    """The models of an entry in order, a `fallback_model` last; what names none is a loss.
+
+    Raises:
+        ConfigError: a model's name is no text.
+    """
+    host = text_at(legacy, file, path, entry, "provider", "a provider must be one name")
+    single = [entry[key] for key in MODEL_KEYS if entry.get(key)]
     listed = entry.get("models")
     many = [listed] if isinstance(listed, str) else listed if isinstance(listed, list) else []
+    if listed is not None and not isinstance(listed, (str, list)):
+        legacy.lost(file, (*path, "models"), listed, "no list of models")
     if not all(isinstance(name, str) for name in (*single, *many)):
         raise legacy.wrong(file, path, "a model's name must be text; put it in quotes")
     for extra in single[1:]:
         if extra != single[0]:
             legacy.lost(file, path, extra, f"the model is named twice; {single[0]!r} is used")
     names = [Named(host, name) for name in (*single[:1], *many)]
-    tail = entry.get("fallback_model")
-    if isinstance(tail, str) and names:
-        names.append(Named(None, tail))
-    elif tail is not None:
+    tails = _tails(legacy, file, path, entry.get("fallback_model"), has_models=bool(names))
+    return tuple(dict.fromkeys([*names, *tails]))
+
+
+def _tails(legacy: Legacy, file: str, path: Keys, tail: Any, *, has_models: bool) -> list[Named]:
+    """The `fallback_model` of an entry, one or several."""
+    if tail is None:
+        return []
+    names = [tail] if isinstance(tail, str) else tail
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        legacy.lost(file, (*path, "fallback_model"), tail, "no model's name, and no list of them")
+        return []
+    if not has_models:
         legacy.lost(file, (*path, "fallback_model"), tail, "a task without models of its own has no last one")
-    return tuple(dict.fromkeys(names))
+        return []
+    return [Named(None, name) for name in names]
 
 
 def _level(value: object) -> str | None:
@@ -196,101 +215,3 @@ def _level(value: object) -> str | None:
     elif isinstance(value, Mapping) and dict(value) == {"enabled": False}:
         value = "none"
     return value.lower() if isinstance(value, str) and value.lower() in REASONING_LEVELS else None
-
-
-def _has(legacy: Legacy, file: str) -> bool:
-    return "tasks" in section(legacy.data.get(file))
-
-
-def _root(legacy: Legacy, file: str) -> Mapping[Any, Any]:
-    """The tasks of a file that has them below `tasks`, or at its top."""
-    return mapping_at(legacy, file, ("tasks",) if _has(legacy, file) else ())
-
-
-def _sectioned(legacy: Legacy, file: str) -> Iterator[Entry]:
-    for task, entry in mapping_at(legacy, file, ("tasks",)).items():
-        yield read_task(legacy, file, ("tasks", task), str(task), entry if entry is not None else {})
-
-
-def _registry(legacy: Legacy) -> Iterator[Entry]:
-    start: Keys = ("tasks",) if _has(legacy, REGISTRY) else ()
-    for task, entry in _root(legacy, REGISTRY).items():
-        yield read_task(legacy, REGISTRY, (*start, task), str(task), entry)
-
-
-def _sub_tasks(legacy: Legacy, file: str, entries: Mapping[Any, Any], path: Keys) -> Iterator[Entry]:
-    """Sub-tasks, also in groups: a mapping that names no model holds further ones."""
-    for key, entry in entries.items():
-        own = {*_MODEL_KEYS, "models", "provider", "tier"}
-        if str(key) in legacy.not_tasks:
-            legacy.lost(file, (*path, key), "", _NOT_A_TASK)
-        elif isinstance(entry, str) and not _may_be_model(legacy, entry):
-            legacy.lost(file, (*path, key), entry, "no name of a model, so that it is read as no task")
-        elif isinstance(entry, Mapping) and not own & set(entry):
-            yield from _sub_tasks(legacy, file, entry, (*path, key))
-        else:
-            yield read_task(legacy, file, (*path, key), str(key), entry)
-
-
-def _may_be_model(legacy: Legacy, text: str) -> bool:
-    """Whether a text is a key or code, or has the form of a model's id."""
-    files = (ROUTER, "models"), ("llm_model_registry.yaml", "models"), ("llm_model_codes.yaml", "codes")
-    known = any(text in section(section(legacy.data.get(file)).get(part)) for file, part in files)
-    return known or re.fullmatch(r"[\w.:/@+~-]+", text, re.ASCII) is not None
-
-
-def _stages(legacy: Legacy) -> tuple[list[Entry], list[Entry]]:
-    """The pins of the pipeline's files, and the tasks that run on a `default_model`."""
-    pins: list[Entry] = []
-    defaults: list[Entry] = []
-    for file in STAGES:
-        data = mapping_at(legacy, file, ())
-        given = legacy.variables.get(DEFAULT_VARIABLE, "").strip()
-        if given and data:
-            reason = f"{DEFAULT_VARIABLE} was set and won; its model stands in the tasks now"
-            legacy.lost(file, ("default_model",), data.get("default_model"), reason)
-        own: set[str] = set()
-        for entry in _walk(legacy, file, data, (), given or data.get("default_model"), own):
-            (defaults if entry.is_default else pins).append(entry)
-        if own:
-            legacy.lost(file, (), ", ".join(sorted(own)), "the pipeline's own keys stay in its own file")
-    return pins, defaults
-
-
-def _walk(
-    legacy: Legacy, file: str, data: Mapping[Any, Any], path: Keys, default: Any, own: set[str]
-) -> Iterator[Entry]:
-    """The stages below a mapping, whose own `default_model` holds unless the variable is set."""
-    if not legacy.variables.get(DEFAULT_VARIABLE, "").strip():
-        default = data.get("default_model") or default
-    nested = [key for key in _NESTED if isinstance(data.get(key), (Mapping, list))]
-    for key in nested:
-        value = data[key]
-        items = value.items() if isinstance(value, Mapping) else enumerate(value)
-        for name, stage in items:
-            yield from _stage(legacy, file, (*path, key, name), stage, default, own)
-    own.update(str(key) for key in data if key not in {*nested, "default_model", "name"})
-
-
-def _stage(
-    legacy: Legacy, file: str, path: Keys, stage: object, default: Any, own: set[str]
-) -> Iterator[Entry]:
-    if isinstance(stage, Mapping) and any(key in stage for key in _NESTED):
-        yield from _walk(legacy, file, stage, path, default, own)
-        return
-    entry = stage if isinstance(stage, Mapping) else {}
-    name = entry.get("task") or entry.get("name") or path[-1]
-    if isinstance(stage, str) and isinstance(path[-1], int):
-        name = stage
-    elif isinstance(stage, str):
-        entry = {"model": stage}
-    read = {key: value for key, value in entry.items() if key in _STAGE_KEYS}
-    own.update(str(key) for key in entry if key not in read and key not in ("task", "name"))
-    if read:
-        found = read_task(legacy, file, path, str(name), read)
-        if found.names or found.tier or found.body:
-            yield found
-        if found.names:
-            return
-    if isinstance(default, str) and default:
-        yield Entry(str(name), file, path, (Named(None, default),), is_default=True)

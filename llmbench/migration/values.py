@@ -13,6 +13,11 @@ from llmbench.telemetry import Redactor
 #: Characters of a value that a loss repeats.
 _SHOWN: Final = 80
 _redact: Final = Redactor()
+#: Words for a boolean, as older readers of YAML and of the environment take them.
+_WORDS: Final[Mapping[str, bool]] = {
+    **dict.fromkeys(("true", "yes", "on", "1"), True),
+    **dict.fromkeys(("false", "no", "off", "0"), False),
+}
 Keys = tuple[str | int, ...]
 
 
@@ -109,7 +114,8 @@ class Change:
 class Migration:
     """What was written to `folder`, and how it compares; `compared` counts the routes that were asked for.
 
-    `differences` are routes, `changes` what the same route is sent otherwise.
+    `differences` are routes, `changes` what the same route is sent otherwise; `notes` is what was read or
+    written otherwise than it stood, so that nothing is lost.
     """
 
     folder: Path
@@ -121,6 +127,7 @@ class Migration:
     compared: int
     changes: tuple[Change, ...] = ()
     kept: Path | None = None
+    notes: tuple[Loss, ...] = ()
 
     @property
     def is_same(self) -> bool:
@@ -137,6 +144,7 @@ class Migration:
             "compared": self.compared,
             "tasks": [{**asdict(move), "old": _ids(move.old), "new": list(move.new)} for move in self.moves],
             "losses": [asdict(loss) for loss in self.losses],
+            "notes": [asdict(note) for note in self.notes],
             "hidden": [asdict(each) for each in self.hidden],
             "differences": [
                 {**asdict(each), "before": _ids(each.before), "after": _ids(each.after)}
@@ -148,15 +156,27 @@ class Migration:
 
 @dataclass(slots=True)
 class Losses:
-    """The list of losses as it grows."""
+    """The list of losses as it grows, and beside it that of notes."""
 
     found: list[Loss] = field(default_factory=list)
+    notes: list[Loss] = field(default_factory=list)
 
     def add(self, file: str, path: Keys, value: object, reason: str, line: int | None = None) -> None:
         """Add one; the same loss is listed once."""
-        loss = Loss(file, ".".join(map(str, path)) or "(the file)", shortened(value), reason, line)
-        if loss not in self.found:
-            self.found.append(loss)
+        _add(self.found, Loss(file, _dotted(path), shortened(value), reason, line))
+
+    def note(self, file: str, path: Keys, value: object, reason: str, line: int | None = None) -> None:
+        """Add a note; the same one is listed once."""
+        _add(self.notes, Loss(file, _dotted(path), shortened(value), reason, line))
+
+
+def _add(found: list[Loss], loss: Loss) -> None:
+    if loss not in found:
+        found.append(loss)
+
+
+def _dotted(path: Keys) -> str:
+    return ".".join(map(str, path)) or "(the file)"
 
 
 def shortened(value: object) -> str:
@@ -171,6 +191,13 @@ def shortened(value: object) -> str:
 def section(value: object) -> Mapping[Any, Any]:
     """The mapping, or an empty one."""
     return value if isinstance(value, Mapping) else {}
+
+
+def as_flag(value: object) -> object:
+    """The boolean that a 0, a 1 or a word such as "true" was meant as; any other value as it is."""
+    if isinstance(value, str):
+        return _WORDS.get(value.strip().lower(), value)
+    return bool(value) if isinstance(value, int) and value in (0, 1) else value
 
 
 def holds_key(text: str) -> bool:

@@ -21,7 +21,7 @@ from llmbench.errors import ConfigError
 from llmbench.migration.catalogue import Files
 from llmbench.migration.comments import comments
 from llmbench.migration.reading import Legacy
-from llmbench.migration.rewriting import rewritten
+from llmbench.migration.rewriting import is_same, rewritten
 from llmbench.migration.values import holds_key
 
 _HEADS: Final[Mapping[str, str]] = {
@@ -58,7 +58,7 @@ def file_texts(legacy: Legacy, files: Files) -> dict[str, str]:
 def _text(legacy: Legacy, name: str, data: Mapping[str, Any]) -> str:
     old = legacy.texts.get(name)
     if old is not None and not legacy.files[name].endswith(".json"):
-        kept = old if parse_yaml(old, name).data == data else rewritten(old, name, data)
+        kept = old if is_same(parse_yaml(old, name).data, data) else rewritten(old, name, data)
         if kept is not None and not holds_key(kept) and (clean := _clean(legacy, name, kept, data)):
             return clean
         if left := _comments(legacy, old):

@@ -5,7 +5,6 @@ A call keeps the setup that it began with to its end, so that no call sees two c
 
 from __future__ import annotations
 
-import re
 import sys
 import time
 from collections.abc import Callable, Hashable, Mapping
@@ -16,6 +15,7 @@ from typing import Any, Final
 
 from llmbench.catalog import Breaker, Endpoint, ModelSpec, Policy, Wire
 from llmbench.config.environment import Environment
+from llmbench.config.key_names import is_key_header
 from llmbench.config.model import Config
 from llmbench.messages import Adjustment, OutputSchema, Route
 from llmbench.providers.entra import TokenProvider
@@ -55,8 +55,6 @@ class Defaults:
 #: How long a route is kept, in seconds, and how many.
 _ROUTE_S: Final = 1.0
 _MOST_ROUTES: Final = 1024
-#: Headers of a provider section whose values are hidden like keys, should anybody write one there.
-_KEY_HEADER: Final = re.compile("(?i)auth|key|token|secret|cookie|passw|credential")
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,7 +159,7 @@ class Setup:
         endpoints = self.config.endpoints.values()
         names = [name for endpoint in endpoints for name in endpoint.env_api_keys]
         headers = [item for endpoint in endpoints for item in endpoint.headers.items()]
-        written = [value.removeprefix("Bearer ") for name, value in headers if _KEY_HEADER.search(name)]
+        written = [value.removeprefix("Bearer ") for name, value in headers if is_key_header(name)]
         return [*(value for name in names if (value := self.environment.secret(name))), *written]
 
     def spec(self, key: str, wire: Wire | None = None) -> ModelSpec:
