@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
 from llmbench.catalog import Endpoint, ModelSpec
@@ -16,10 +16,16 @@ from llmbench.pricing import Made, cost_of
 from llmbench.providers.hosts import Host, open_host
 from llmbench.providers.local_voices import VOICES
 from llmbench.providers.media_wires import media_wire_for
+from llmbench.routing import image_guard, speech_guard
 from llmbench.routing.media_params import normalise
 from llmbench.routing.resolve import Wanted
 from llmbench.routing.setup import Setup
 
+#: Refuses options of one place that exclude each other, as a call would.
+_REFUSE: Final[Mapping[MediaModality, Callable[[Mapping[str, Any]], None]]] = {
+    "image": image_guard.refuse_contradiction,
+    "speech": speech_guard.refuse_contradiction,
+}
 #: What a price by unit is tried with.
 _SAMPLES: Final[Mapping[MediaModality, Made]] = {
     "image": Made(images=1),
@@ -86,11 +92,27 @@ def _options(config: Config, modality: MediaModality) -> Iterator[Problem]:
         for task, rule in profile.tasks.items()
     ]
     for path, options in given:
-        for name, value in options.items():
-            try:
-                normalise(modality, {name: value})
-            except ParamError as error:
-                yield "error", (file, (*path, name)), str(error)
+        for name, said in _wrong_options(modality, options):
+            yield "error", (file, (*path, *name)), said
+
+
+def _wrong_options(
+    modality: MediaModality, options: Mapping[str, Any]
+) -> Iterator[tuple[Sequence[str], str]]:
+    """Each option of one place that is wrong with why; where none is, what is wrong with them together."""
+    is_wrong = False
+    for name, value in options.items():
+        try:
+            normalise(modality, {name: value})
+        except ParamError as error:
+            is_wrong = True
+            yield (name,), str(error)
+    if is_wrong:
+        return
+    try:
+        _REFUSE[modality](normalise(modality, options)[0])
+    except ParamError as error:
+        yield (), str(error)
 
 
 def _forced(view: Config, modality: MediaModality, environment: Environment) -> Iterator[Problem]:

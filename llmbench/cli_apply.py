@@ -146,7 +146,9 @@ def _end(shown: Applied, *, is_json: bool) -> None:
 def _show_log(project: Project, *, is_json: bool) -> None:
     from llmbench.bench.decision_log import HEAD, read_decisions, table
     from llmbench.bench.prepared import clear_leftovers
+    from llmbench.config.load import config_folder
 
+    config_folder(project.configs)
     clear_leftovers(project)
     log = read_decisions(project.configs)
     for doubt in log.doubts():

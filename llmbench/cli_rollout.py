@@ -204,6 +204,8 @@ def _write(project: Path, name: str, state: Any, reason: str) -> None:
     from llmbench.config.places import near
     from llmbench.config.rollouts import stop_path
 
+    if not reason.strip():
+        raise typer.BadParameter("--reason says why, in a sentence; it is empty")
     config = _config(project)
     if name not in config.rollouts:
         known = near(name, config.rollouts)

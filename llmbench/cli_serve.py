@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import secrets
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final
@@ -20,6 +21,10 @@ if TYPE_CHECKING:
 #: Where the token is looked for unless said otherwise.
 _VARIABLE: Final = "LLMBENCH_SERVE_TOKEN"
 _MIB: Final = 2**20
+_NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+#: Characters of a token at least where other machines can try one after the other.
+_SHORTEST: Final = 16
+_NEW: Final = "`openssl rand -hex 32` makes one"
 
 
 def serve(
@@ -80,15 +85,26 @@ def _token(name: str, settings: Settings) -> tuple[str, bool]:
     """The token of every request, and whether it is a new one.
 
     Raises:
-        ConfigError: it cannot stand in a header, or there is none and other machines can connect.
+        ConfigError: the variable's name is none, the token cannot stand in a header, or other machines can
+            connect and it is missing or short enough to be guessed.
     """
+    if not _NAME.fullmatch(name):
+        raise ConfigError(
+            f"--token-env {name!r:.80} is no name of a variable: letters, digits and _, such as {_VARIABLE}"
+        )
     token = read_environment().secret(name)
     if token is None:
         if not settings.is_loopback:
             raise ConfigError(
-                f"--host {settings.host} can be reached from other machines: set {name} to your own token"
+                f"--host {settings.host} can be reached from other machines: set {name} to your own token; "
+                f"{_NEW}"
             )
         return secrets.token_urlsafe(32), True
     if not token.isascii() or not token.isprintable() or " " in token:
-        raise ConfigError(f"{name}: a token is printable ASCII without spaces")
+        raise ConfigError(f"{name}: a token is printable ASCII without spaces; {_NEW}")
+    if len(token) < _SHORTEST and not settings.is_loopback:
+        raise ConfigError(
+            f"--host {settings.host} can be reached from other machines, and the token in {name} is short "
+            f"enough to be guessed: give at least {_SHORTEST} characters; {_NEW}"
+        )
     return token, False

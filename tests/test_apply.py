@@ -352,6 +352,7 @@ def test_a_default_slot_that_hides_the_change_is_named(tmp_path):
 def test_a_task_that_another_model_serves_by_now_is_refused(tmp_path):
     project = make_project(tmp_path / "project")
     (project.configs / "llm_task_overrides.local.yaml").write_text("tasks: {extract: {models: [big]}}\n")
+    project.decide()
     assert "extract is served by big today, and the evidence is about ref" in refused(project)
 
 

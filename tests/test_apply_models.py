@@ -10,8 +10,9 @@ import pytest
 
 from llmbench import ApplyError
 from llmbench.bench.asked import measured_models, other_meaning
+from llmbench.bench.config_copy import load_texts
 from llmbench.bench.config_store import read_configs
-from llmbench.bench.route_proof import Expected, load_texts, prove_moves
+from llmbench.bench.route_proof import Expected, prove_moves
 from tests.applying import (
     FILES,
     MAPPING,

@@ -11,11 +11,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from llmbench import ApplyError
+from llmbench.bench.config_copy import load_texts
 from llmbench.bench.config_store import FileChange, locked, read_configs, write_all
 from llmbench.bench.edit import unified_diff
 from llmbench.bench.patch import CHANGEABLE, apply_patch, apply_where_found, read_patch, reverse_patch
 from llmbench.bench.propose import Routing, propose
-from llmbench.bench.route_proof import Expected, load_texts, prove_moves, prove_others_stay
+from llmbench.bench.route_proof import Expected, prove_moves, prove_others_stay
 from llmbench.bench.tiers import Move
 from llmbench.routing.resolve import tiers_of_tasks
 

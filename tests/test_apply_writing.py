@@ -9,6 +9,8 @@ import os
 import shutil
 import signal
 import sys
+import tempfile
+import time
 
 import pytest
 
@@ -16,6 +18,7 @@ from llmbench import ApplyError, undo_apply
 from llmbench.bench import config_store
 from llmbench.bench.apply import prepare
 from llmbench.bench.chain import Project
+from llmbench.bench.config_copy import folder_of
 from llmbench.bench.config_store import JOURNAL_FILE
 from llmbench.bench.decision_log import LOG_FILE, read_log
 from llmbench.bench.prepared import clear_leftovers, commit, finish_interrupted
@@ -221,6 +224,42 @@ def test_of_two_that_were_prepared_from_the_same_files_one_is_written(project):
         **{name: text.encode() for name, text in won.seen.items()},
         **{change.name: change.after.encode() for change in won.files},
     }
+
+
+def test_a_file_that_changed_after_it_was_shown_is_named_with_what_to_do(project, prepared):
+    with (project.configs / "llm_router.yaml").open("a") as file:
+        file.write("# more\n")
+    with pytest.raises(ApplyError, match=r"llm_router.yaml changed in the meantime.*the same command again"):
+        commit(prepared, now=NOW)
+    assert read_log(project.configs) == ()
+
+
+def test_a_copy_that_a_killed_apply_left_is_cleared_by_the_next_and_one_in_use_is_not(
+    project, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+
+    def die():
+        with folder_of({"llm_router.yaml": "{}"}):
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    assert in_child(die) == -signal.SIGKILL
+    (left,) = tmp_path.glob("llmbench-apply-*")
+    finish_interrupted(Project(project.root))
+    assert left.exists()  # so young that its process may be about to lock it
+    link = tmp_path / "llmbench-apply-link"
+    link.symlink_to(project.configs)
+    old = time.time() - 3600
+    os.utime(left, (old, old))
+    os.utime(project.configs, (old, old))
+    with folder_of({}) as used:
+        os.utime(used, (old, old))
+        assert applied(project).is_written
+        assert used.is_dir()
+    assert not left.exists()
+    assert link.is_symlink()
+    assert project.texts()
+    assert not used.exists()
 
 
 def test_a_folder_that_another_process_holds_is_waited_for_and_then_named(project, prepared, monkeypatch):

@@ -208,3 +208,9 @@ def test_the_pages_code_runs_on_the_example(monkeypatch, capsys):
     (block,) = re.findall(r"```python\n(.*?)```", page, flags=re.DOTALL)
     exec(compile(block, "docs/applying.md", "exec"), {})  # noqa: S102 -- the page's own code
     assert capsys.readouterr().out.endswith("not written\n")
+
+
+def test_the_log_of_a_folder_that_is_not_there_is_refused_like_everywhere(tmp_path):
+    ran = CliRunner().invoke(app, ["apply", "--log", "--project", str(tmp_path / "nope")])
+    assert ran.exit_code == 1
+    assert f"no config folder at {tmp_path / 'nope' / 'configs'}; create it" in " ".join(ran.stderr.split())

@@ -25,6 +25,20 @@ from llmbench.telemetry import DEFAULT_LOG_PATH
 from tests.rolling import SHADOW, SPLIT, look, open_client, other, project, run, status, the_projects_log  # noqa: F401 (fixtures)
 from tests.servers.chat_server import Step, completion
 
+# ---- by hand -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("verb", ["stop", "resume"])
+def test_an_empty_reason_is_refused_and_writes_nothing(project, verb):
+    root = project(small=SPLIT)
+    for reason in ("", "  "):
+        words = ["rollout", verb, "small", "--reason", reason, "--project", str(root)]
+        ran = CliRunner().invoke(cli.app, words)
+        assert ran.exit_code == 2
+        assert "--reason says why" in ran.stderr
+    assert not (root / "workspaces" / "rollouts.json").exists()
+
+
 # ---- end to end ----------------------------------------------------------------------------------------
 
 

@@ -6,6 +6,7 @@ import os
 import socket
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
@@ -18,6 +19,7 @@ from llmbench.serve.problems import STATUSES, Problem
 from tests.media_calls import write_folder
 from tests.serve_process import serving
 
+ROOT = Path(__file__).parents[1]
 TOKEN = "a-token-of-my-own"
 ANY = "0.0.0.0"  # noqa: S104 -- what is tested: an open host
 
@@ -50,6 +52,43 @@ def test_an_open_host_with_a_token_is_served_with_a_warning(folder):
             assert client.get("/models", headers={"host": "any.example"}).status_code == 200
             assert client.post("/images/generations", json={"model": "x", "prompt": "x"}).status_code == 404
         served.end()
+
+
+def test_a_token_that_can_be_guessed_is_refused_where_other_machines_can_connect(folder):
+    for token in ("a", "x" * 15):
+        line = refused("--configs", folder, "--host", ANY, env={"LLMBENCH_SERVE_TOKEN": token})
+        assert "at least 16 characters; `openssl rand -hex 32` makes one" in line
+    with serving(folder, token="a") as served:
+        served.end()
+
+
+def test_a_variable_that_can_have_no_such_name_is_refused_at_once(folder):
+    for name in ("A B", "", "1A", "A=B", "Ä"):
+        line = refused("--configs", folder, "--token-env", name)
+        assert "is no name of a variable" in line
+        assert repr(name) in line
+
+
+@pytest.mark.parametrize(
+    ("name", "kind", "hint"),
+    [
+        ("tier:nope", "text", "GET /v1/models"),
+        ("tier:chep", "text", "did you mean 'tier:cheap'?"),
+        ("task:captoin", "text", "did you mean 'caption'?"),
+        ("tier:captoin", "text", "GET /v1/models"),
+        ("chep", "text", "did you mean 'tier:cheap'?"),
+        ("captoin", "text", "did you mean 'caption'?"),
+        ("narrator", "text", "GET /v1/models"),
+        ("narrator", "speech", "did you mean 'narration'?"),
+        ("speach", "speech", "did you mean 'tier:speech'?"),
+    ],
+)
+def test_only_a_near_name_of_what_was_asked_for_is_suggested(name, kind, hint):
+    config = load_config(ROOT / "configs")
+    with pytest.raises(Problem) as caught:
+        find_target(config, name, kind, {})
+    assert caught.value.status == 404
+    assert hint in str(caught.value)
 
 
 def test_a_token_that_no_header_can_hold_is_refused(folder):

@@ -140,7 +140,7 @@ def test_a_member_that_is_nested_without_end_is_refused_at_once(tmp_path):
 
 
 def test_files_that_are_no_logs_are_named(tmp_path):
-    refused(tmp_path, tmp_path / "lost.eval", "no such file")
+    refused(tmp_path, tmp_path / "lost.eval", "no such file or folder; name a log")
     (tmp_path / "log.txt").write_text("x")
     refused(tmp_path, tmp_path / "log.txt", "ends in .eval or .json")
     (tmp_path / "empty").mkdir()

@@ -153,7 +153,7 @@ def test_a_rollout_of_a_tier_takes_every_task_of_it(client_with):
     ("environment", "arguments", "said"),
     [
         ({}, {"models": "b"}, "the call names its models"),
-        ({}, {"tier": "standard"}, "the call names its tier"),
+        ({}, {"tier": "standard"}, "the call names another tier than its task has"),
         ({}, {"run_id": "r1", "cell": "c1"}, "belongs to a sweep"),
         ({"LLM_FORCE_MODELS": "b"}, {}, "LLM_FORCE_MODELS names"),
         ({"LLM_FORCE_TASK_MODELS_JSON": '{"caption": "b"}'}, {}, "LLM_FORCE_TASK_MODELS_JSON names"),
@@ -168,6 +168,13 @@ def test_models_chosen_by_hand_are_left_alone(client_with, log, environment, arg
     assert said in route.reasons[-1]
     client.call("caption", "hi", routing_key="u", **arguments)
     assert "rollout" not in log()[0]
+
+
+def test_a_call_that_names_the_tasks_own_tier_is_in_its_rollout(client_with, log):
+    client = client_with(small={"share": 1.0})
+    assert client.explain("caption", routing_key="u", tier="cheap").candidates[0] == "d"
+    assert client.call("caption", "hi", routing_key="u", tier="cheap").model == "d"
+    assert log()[0]["rollout"]["arm"] == "challenger"
 
 
 def test_a_default_slot_pins_nothing(client_with):

@@ -12,9 +12,11 @@ from typing import Final
 
 from llmbench.bench.applied import Applied
 from llmbench.bench.chain import Project
+from llmbench.bench.config_copy import load_texts
 from llmbench.bench.config_store import sha256_of
 from llmbench.bench.decision_log import Entry, read_decisions, standing
 from llmbench.bench.edit import unified_diff
+from llmbench.bench.moved_rollouts import rollout_notes
 from llmbench.bench.patch import read_patch, take_back
 from llmbench.bench.prepared import (
     Check,
@@ -28,7 +30,7 @@ from llmbench.bench.prepared import (
     settled,
 )
 from llmbench.bench.proposed import Change, proposed_change
-from llmbench.bench.route_proof import load_texts, prove_moves, prove_others_stay, unnamed_moves
+from llmbench.bench.route_proof import prove_moves, prove_others_stay, unnamed_moves
 from llmbench.bench.vetting import (
     choose_tasks,
     find_recommendation,
@@ -127,6 +129,7 @@ def prepare(
     moved = [move.task for move in change.moves]
     prove_moves(before, after, change.expected, change.uncalled, texts, change.kind)
     prove_others_stay(before, after, moved, change.kind)
+    beside = rollout_notes(after, project.configs, change.expected, change.uncalled, change.kind)
     refuse_new_errors(texts, change.texts, check)
     entry = Entry(
         id=new_id(),
@@ -142,7 +145,7 @@ def prepare(
         files=tuple((each.name, sha256_of(each.before), sha256_of(each.after)) for each in files),
         diff=unified_diff(texts, change.texts),
     )
-    notes = (*_notes(change, own, unnamed_moves(before, after)), *log.doubts())
+    notes = (*_notes(change, own, unnamed_moves(before, after)), *beside, *log.doubts())
     return Prepared(project.configs, texts, files, Applied(entry, notes=notes), found.run_dir is not None)
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from llmbench.bench.applied import Applied
 from llmbench.bench.chain import Project
+from llmbench.bench.config_copy import clear_copies, folder_of
 from llmbench.bench.config_store import (
     FileChange,
     clear_partials,
@@ -21,7 +22,6 @@ from llmbench.bench.config_store import (
     recover,
     write_all,
 )
-from llmbench.bench.route_proof import folder_of
 from llmbench.config import inspect_config
 from llmbench.config.model import Finding
 from llmbench.errors import ApplyError
@@ -108,7 +108,10 @@ def commit(
             name for name in {*present, *prepared.seen} if present.get(name) != prepared.seen.get(name)
         )
         if other:
-            raise ApplyError(f"{', '.join(other)} changed in the meantime; nothing was written")
+            raise ApplyError(
+                f"{', '.join(other)} changed in the meantime; nothing was written: "
+                "give the same command again, it shows the change on the files as they are now"
+            )
         write_all(prepared.folder, prepared.files, entry.facts())
     return replace(prepared.shown, entry=entry, is_written=True)
 
@@ -119,6 +122,7 @@ def finish_interrupted(project: Project) -> str | None:
     Raises:
         ApplyError: it cannot be finished; the text says what to do.
     """
+    clear_copies()
     if not has_journal(project.configs) and not partials(project.configs):
         return None
     with locked(project.configs):
@@ -135,6 +139,7 @@ def clear_leftovers(project: Project) -> None:
     Raises:
         ApplyError: a file cannot be removed, or another apply is at work.
     """
+    clear_copies()
     if partials(project.configs):
         with locked(project.configs):
             clear_partials(project.configs)

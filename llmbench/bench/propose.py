@@ -52,6 +52,7 @@ class Routing:
         unreachable: models of the tiers that could not be called when the run was planned.
         providers: model key -> provider.
         media: the media file that the tiers stand in; None for those of text models.
+        grounds: file name -> hash of each config file that the evidence rests on; None for no such file.
     """
 
     tiers: Mapping[str, Sequence[str]]
@@ -60,6 +61,7 @@ class Routing:
     unreachable: Collection[str] = ()
     providers: Mapping[str, str] | None = None
     media: MediaFile | None = None
+    grounds: Mapping[str, str | None] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

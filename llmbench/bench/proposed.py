@@ -10,11 +10,12 @@ from typing import Any, Final
 
 from llmbench.bench.asked import measured_models
 from llmbench.bench.chain import Project
+from llmbench.bench.config_copy import folder_of, load_texts
 from llmbench.bench.decision_log import Moved
 from llmbench.bench.patch import apply_patch, read_patch
 from llmbench.bench.propose import Proposal
 from llmbench.bench.recommend import decide_tasks, moves_of, proposal_of
-from llmbench.bench.route_proof import Expected, folder_of, load_texts, view_of
+from llmbench.bench.route_proof import Expected, view_of
 from llmbench.bench.run_decisions import Run, read_run, recommend_run, routing_of
 from llmbench.bench.tiers import Move
 from llmbench.bench.vetting import (
@@ -107,7 +108,7 @@ def _by_its_run(
         kind = _kind(run)
         measured = {task: measured_models(run.plan, task) for task in tasks}
         notes = refuse_other_models(found, run.plan, view_of(config, kind), measured, kind)
-        refuse_changed_configs(found, base, config.hash, kind)
+        notes += refuse_changed_configs(found, base, config.hash, kind)
         routing = routing_of(Project(root), config, run.plan)
     right = recommend_run(run, routing, decisions)
     refuse_old(found, run.oldest(tasks), run.evidence_at, most_days, now)
@@ -188,7 +189,7 @@ def _as_written(
     expected = tuple(_expected(task) for task in found.moving)
     measured = {each.task: [*each.reference, *each.chain] for each in expected}
     told = refuse_other_models(found, found.facts, view_of(config, kind), measured, kind)
-    refuse_changed_configs(found, base, config.hash, kind)
+    told += refuse_changed_configs(found, base, config.hash, kind)
     after = _patched(found, texts)
     moves = [
         Moved(

@@ -14,34 +14,21 @@ from llmbench.bench.constraints import Constraints
 from llmbench.bench.decide import finish
 from llmbench.bench.decision import Decision, make_decision
 from llmbench.bench.decision_facts import decision_facts, said_decision
-from llmbench.bench.propose import (
-    CANDIDATES,
-    MAPPING,
-    OVERRIDES,
-    ROUTER,
-    SLOTS,
-    Proposal,
-    Routing,
-    propose,
-)
+from llmbench.bench.propose import Proposal, Routing, propose
 from llmbench.bench.propose_media import propose_media
 from llmbench.bench.race import Race
 from llmbench.bench.table import TaskRows, read_table
 from llmbench.bench.terms import Arm, Terms, arm_name, check_terms
 from llmbench.bench.tiers import Move
 from llmbench.bench.units import make_units
-from llmbench.config.model import MEDIA_FILES
+from llmbench.config.model import FILES, MEDIA_CODE_FILES, MEDIA_FILES, ROLLOUTS_FILE, MediaModality
 from llmbench.display.decision_text import Said, task_sentence
 from llmbench.errors import SweepError
 
 SCHEMA: Final = 2
 """Version of recommendation.json; docs/decisions.md describes it."""
 
-DECIDING: Final = frozenset(
-    {ROUTER, "llm_model_registry.yaml", CANDIDATES, MAPPING, OVERRIDES, SLOTS, "llm_model_codes.yaml"}
-    | set(MEDIA_FILES.values())
-)
-"""The files that a proposal rests on: what they say of tasks, tiers and models."""
+_POLICY: Final = "llm_fallback_policy.yaml"
 
 
 def recommend(
@@ -87,7 +74,7 @@ def recommend(
         "evidence_sha256": results_sha256,
         "evidence_at": evidence_at,
         "evidence_from": evidence_from,
-        "configs": config_hashes(routing.configs or {}),
+        "configs": dict(routing.grounds),
         "header": _header(plan),
         "judge": _judge(decisions),
         "tasks": tasks,
@@ -125,12 +112,25 @@ def proposal_of(
     return proposing(moves, measured, replace(routing, task_tiers=task_tiers))
 
 
-def config_hashes(files: Mapping[str, str]) -> dict[str, str]:
-    """File name -> SHA-256 of the files that a proposal rests on; an overlay of this machine is none."""
+def ground_files(kind: MediaModality | None) -> tuple[str, ...]:
+    """The config files that the evidence of a kind rests on: all that say who is asked, and how.
+
+    For text those of the text models, for a media kind its own and the policy, each with its overlay. A
+    rollout changes no route of the files: what is tried out beside one is looked at when it is moved.
+    """
+    of_media = {*MEDIA_FILES.values(), *MEDIA_CODE_FILES.values()}
+    if kind is None:
+        names = [name for name in FILES if name not in of_media and name != ROLLOUTS_FILE]
+    else:
+        names = [MEDIA_FILES[kind], MEDIA_CODE_FILES[kind], _POLICY]
+    return tuple(sorted([*names, *(name.replace(".yaml", ".local.yaml") for name in names)]))
+
+
+def config_hashes(files: Mapping[str, str], kind: MediaModality | None) -> dict[str, str | None]:
+    """Each file that the evidence of a kind rests on -> its SHA-256; None where there is no such file."""
     return {
-        name: hashlib.sha256(text.encode()).hexdigest()
-        for name, text in sorted(files.items())
-        if name in DECIDING
+        name: hashlib.sha256(files[name].encode()).hexdigest() if name in files else None
+        for name in ground_files(kind)
     }
 
 

@@ -7,15 +7,12 @@ slot and profile, before and after.
 from __future__ import annotations
 
 import itertools
-import tempfile
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, field, fields, replace
-from pathlib import Path
 from typing import Any, Final
 
 from llmbench.bench.edit import read_mapping
-from llmbench.config import Config, Environment, load_config, read_environment
+from llmbench.config import Config, Environment, read_environment
 from llmbench.config.media_view import media_config
 from llmbench.config.model import MediaModality, TaskRule
 from llmbench.errors import ApplyError, ConfigError, RouteError
@@ -49,27 +46,6 @@ class Expected:
     chain: tuple[str, ...]
     params: Mapping[str, Any]
     closed: Mapping[str, Sequence[str]] = field(default_factory=dict)
-
-
-@contextmanager
-def folder_of(texts: Mapping[str, str]) -> Iterator[Path]:
-    """A temporary project whose `configs` folder holds these texts."""
-    with tempfile.TemporaryDirectory(prefix="llmbench-apply-") as root:
-        configs = Path(root) / "configs"
-        (configs / "sweeps").mkdir(parents=True)
-        for name, text in texts.items():
-            (configs / name).write_bytes(text.encode())
-        yield Path(root)
-
-
-def load_texts(texts: Mapping[str, str]) -> Config:
-    """The config of a folder with these texts.
-
-    Raises:
-        ConfigError: it cannot be loaded.
-    """
-    with folder_of(texts) as root:
-        return load_config(root / "configs")
 
 
 def prove_others_stay(
@@ -128,14 +104,14 @@ def prove_moves(
     old, new = (view_of(config, kind) for config in (before, after))
     for each in moves:
         wanted = Wanted(task=each.task, modality=kind or "text")
-        today = _callable(old, wanted, uncalled)
+        today = callable_models(old, wanted, uncalled)
         if today[: len(each.reference)] != each.reference:
             raise ApplyError(
                 f"{each.task} is served by {' > '.join(today) or 'nothing'} today, and the evidence is about "
                 f"{' > '.join(each.reference)}: sweep again with the present configs"
                 + _hidden(texts, each, old, wanted)
             )
-        then = _callable(new, wanted, uncalled)
+        then = callable_models(new, wanted, uncalled)
         if then[: len(each.chain)] != each.chain:
             raise ApplyError(
                 f"{each.task} would be served by {' > '.join(then) or 'nothing'} after the change, not first "
@@ -143,7 +119,7 @@ def prove_moves(
                 + (_hidden(texts, each, new, wanted) or "; apply single tasks with --task")
             )
         for channel, refused in each.closed.items() if kind is None else ():
-            there = _callable(new, replace(wanted, channel=channel), uncalled)
+            there = callable_models(new, replace(wanted, channel=channel), uncalled)
             if found := [model for model in there if model in refused]:
                 raise ApplyError(
                     f"{each.task} in channel {channel} would be served by {', '.join(found)}, which that "
@@ -173,7 +149,7 @@ def _prove_everywhere(
     for name, environment, old, new in _views(before, after, kind):
         for place, wanted in _wanted(old, new, sorted(by_task), kind):
             chain = by_task[wanted.task].chain
-            was, will = (_callable(config, wanted, uncalled, environment) for config in (old, new))
+            was, will = (callable_models(config, wanted, uncalled, environment) for config in (old, new))
             is_proved = bool(will) and will[: len(chain)] == chain[: len(will)]  # a slot may allow one alone
             if will != was and not is_proved:
                 where = " and ".join(part for part in (*place, name) if part) or "no channel"
@@ -197,7 +173,7 @@ def prove_back(after: Config, ways: Iterable[tuple[str, str, str]], kind: MediaM
     """
     view = view_of(after, kind)
     for task, left, back in ways:
-        served = _callable(view, Wanted(task=task, modality=kind or "text"), ())
+        served = callable_models(view, Wanted(task=task, modality=kind or "text"), ())
         order = {model: at for at, model in reversed(list(enumerate(served)))}
         if left != back and order.get(back, len(served)) >= order.get(left, len(served)):
             raise ApplyError(
@@ -209,7 +185,7 @@ def prove_back(after: Config, ways: Iterable[tuple[str, str, str]], kind: MediaM
 def unnamed_moves(before: Config, after: Config) -> str | None:
     """A note where tasks that no file names get another first model too, that of their tier; else None."""
     wanted = Wanted(task="a task that no file names")
-    was, will = (_callable(config, wanted, ())[:1] for config in (before, after))
+    was, will = (callable_models(config, wanted, ())[:1] for config in (before, after))
     if was == will:
         return None
     return (
@@ -264,7 +240,7 @@ def _models(served: tuple[Any, ...]) -> str:
     return " > ".join(served[0])
 
 
-def _callable(
+def callable_models(
     config: Config, wanted: Wanted, uncalled: Collection[str], environment: Environment | None = None
 ) -> tuple[str, ...]:
     """The models that serve a task where those cannot be called."""

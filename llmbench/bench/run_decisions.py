@@ -18,12 +18,13 @@ from llmbench.bench.judged import add_judgements
 from llmbench.bench.plan_facts import check_plan
 from llmbench.bench.propose import Routing
 from llmbench.bench.propose_media import media_routing
-from llmbench.bench.recommend import decide_tasks, recommend
+from llmbench.bench.recommend import config_hashes, decide_tasks, ground_files, recommend
 from llmbench.bench.recommendation import Recommendation
 from llmbench.bench.results import write_whole
 from llmbench.bounded import MAX_CONFIG_BYTES, MAX_DOCUMENT_BYTES, parse_json, read_bytes
 from llmbench.config import Config, load_config
 from llmbench.config.environment import read_environment
+from llmbench.config.model import MediaModality
 from llmbench.errors import ConfigError, SweepError
 from llmbench.jsonl import read_jsonl
 from llmbench.routing.resolve import tiers_of_tasks
@@ -168,9 +169,11 @@ def routing_of(project: Project, config: Config, plan: Mapping[str, Any]) -> Rou
         ConfigError: a config file cannot be read.
     """
     kind = plan.get("modality", "text")
+    grounds = _grounds(project.configs, None if kind == "text" else kind)
     if kind != "text":
         found = media_routing(config, kind, read_environment(), plan.get("unreachable", ()))
-        return replace(found, configs={name: _exact(project.configs / name) for name in found.configs or ()})
+        exact = {name: _exact(project.configs / name) for name in found.configs or ()}
+        return replace(found, configs=exact, grounds=grounds)
     tiers = {name: [entry.model for entry in entries] for name, entries in config.all_tiers().items()}
     uncalled = set(plan.get("unreachable", ()))
     files = {path.name: _exact(path) for path in sorted(project.configs.glob("llm_*.yaml"))}
@@ -182,7 +185,14 @@ def routing_of(project: Project, config: Config, plan: Mapping[str, Any]) -> Rou
             name for names in tiers.values() for name in names if config.model_key(name) in uncalled
         },
         providers={key: spec.provider for key, spec in config.models.items()},
+        grounds=grounds,
     )
+
+
+def _grounds(folder: Path, kind: MediaModality | None) -> dict[str, str | None]:
+    """The hashes of the files that the evidence rests on, as they are now."""
+    there = [name for name in ground_files(kind) if (folder / name).is_file()]
+    return config_hashes({name: _exact(folder / name) for name in there}, kind)
 
 
 def _exact(path: Path) -> str:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from llmbench.bench.applied import Applied
 from llmbench.bench.chain import Project
+from llmbench.bench.config_copy import load_texts
 from llmbench.bench.config_store import FileChange, sha256_of
 from llmbench.bench.decision_log import DecisionLog, Entry, read_decisions, standing
 from llmbench.bench.edit import unified_diff
@@ -25,7 +26,7 @@ from llmbench.bench.prepared import (
     settled,
 )
 from llmbench.bench.proposed import kind_of
-from llmbench.bench.route_proof import load_texts, prove_back, prove_others_stay
+from llmbench.bench.route_proof import prove_back, prove_others_stay
 from llmbench.config import Config
 from llmbench.errors import ApplyError, ConfigError
 

@@ -17,7 +17,7 @@ from typing import Any, Final
 from llmbench.bench.asked import other_meaning, renamed_model
 from llmbench.bench.chain import Project
 from llmbench.bench.plan import checked_run_id
-from llmbench.bench.recommend import DECIDING, SCHEMA, config_hashes
+from llmbench.bench.recommend import SCHEMA, config_hashes
 from llmbench.bounded import MAX_DOCUMENT_BYTES, parse_json, read_bytes
 from llmbench.config import Config
 from llmbench.config.model import MEDIA_FILES, MediaModality
@@ -32,6 +32,11 @@ _MAYBE: Final = ("run_id", "plan_hash", "config_hash", "evidence_sha256", "evide
 _PROSE: Final = frozenset({"sentence", "paragraph", "reason", "notes"})
 #: Fields that recommendations of earlier versions lack.
 _LATER: Final = ("evidence_at", "evidence_from", "configs", "asked")
+#: The only files whose hashes earlier versions recorded for text; for a media kind it was its own file.
+_FIRST_GROUNDS: Final = frozenset(
+    {"llm_router.yaml", "llm_model_registry.yaml", "llm_tier_candidates.yaml", "llm_tier_mapping.yaml"}
+    | {"llm_task_overrides.yaml", "llm_model_slots.yaml", "llm_model_codes.yaml"}
+)
 _DAY_S: Final = 86_400.0
 #: A clock may be set wrong by so much.
 _AHEAD: Final = timedelta(days=1)
@@ -106,7 +111,7 @@ def _check_shape(path: Path, facts: Any) -> None:
         and isinstance(judge, dict)
         and _is_list(judge.get("uncalibrated_tasks"), str)
         and isinstance(configs, dict)
-        and all(isinstance(text, str) for text in configs.values())
+        and all(isinstance(text, str | None) for text in configs.values())
         and isinstance(asked, dict)
         and _is_list(list(asked.values()), dict)
         and _is_list([facts for models in asked.values() for facts in models.values()], dict)
@@ -206,14 +211,20 @@ def refuse_old(found: Found, oldest: str | None, newest: str | None, most_days: 
 
 def refuse_changed_configs(
     found: Found, texts: Mapping[str, str], config_hash: str, kind: MediaModality | None
-) -> None:
+) -> tuple[str, ...]:
     """Refuse a recommendation whose config files are not as they were; it names each that it rests on.
+
+    One of an earlier version names fewer files: those are held, and the others are told of where the
+    config is not the one that the run was planned on.
 
     Args:
         found: the recommendation.
         texts: file name -> text of the files now, without what this recommendation itself changed.
         config_hash: hash of the config that they make.
         kind: the media kind that it is about; None for text.
+
+    Returns:
+        What a person should know: the files that could not be compared.
 
     Raises:
         ApplyError: it names the files.
@@ -225,14 +236,22 @@ def refuse_changed_configs(
                 f"the configs changed since the run was planned (hash {found.facts['config_hash']}, now "
                 f"{config_hash}), and {found.path} does not say which files it was made from; {AGAIN}"
             )
-        return
-    own = DECIDING - set(MEDIA_FILES.values()) if kind is None else {MEDIA_FILES[kind]}
-    now = {name: sha256 for name, sha256 in config_hashes(texts).items() if name in own}
-    changed = sorted(name for name in {*now, *made_from} if now.get(name) != made_from.get(name))
+        return ()
+    now = config_hashes(texts, kind)
+    held = {*made_from, *(_FIRST_GROUNDS if kind is None else [MEDIA_FILES[kind]])}
+    changed = sorted(name for name in held if now.get(name) != made_from.get(name))
     if changed:
         raise ApplyError(
             f"{', '.join(changed)} changed since the evidence: the proposal is about another text; {AGAIN}"
         )
+    unheld = [name for name, sha256 in now.items() if name not in held and sha256 is not None]
+    if not unheld or found.facts["config_hash"] == config_hash:
+        return ()
+    note = (
+        f"It is of an earlier version, which did not record {', '.join(unheld)}: whether "
+        f"{'it' if len(unheld) == 1 else 'they'} changed could not be compared. To have that too, {AGAIN}."
+    )
+    return (note,)
 
 
 def refuse_other_models(
@@ -299,6 +318,8 @@ def refuse_what_does_not_follow(found: Found, worked_out: Mapping[str, Any]) -> 
     for name in _LATER:
         if name not in given:
             right.pop(name, None)
+    if "configs" in given and not set(right["configs"]) <= set(given["configs"]):  # of an earlier version
+        right["configs"] = {name: right["configs"].get(name) for name in given["configs"]}
     difference = _difference(given, right, "")
     if difference is not None:
         raise ApplyError(

@@ -60,7 +60,10 @@ def log_files(sources: Sequence[Path]) -> list[Path]:
         found += inside
     for path in found:
         if not path.is_file():
-            raise DatasetError(f"{path}: no such file or folder")
+            raise DatasetError(
+                f"{path}: no such file or folder; name a log that `inspect eval` wrote, or the folder of its "
+                "--log-dir"
+            )
         if path.suffix not in (".eval", ".json"):
             raise DatasetError(f"{path}: a log of Inspect ends in .eval or .json")
     return list(dict.fromkeys(found))

@@ -155,7 +155,7 @@ def _fit_shape(fit: _Fit) -> None:
     """Size and aspect ratio as the model knows them."""
     params = fit.params
     if "size" in params and "aspect_ratio" in params:
-        _refuse_contradiction(params["size"], params["aspect_ratio"])
+        refuse_contradiction(params)
         if fit.can("size") is False:
             fit.drop("size", f"{fit.spec.key} takes no size (supports_size); the aspect ratio stays")
     if "size" in params:
@@ -223,8 +223,14 @@ def _fit_ratio(fit: _Fit) -> None:
         fit.put("aspect_ratio", _near_ratio(_shape_of(ratio), listed), f"the nearest that {key} makes")
 
 
-def _refuse_contradiction(size: str, ratio: str) -> None:
-    if _is_contradiction(size, ratio):
+def refuse_contradiction(options: Mapping[str, Any]) -> None:
+    """Refuse a size in pixels beside an aspect ratio of another shape; the names are canonical.
+
+    Raises:
+        ParamError: both are given, and they contradict each other.
+    """
+    size, ratio = options.get("size"), options.get("aspect_ratio")
+    if size is not None and ratio is not None and _is_contradiction(size, ratio):
         raise ParamError(f"size {size} and aspect_ratio {ratio} contradict each other; give one of them")
 
 

@@ -191,7 +191,7 @@ class Rollouts:
         rollout = self._by_task.get(route.task) or self._by_tier.get(route.tier)
         if rollout is None:
             return route, None
-        problem = self._pinned(wanted, route, request) or self._ended(rollout)
+        problem = self._pinned(wanted, route, request, find) or self._ended(rollout)
         if problem is not None:
             return _because(route, rollout, problem), None
         key = request.routing_key or (request.call_id if rollout.mode == "shadow" else None)
@@ -208,7 +208,9 @@ class Rollouts:
             return _because(route, rollout, f"its challenger cannot take this call: {said}"), None
         return _joined(route, rollout, models, wanted, is_in=is_in)
 
-    def _pinned(self, wanted: Wanted, route: Route, request: Request) -> str | None:
+    def _pinned(
+        self, wanted: Wanted, route: Route, request: Request, find: Callable[[Wanted], Route]
+    ) -> str | None:
         """Who chose the models of this call by hand, or None (contract, section 1)."""
         environment = self._environment
         pins = (
@@ -217,9 +219,18 @@ class Rollouts:
             (wanted.task in environment.force_task_models, "LLM_FORCE_TASK_MODELS_JSON names the models"),
             (bool(environment.force_models), "LLM_FORCE_MODELS names the models"),
             (environment.slot is not None and route.slot is not None, "LLM_MODEL_SLOT names the models"),
-            (wanted.tier is not None and wanted.task in self._by_task, "the call names its tier"),
+            (self._is_elsewhere(wanted, find), "the call names another tier than its task has"),
         )
         return next((f"{reason}, so it does not apply" for applies, reason in pins if applies), None)
+
+    def _is_elsewhere(self, wanted: Wanted, find: Callable[[Wanted], Route]) -> bool:
+        """Whether a call of a task with a rollout of its own names another tier than the task's."""
+        if wanted.tier is None or wanted.task not in self._by_task:
+            return False
+        try:
+            return find(replace(wanted, tier=None)).tier != wanted.tier
+        except RouteError:  # its own tier cannot take this call
+            return True
 
     def _ended(self, rollout: Rollout) -> str | None:
         if is_over(rollout, datetime.now(UTC)):

@@ -113,6 +113,16 @@ def late_change(
     return Adjustment("sample_rate_hz", "moved", others, whole_hz, rule)
 
 
+def refuse_contradiction(options: Mapping[str, Any]) -> None:
+    """Refuse one voice beside several speakers; the names are canonical.
+
+    Raises:
+        ParamError: both are given.
+    """
+    if options.get("speakers") and "voice" in options:
+        raise ParamError("give voice for one speaker or speakers for several, not both")
+
+
 def _fit_voice(spec: ModelSpec, params: dict[str, Any]) -> list[Adjustment]:
     """Refuse what would be another narration; a language that need not be said is left out."""
     voices: Sequence[str] = spec.media.get("voices", ())
@@ -122,8 +132,7 @@ def _fit_voice(spec: ModelSpec, params: dict[str, Any]) -> list[Adjustment]:
             close = difflib.get_close_matches(voice, voices, n=1, cutoff=0.6)
             hint = f"did you mean {close[0]!r}?" if close else f"it has {', '.join(voices)}"
             raise ParamError(f"{spec.key} has no voice {voice!r}; {hint}")
-    if speakers and "voice" in params:
-        raise ParamError("give voice for one speaker or speakers for several, not both")
+    refuse_contradiction(params)
     most = spec.media.get("max_speakers")
     if most is not None and len(speakers) > most:
         voices = f"{most} voice{'s' * (most != 1)} at once (max_speakers)"

@@ -77,7 +77,7 @@ def find_target(config: Config, name: object, kind: Modality, arguments: dict[st
     found = _named(config, name)
     if found is None:
         if not arguments.keys() & {"tier", "models"} or ":" in name:
-            raise Problem(404, "model_not_found", _unknown(config, name), param="model")
+            raise Problem(404, "model_not_found", _unknown(config, name, kind), param="model")
         return Target(name, None, kind)
     if found.kind != kind:
         raise refused("model", f"{name!r} is for {found.kind}; ask it by {_PATHS[found.kind]}")
@@ -101,10 +101,21 @@ def _named(config: Config, name: str) -> Target | None:
     return None
 
 
-def _unknown(config: Config, name: str) -> str:
-    names = [target.model_id for target in targets(config)]
-    close = difflib.get_close_matches(name, names, n=1, cutoff=0.6)
-    hint = f"did you mean {close[0]!r}?" if close else "GET /v1/models lists what there is"
+def _unknown(config: Config, name: str, kind: Modality) -> str:
+    """What is told of a name that nothing has: the nearest that a request of this kind may ask for.
+
+    Names are compared without `tier:` and `task:`, which would make any two of them near.
+    """
+    prefix, has_prefix, rest = name.partition(":")
+    is_asked = {"tier": (True,), "task": (False,)}.get(prefix if has_prefix else "", (True, False))
+    wanted = rest if len(is_asked) == 1 else name
+    near = {
+        target.task: target.model_id
+        for target in reversed(list(targets(config)))  # of a task and a tier of one name the task
+        if target.kind == kind and (target.tier is not None) in is_asked
+    }
+    close = difflib.get_close_matches(wanted, near, n=1, cutoff=0.6)
+    hint = f"did you mean {near[close[0]]!r}?" if close else "GET /v1/models lists what there is"
     return f"no task and no tier is named {name[:80]!r}; {hint}"
 
 
