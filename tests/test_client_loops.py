@@ -139,7 +139,7 @@ def test_a_client_that_nobody_closed_ends_its_thread(open_client, three_models, 
     deadline = time.monotonic() + 10
     while threading.active_count() > before and time.monotonic() < deadline:
         time.sleep(0.005)
-    assert threading.active_count() == before
+    assert threading.active_count() <= before
 
 
 NEVER_CLOSED = """

@@ -304,7 +304,7 @@ def test_a_plain_for_reads_a_stream(door):
     threads = threading.active_count()
     stream.close()
     assert (one.log, one.streams.closed) == (["answered"], ["a"])
-    assert threading.active_count() == threads  # nothing is left to do for a loop
+    assert threading.active_count() <= threads  # nothing is left to do for a loop
 
 
 def test_an_async_for_reads_a_stream(door):
