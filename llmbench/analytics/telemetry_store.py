@@ -50,7 +50,7 @@ _MEMORY: Final = "700MB"
 #: Rows wait in the write-ahead log until there are so many: a checkpoint after each block costs a third more.
 _WAL: Final = "256MB"
 #: So many bytes of that log may stay: readers go through it, and a small load need not rewrite the tables.
-_WAL_KEPT: Final = 1 << 24
+_WAL_KEPT: Final = 24 << 20
 _PROGRESS: Final = """
 update log_files set
     taken_to = $taken_to, head_bytes = $head_bytes, head_sha256 = $head_sha256, tail_bytes = $tail_bytes,
