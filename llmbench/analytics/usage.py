@@ -68,6 +68,8 @@ where is_failure
 group by all
 order by calls desc, error_kind, status_code
 """
+#: Most telemetry is of text alone, and is then not added up for this.
+_ANY_MEDIA: Final = "select 1 from stg_calls where media_kind is not null limit 1"
 #: Of pictures and speech; the quotients are of sums, so that a day with many calls weighs more.
 _MEDIA: Final = """
 select
@@ -176,7 +178,7 @@ def usage_report(warehouse: Warehouse) -> UsageReport:
         by_task=_grouped(sums, "task", p95["task"]),
         chains=warehouse.rows(_CHAINS),
         failures=warehouse.rows(_FAILURES),
-        media=warehouse.rows(_MEDIA),
+        media=warehouse.rows(_MEDIA) if warehouse.rows(_ANY_MEDIA) else [],
         quarantined=books["quarantined"],
         files=books["files"],
         shadows=warehouse.rows(_SHADOWS)[0],
