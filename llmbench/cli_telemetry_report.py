@@ -46,11 +46,28 @@ def report_verb(
         archive=archive,
         days=days,
         configs=configs,
-        languages=asked_languages(lang) or tuple(LANGUAGES),
+        languages=asked_languages(lang) or spoken_by(notebook),
         notebook=notebook,
         timeout_s=timeout,
     )
     out.print(escape(f"{page} is written; open it in a browser"), highlight=False)
+
+
+def spoken_by(notebook: Path) -> tuple[str, ...]:
+    """The languages that a notebook can be run in: English alone where it has no parameter `language`.
+
+    Raises:
+        NotebookError: it is missing, or no notebook with parameters.
+    """
+    from llmbench.bench.notebook_parameters import parameter_names
+
+    _check_there(notebook)
+    return tuple(LANGUAGES) if "language" in parameter_names(notebook) else (ENGLISH,)
+
+
+def _check_there(notebook: Path) -> None:
+    if not notebook.is_file():
+        raise NotebookError(f"{notebook} is missing; run this in the project's folder, or give --notebook")
 
 
 def telemetry_report(
@@ -92,8 +109,7 @@ def telemetry_report(
     from llmbench.bench.notebooks import run_notebook
 
     tags = [known_language(tag) for tag in dict.fromkeys(languages)]
-    if not notebook.is_file():
-        raise NotebookError(f"{notebook} is missing; run this in the project's folder, or give --notebook")
+    _check_there(notebook)
     if configs is None:
         own = notebook.absolute().parent.parent / "configs"
         configs = own if own.is_dir() else None

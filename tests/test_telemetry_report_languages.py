@@ -15,6 +15,7 @@ from llmbench.analytics.traffic_prices import candidate_prices
 from llmbench.analytics.traffic_report import PAGE, told_text, write_page
 from llmbench.analytics.traffic_tables import table
 from llmbench.cli import app
+from llmbench.cli_telemetry_report import spoken_by
 from llmbench.config import load_config
 from llmbench.display.language import speaking
 from tests.test_report_languages import _ENGLISH, english_in
@@ -32,6 +33,15 @@ def pages(tmp_path_factory):
     result = CliRunner().invoke(app, command)
     assert result.exit_code == 0, result.stderr
     return {tag: (out / name).read_text(encoding="utf-8") for tag, name in NAMES.items()} | {"folder": out}
+
+
+def test_a_notebook_without_the_parameter_is_run_in_english_alone(tmp_path):
+    assert spoken_by(NOTEBOOK) == ("en", "ja")
+    text = NOTEBOOK.read_text(encoding="utf-8")
+    own = tmp_path / "own.ipynb"
+    own.write_text(text.replace('language: str = \\"en\\"', 'tongue: str = \\"en\\"'), encoding="utf-8")
+    assert own.read_text(encoding="utf-8") != text
+    assert spoken_by(own) == ("en",)
 
 
 NAMES = {"en": "telemetry.html", "ja": "telemetry.ja.html"}

@@ -79,6 +79,15 @@ def typed_values(
     return values, many
 
 
+def parameter_names(source: Path) -> frozenset[str]:
+    """The parameters that a notebook declares.
+
+    Raises:
+        NotebookError: it is no valid notebook, or has no plain `parameters` cell.
+    """
+    return frozenset(_declared(_read(source), source.name))
+
+
 def _items(text: str) -> list[Any]:
     """The values of `1,2,3`, of a JSON list, or of JSON lists separated by commas."""
     if text.lstrip().startswith("["):
